@@ -1,0 +1,106 @@
+"""The errors that reach a user, one branch per thing the user can do about them.
+
+    ExporterError                 exit 1
+      SettingsError               exit 2   settings, flags or environment are wrong
+        ManifestError             exit 2   a declared index is wrong; every fault with its place
+      TargetError                 exit 4   a database could not be asked
+        TargetUnreachable                  no answer: host, port, network, server down
+        TargetDenied                       it answered no: password, role, privilege
+        TargetUnsupported                  it answered, but cannot do this: version, pooler, standby
+        TargetTimedOut                     it did not answer in time
+      StepFailed                  exit 1   a step of a migration failed and left nothing behind
+        StepLeftBehind            exit 3   … and left something behind, which is named
+      Halted                      exit 4   going on needs a decision by a person
+
+Every message says what happened, where, and what to do next, and holds no secret.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong in a file: `place` is `file:line`, `mend` says what to do."""
+
+    place: str
+    what: str
+    mend: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.what}; {self.mend}"
+
+
+class ExporterError(Exception):
+    """Base of all errors that are shown as a message instead of a traceback."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, what: str, *, mend: str | None = None) -> None:
+        super().__init__(what)
+        self.what = what
+        self.mend = mend
+
+    def __str__(self) -> str:
+        return f"{self.what}\n  -> {self.mend}" if self.mend else self.what
+
+
+class SettingsError(ExporterError):
+    """Settings, flags or environment variables are wrong."""
+
+    exit_code = 2
+
+    def __init__(
+        self, what: str, *, mend: str | None = None, faults: Sequence[Fault] = ()
+    ) -> None:
+        super().__init__(what, mend=mend)
+        self.faults = tuple(faults)
+
+    def __str__(self) -> str:
+        lines = [f"  {fault.place}: {fault.what}\n    -> {fault.mend}" for fault in self.faults]
+        return "\n".join([super().__str__(), *lines])
+
+
+class ManifestError(SettingsError):
+    """A manifest is wrong; `faults` lists every fault with its place."""
+
+
+class TargetError(ExporterError):
+    """A database could not be asked."""
+
+    exit_code = 4
+
+
+class TargetUnreachable(TargetError):
+    """Nothing answers at the target's address."""
+
+
+class TargetDenied(TargetError):
+    """The server refused: password, role or privilege."""
+
+
+class TargetUnsupported(TargetError):
+    """The server answers but cannot be used for this."""
+
+
+class TargetTimedOut(TargetError):
+    """The server did not answer in time."""
+
+
+class StepFailed(ExporterError):
+    """A step of a migration failed and left nothing behind."""
+
+
+class StepLeftBehind(StepFailed):
+    """A step of a migration failed and left something behind."""
+
+    exit_code = 3
+
+
+class Halted(ExporterError):
+    """Going on needs a decision by a person."""
+
+    exit_code = 4

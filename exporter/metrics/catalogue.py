@@ -1,0 +1,408 @@
+"""The metric table as data: the one truth about names, types, labels and sources.
+
+Pages, README, alerts and dashboards are checked against this table. `field` names the attribute of the
+row that carries the value; a row whose value is None gives no sample.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+INDEX = ("datname", "schemaname", "relname", "indexname")
+TABLE = ("datname", "schemaname", "relname")
+STATEMENT = ("datname", "user", "queryid", "toplevel")
+DATABASE = ("datname",)
+COLLECTOR = ("collector", "datname")
+
+Scope = Literal["index", "declared", "table", "statement", "target", "exporter"]
+Kind = Literal["counter", "gauge", "info"]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric family. `since` is the first PostgreSQL version that has the source."""
+
+    name: str
+    kind: Kind
+    labels: tuple[str, ...]
+    help: str
+    source: str
+    scope: Scope
+    field: str
+    since: int = 14
+    unit: str = ""
+
+
+def _counter(view: str, column: str, labels: tuple[str, ...], scope: Scope, text: str) -> Metric:
+    return Metric(f"{view}_{column}_total", "counter", labels, text, f"{view}.{column}", scope, column)
+
+
+def _table_gauge(column: str, text: str) -> Metric:
+    view = "pg_stat_user_tables"
+    return Metric(f"{view}_{column}", "gauge", TABLE, text, f"{view}.{column}", "table", column)
+
+
+def _table_time(column: str, text: str) -> Metric:
+    return Metric(
+        f"pg_stat_user_tables_{column}_timestamp_seconds",
+        "gauge",
+        TABLE,
+        text,
+        f"pg_stat_user_tables.{column}",
+        "table",
+        column,
+        unit="seconds",
+    )
+
+
+def _build_gauge(suffix: str, text: str, source: str) -> Metric:
+    column = f"pg_stat_progress_create_index.{source}"
+    return Metric(f"pg_index_build_{suffix}", "gauge", INDEX, text, column, "declared", source)
+
+
+INDEX_METRICS = (
+    _counter(
+        "pg_stat_user_indexes", "idx_scan", INDEX, "index", "Index scans started on this index."
+    ),
+    _counter(
+        "pg_stat_user_indexes", "idx_tup_read", INDEX, "index", "Index entries returned by scans."
+    ),
+    _counter(
+        "pg_stat_user_indexes",
+        "idx_tup_fetch",
+        INDEX,
+        "index",
+        "Live table rows fetched by simple index scans; bitmap scans do not count here.",
+    ),
+    Metric(
+        "pg_stat_user_indexes_last_idx_scan_timestamp_seconds",
+        "gauge",
+        INDEX,
+        "Time of the last scan of this index; absent while it was never scanned.",
+        "pg_stat_user_indexes.last_idx_scan",
+        "index",
+        "last_idx_scan",
+        since=16,
+        unit="seconds",
+    ),
+    _counter(
+        "pg_statio_user_indexes", "idx_blks_read", INDEX, "index", "Blocks of this index read from disk."
+    ),
+    _counter(
+        "pg_statio_user_indexes",
+        "idx_blks_hit",
+        INDEX,
+        "index",
+        "Blocks of this index found in shared buffers.",
+    ),
+    Metric(
+        "pg_index_size_bytes",
+        "gauge",
+        INDEX,
+        "Size of the index on disk, main fork.",
+        "pg_relation_size(indexrelid)",
+        "index",
+        "size_bytes",
+        unit="bytes",
+    ),
+    Metric(
+        "pg_index_valid",
+        "gauge",
+        INDEX,
+        "1 when queries may use the index, 0 while it is being built or after a failed build.",
+        "pg_index.indisvalid",
+        "index",
+        "indisvalid",
+    ),
+    Metric(
+        "pg_index_ready",
+        "gauge",
+        INDEX,
+        "1 when writes maintain the index.",
+        "pg_index.indisready",
+        "index",
+        "indisready",
+    ),
+    Metric(
+        "pg_index_info",
+        "info",
+        (*INDEX, "method", "unique", "primary", "constraint", "partial", "expression"),
+        "What kind of index it is, constant 1.",
+        "pg_index, pg_am, pg_constraint",
+        "index",
+        "info",
+    ),
+)
+
+DECLARED_METRICS = (
+    Metric(
+        "pg_index_declared",
+        "gauge",
+        INDEX,
+        "1 for every index that a manifest declares, whether or not the database answers.",
+        "manifest",
+        "declared",
+        "declared",
+    ),
+    Metric(
+        "pg_index_present",
+        "gauge",
+        INDEX,
+        "1 when the declared index exists, 0 when it does not; absent while the database is down.",
+        "pg_class",
+        "declared",
+        "present",
+    ),
+    Metric(
+        "pg_index_definition_matches",
+        "gauge",
+        INDEX,
+        "1 when the index is defined as declared; absent while no canonical form is in the journal.",
+        "pg_get_indexdef(indexrelid), migration_log.definition",
+        "declared",
+        "definition_matches",
+    ),
+    Metric(
+        "pg_index_build_phase",
+        "gauge",
+        (*INDEX, "phase"),
+        "1 for the phase that the running build of this index is in; absent when nothing builds it.",
+        "pg_stat_progress_create_index.phase",
+        "declared",
+        "phase",
+    ),
+    _build_gauge("phase_blocks", "Blocks to process in this phase of the build.", "blocks_total"),
+    _build_gauge("phase_blocks_done", "Blocks processed in this phase of the build.", "blocks_done"),
+    _build_gauge("phase_tuples", "Tuples to process in this phase of the build.", "tuples_total"),
+    _build_gauge("phase_tuples_done", "Tuples processed in this phase of the build.", "tuples_done"),
+    _build_gauge("phase_lockers", "Sessions this phase of the build waits for.", "lockers_total"),
+    _build_gauge("phase_lockers_done", "Sessions already waited for.", "lockers_done"),
+)
+
+TABLE_METRICS = (
+    *(
+        _counter("pg_stat_user_tables", column, TABLE, "table", text)
+        for column, text in (
+            ("seq_scan", "Sequential scans started on the table."),
+            ("seq_tup_read", "Live rows fetched by sequential scans."),
+            ("idx_scan", "Index scans started on the table, over all its indexes."),
+            ("n_tup_ins", "Rows inserted."),
+            ("n_tup_upd", "Rows updated, HOT updates included."),
+            ("n_tup_hot_upd", "Rows updated without a new index entry (HOT)."),
+            ("n_tup_del", "Rows deleted."),
+        )
+    ),
+    _table_gauge("n_live_tup", "Estimated number of live rows."),
+    _table_gauge("n_mod_since_analyze", "Rows changed since the table was last analyzed."),
+    _table_time("last_analyze", "Time of the last manual ANALYZE; absent while there was none."),
+    _table_time("last_autoanalyze", "Time of the last automatic ANALYZE; absent while there was none."),
+    Metric(
+        "pg_table_size_bytes",
+        "gauge",
+        TABLE,
+        "Size of the table on disk with TOAST, maps, without indexes.",
+        "pg_table_size(relid)",
+        "table",
+        "size_bytes",
+        unit="bytes",
+    ),
+)
+
+
+def _statement(column: str, text: str, source: str | None = None, unit: str = "") -> Metric:
+    return Metric(
+        f"pg_stat_statements_{column}_total",
+        "counter",
+        STATEMENT,
+        text,
+        f"pg_stat_statements.{source or column}",
+        "statement",
+        column,
+        unit=unit,
+    )
+
+
+STATEMENT_METRICS = (
+    _statement("calls", "Times the statement was executed."),
+    _statement("exec_seconds", "Time spent executing it.", "total_exec_time", "seconds"),
+    _statement(
+        "plan_seconds",
+        "Time spent planning it; stays 0 unless pg_stat_statements.track_planning is on.",
+        "total_plan_time",
+        "seconds",
+    ),
+    _statement("rows", "Rows returned or affected."),
+    _statement("shared_blks_hit", "Shared blocks found in the buffer cache."),
+    _statement("shared_blks_read", "Shared blocks read from disk."),
+    _statement("shared_blks_dirtied", "Shared blocks dirtied."),
+    _statement("shared_blks_written", "Shared blocks written."),
+    _statement("temp_blks_read", "Temporary blocks read."),
+    _statement("temp_blks_written", "Temporary blocks written."),
+    Metric(
+        "pg_stat_statements_query_info",
+        "info",
+        ("datname", "queryid", "query"),
+        "Normalised text of a statement, constant 1; absent with --no-query-text.",
+        "pg_stat_statements.query",
+        "statement",
+        "query",
+    ),
+    Metric(
+        "pg_stat_statements_dealloc_total",
+        "counter",
+        (),
+        "Times entries of the least executed statements were evicted.",
+        "pg_stat_statements_info.dealloc",
+        "target",
+        "statements_dealloc",
+    ),
+    Metric(
+        "pg_stat_statements_stats_reset_timestamp_seconds",
+        "gauge",
+        (),
+        "Time at which all statement statistics were last reset.",
+        "pg_stat_statements_info.stats_reset",
+        "target",
+        "statements_stats_reset",
+        unit="seconds",
+    ),
+)
+
+TARGET_METRICS = (
+    Metric(
+        "pg_index_exporter_target_up",
+        "gauge",
+        (),
+        "1 when every configured database of the target answered, else 0.",
+        "connection",
+        "target",
+        "target_up",
+    ),
+    Metric(
+        "pg_index_exporter_database_up",
+        "gauge",
+        DATABASE,
+        "1 when the database answered, else 0.",
+        "connection",
+        "target",
+        "database_up",
+    ),
+    Metric(
+        "pg_in_recovery",
+        "gauge",
+        (),
+        "1 on a standby, 0 on a primary.",
+        "pg_is_in_recovery()",
+        "target",
+        "in_recovery",
+    ),
+    Metric(
+        "pg_system_info",
+        "info",
+        ("system_identifier", "version"),
+        "Identity of the cluster, the same on a primary and its standbys, and the version; constant 1.",
+        "pg_control_system().system_identifier, server_version",
+        "target",
+        "system",
+    ),
+    Metric(
+        "pg_stat_replication_walsenders",
+        "gauge",
+        (),
+        "Standbys and other receivers connected to this server.",
+        "pg_stat_replication",
+        "target",
+        "walsenders",
+    ),
+    Metric(
+        "pg_index_exporter_indexes_cut",
+        "gauge",
+        DATABASE,
+        "Watched, undeclared indexes left out because of max_indexes.",
+        "exporter",
+        "target",
+        "indexes_cut",
+    ),
+    Metric(
+        "pg_index_exporter_statements_cut",
+        "gauge",
+        DATABASE,
+        "Statements on watched tables left out because of max_statements.",
+        "exporter",
+        "target",
+        "statements_cut",
+    ),
+    Metric(
+        "pg_index_exporter_collector_success",
+        "gauge",
+        COLLECTOR,
+        "1 when the collector got all it asked for, 0 when it failed or was not allowed to know.",
+        "exporter",
+        "target",
+        "success",
+    ),
+    Metric(
+        "pg_index_exporter_collector_duration_seconds",
+        "gauge",
+        COLLECTOR,
+        "Time the collector took in this scrape.",
+        "exporter",
+        "target",
+        "duration_seconds",
+        unit="seconds",
+    ),
+    Metric(
+        "pg_index_exporter_collector_last_success_timestamp_seconds",
+        "gauge",
+        COLLECTOR,
+        "Time of the collector's last success; absent while there was none.",
+        "exporter",
+        "target",
+        "last_success",
+        unit="seconds",
+    ),
+    Metric(
+        "pg_index_exporter_scrape_duration_seconds",
+        "gauge",
+        (),
+        "Time this collection of the target took.",
+        "exporter",
+        "target",
+        "scrape_duration_seconds",
+        unit="seconds",
+    ),
+)
+
+EXPORTER_METRICS = (
+    Metric(
+        "pg_index_exporter_build_info",
+        "info",
+        ("version", "python_version"),
+        "Version of this exporter, constant 1.",
+        "exporter",
+        "exporter",
+        "build",
+    ),
+)
+
+METRICS = (
+    *INDEX_METRICS,
+    *DECLARED_METRICS,
+    *TABLE_METRICS,
+    *STATEMENT_METRICS,
+    *TARGET_METRICS,
+    *EXPORTER_METRICS,
+)
+
+# prometheus_client's process collector publishes these; they are documented, not rendered here.
+PROCESS_METRICS = (
+    "process_virtual_memory_bytes",
+    "process_resident_memory_bytes",
+    "process_start_time_seconds",
+    "process_cpu_seconds_total",
+    "process_open_fds",
+    "process_max_fds",
+)
+
+COLLECTORS = ("server", "indexes", "tables", "builds", "journal", "statements", "sizes", "definitions")

@@ -1,0 +1,200 @@
+"""The nouns that travel between rooms: frozen, without behaviour beyond derived properties.
+
+Names follow PostgreSQL's catalogues; every measured value carries its unit in its name. `None` means
+"not known" everywhere and is never replaced by zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import SecretStr
+
+WatchAll = Literal["all"]
+WatchDeclared = Literal["declared"]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class RelationName:
+    """A schema and a relation in it, both unquoted, as the catalogue stores them."""
+
+    schemaname: str
+    relname: str
+
+    @property
+    def quoted(self) -> str:
+        """The name as SQL writes it: each part quoted where PostgreSQL would need it."""
+        return f"{quote_identifier(self.schemaname)}.{quote_identifier(self.relname)}"
+
+
+def quote_identifier(name: str) -> str:
+    """The identifier as people read it: bare when plain lower case, else in double quotes."""
+    plain = name.isascii() and name.replace("_", "a").isalnum() and name == name.lower()
+    if plain and not name[0].isdigit():
+        return name
+    return '"' + name.replace('"', '""') + '"'
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A query that an index exists for, with a query that finds sample parameters for it.
+
+    `sql` uses psycopg's named placeholders (`%(sender_id)s`); `sample` returns columns of those names.
+    """
+
+    name: str
+    sql: str
+    sample: str | None
+    max_seconds: float | None
+
+
+class Role(StrEnum):
+    """What an index is for; only `read` indexes are expected to be scanned."""
+
+    READ = "read"
+    CONSTRAINT = "constraint"
+    FOREIGN_KEY = "fk"
+    REPLICA_IDENTITY = "replica_identity"
+    STATISTICS = "statistics"
+    SEASONAL = "seasonal"
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredIndex:
+    """An index as its manifest names it. `columns`, `include`, `where` and `options` are SQL text."""
+
+    name: str
+    table: RelationName
+    columns: tuple[str, ...]
+    method: str = "btree"
+    unique: bool = False
+    nulls_not_distinct: bool = False
+    include: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    tablespace: str | None = None
+    where: str | None = None
+    max_size_ratio: float | None = None
+    not_null: tuple[str, ...] = ()
+    probes: tuple[Probe, ...] = ()
+    role: Role = Role.READ
+
+    @property
+    def relation(self) -> RelationName:
+        """The index's own name: PostgreSQL puts an index into the schema of its table."""
+        return RelationName(self.table.schemaname, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The indexes of one migration. `analyze` and `search_path` are unquoted names."""
+
+    path: str
+    migration: str
+    search_path: tuple[str, ...]
+    analyze: tuple[RelationName, ...]
+    indexes: tuple[DeclaredIndex, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """One database of a target: how to connect, what is declared in it and what else is watched.
+
+    `conninfo` is a libpq connection string and may hold a password. `watch` is "declared", "all", or
+    shell patterns over `schemaname.indexname`.
+    """
+
+    datname: str
+    conninfo: SecretStr
+    manifests: tuple[Manifest, ...] = ()
+    watch: WatchDeclared | WatchAll | tuple[str, ...] = "declared"
+
+    @property
+    def declared(self) -> tuple[DeclaredIndex, ...]:
+        """Every declared index of every manifest bound to this database."""
+        return tuple(index for manifest in self.manifests for index in manifest.indexes)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One PostgreSQL server by its name in the settings, with its databases."""
+
+    name: str
+    databases: tuple[Database, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """What a server says of itself. Source: pg_control_system(), pg_is_in_recovery(), pg_extension."""
+
+    server_version_num: int
+    server_version: str
+    system_identifier: str | None
+    in_recovery: bool
+    statements_version: str | None
+
+
+class Verdict(StrEnum):
+    """The answer to one success criterion."""
+
+    PASS = "pass"  # noqa: S105 - a verdict, not a password
+    FAIL = "fail"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One criterion with its verdict: what was found and, unless it passed, what to do next."""
+
+    criterion: str
+    subject: str
+    verdict: Verdict
+    reason: str
+    found: str
+    mend: str | None = None
+
+
+class IndexState(StrEnum):
+    """Where a declared index stands in the catalogue, whatever anybody remembers of it."""
+
+    ABSENT = "absent"
+    PRESENT = "present"
+    COVERED = "covered"
+    CONFLICT = "conflict"
+    INVALID_OURS = "invalid_ours"
+    INVALID_FOREIGN = "invalid_foreign"
+    BUILDING_OURS = "building_ours"
+    BUILDING_FOREIGN = "building_foreign"
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedIndex:
+    """A declared index held against the catalogue.
+
+    `definition` is the canonical form of the declaration (pg_get_indexdef on an empty clone),
+    `found_definition` that of the relation which bears the name, `detail` says in words what was found.
+    """
+
+    declared: DeclaredIndex
+    state: IndexState
+    definition: str
+    found_definition: str | None = None
+    covered_by: str | None = None
+    builder_pid: int | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """The latest event of one index of one migration. Source: migration_log (our view)."""
+
+    name: str
+    index_name: str
+    phase: str
+    status: str
+    attempt: int
+    run: str
+    definition: str | None
+    at: datetime
