@@ -1,0 +1,76 @@
+"""The reads and acts of sql/ by name, each the newest file that fits the server.
+
+A file is `<what>.<min_pg>.sql` (the first major version it fits) or `<what>.ext<version>.sql` (the
+first version of the extension it fits). The ladder is the list of file names, nothing else: a new rung
+is a new file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from typing import LiteralString, cast
+
+from exporter.errors import TargetUnsupported
+
+_FILE_NAME = re.compile(r"(?P<what>[a-z_]+)\.(?P<by>ext)?(?P<version>[0-9]+(\.[0-9]+)?)\.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One SQL file. `minimum` is a server version such as (16,) or an extension's such as (1, 11)."""
+
+    what: str
+    by_extension: bool
+    minimum: tuple[int, ...]
+    text: LiteralString
+
+
+def query_text(
+    what: str, *, server_version_num: int, extension_version: str | None = None
+) -> LiteralString:
+    """The text of the newest file called `what` that fits the server, or the extension where that decides.
+
+    Raises: TargetUnsupported when every file wants a newer version.
+    """
+    ladder = all_queries()[what]
+    have = _version(extension_version or "0") if ladder[0].by_extension else (server_version_num // 10000,)
+    for query in ladder:
+        if query.minimum <= have:
+            return query.text
+    wanted = ".".join(map(str, ladder[-1].minimum))
+    raise TargetUnsupported(
+        f"{what} wants version {wanted} or newer, the server has {'.'.join(map(str, have))}",
+        mend="upgrade the server or the extension (ALTER EXTENSION … UPDATE)",
+    )
+
+
+@cache
+def all_queries() -> dict[str, tuple[Query, ...]]:
+    """Every SQL file by its name, newest first."""
+    ladders: dict[str, list[Query]] = {}
+    for folder in ("read", "act"):
+        for entry in _sql_files(files("exporter.postgres").joinpath("sql", folder)):
+            match = _FILE_NAME.fullmatch(entry.name)
+            if match is None:
+                raise ValueError(f"sql/{folder}/{entry.name} is not named <what>.<version>.sql")
+            # The files ship with the package and hold no text of a user: the one cast of this room.
+            text = cast(LiteralString, entry.read_text(encoding="utf-8"))
+            query = Query(match["what"], match["by"] is not None, _version(match["version"]), text)
+            ladders.setdefault(query.what, []).append(query)
+    return {
+        what: tuple(sorted(rungs, key=lambda query: query.minimum, reverse=True))
+        for what, rungs in ladders.items()
+    }
+
+
+def _sql_files(folder: Traversable) -> Iterator[Traversable]:
+    return (entry for entry in folder.iterdir() if entry.name.endswith(".sql"))
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split("."))

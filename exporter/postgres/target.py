@@ -1,0 +1,203 @@
+"""One database: connecting with deadlines, what it is, and reading typed rows from it.
+
+psycopg's errors become ours here and nowhere else. No message carries a connection string.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import class_row, tuple_row
+
+from exporter.errors import (
+    ExporterError,
+    TargetDenied,
+    TargetError,
+    TargetTimedOut,
+    TargetUnreachable,
+    TargetUnsupported,
+)
+from exporter.model import Database, ServerFacts
+from exporter.postgres.queries import query_text
+
+Row = TypeVar("Row")
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+OLDEST_SUPPORTED = 14
+APPLICATION_NAME = "pg-index-exporter"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLimits:
+    """Deadlines of one session. Units: seconds; None leaves the server's or the role's setting."""
+
+    connect_timeout_seconds: float = 3.0
+    statement_timeout_seconds: float | None = None
+    lock_timeout_seconds: float | None = None
+
+
+def connect(
+    database: Database,
+    *,
+    application_name: str = APPLICATION_NAME,
+    read_only: bool = True,
+    limits: SessionLimits | None = None,
+) -> Connection:
+    """A new autocommit connection with search_path pinned, deadlines set and, by default, read-only.
+
+    Raises: TargetUnreachable, TargetDenied, TargetTimedOut, TargetUnsupported.
+    """
+    limits = limits or SessionLimits()
+    with mapped_errors(database):
+        connection = psycopg.connect(
+            make_conninfo(
+                database.conninfo.get_secret_value(),
+                dbname=database.datname,
+                connect_timeout=max(1, round(limits.connect_timeout_seconds)),
+                application_name=application_name[:63],
+                keepalives=1,
+                keepalives_idle=10,
+                keepalives_interval=5,
+                keepalives_count=3,
+                client_encoding="utf8",
+            ),
+            autocommit=True,
+            # A prepared statement would survive on the server side of a transaction pooler.
+            prepare_threshold=None,
+            row_factory=tuple_row,
+        )
+        try:
+            _set_up(connection, read_only, limits)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def _set_up(connection: Connection, read_only: bool, limits: SessionLimits) -> None:
+    session: dict[str, str] = {
+        "search_path": "pg_catalog",
+        "default_transaction_isolation": "read committed",
+        "default_transaction_read_only": "on" if read_only else "off",
+        "idle_in_transaction_session_timeout": "0",
+    }
+    if limits.statement_timeout_seconds is not None:
+        session["statement_timeout"] = str(round(limits.statement_timeout_seconds * 1000))
+    if limits.lock_timeout_seconds is not None:
+        session["lock_timeout"] = str(round(limits.lock_timeout_seconds * 1000))
+    set_session(connection, session)
+    major = connection.info.server_version // 10000
+    if major < OLDEST_SUPPORTED:
+        raise TargetUnsupported(
+            f"PostgreSQL {major} is older than {OLDEST_SUPPORTED}",
+            mend=f"use PostgreSQL {OLDEST_SUPPORTED} or newer",
+        )
+
+
+def set_session(connection: Connection, session: Mapping[str, str]) -> None:
+    """Sets session parameters in one round trip."""
+    calls = sql.SQL(", ").join(
+        sql.SQL("pg_catalog.set_config({}, {}, false)").format(sql.Literal(name), sql.Literal(value))
+        for name, value in session.items()
+    )
+    connection.execute(sql.SQL("SELECT {}").format(calls))
+
+
+def read_facts(connection: Connection) -> ServerFacts:
+    """What the server says of itself: version, identity, role, extension."""
+    rows = fetch_version(connection, "server_facts", ServerFacts, connection.info.server_version)
+    return rows[0]
+
+
+def fetch(
+    connection: Connection,
+    what: str,
+    row_type: type[Row],
+    facts: ServerFacts,
+    parameters: Mapping[str, object] | None = None,
+) -> list[Row]:
+    """The rows of the query file `what` as `row_type`, one attribute per column."""
+    return fetch_version(
+        connection, what, row_type, facts.server_version_num, parameters, facts.statements_version
+    )
+
+
+def fetch_version(
+    connection: Connection,
+    what: str,
+    row_type: type[Row],
+    server_version_num: int,
+    parameters: Mapping[str, object] | None = None,
+    extension_version: str | None = None,
+) -> list[Row]:
+    """As `fetch`, for a caller that knows the versions only."""
+    text = query_text(
+        what, server_version_num=server_version_num, extension_version=extension_version
+    )
+    with connection.cursor(row_factory=class_row(row_type)) as cursor:
+        return cursor.execute(text, parameters).fetchall()
+
+
+def column_names(row_type: type[Any]) -> tuple[str, ...]:
+    """The columns that a query must return to fill `row_type`."""
+    return tuple(field.name for field in fields(row_type))
+
+
+def address(database: Database) -> str:
+    """Where a database is, fit to print: host, port and name, never a user's secret."""
+    parts = conninfo_to_dict(database.conninfo.get_secret_value())
+    host = parts.get("host") or parts.get("hostaddr") or "local socket"
+    return f"database {database.datname!r} at {host}:{parts.get('port') or 5432}"
+
+
+@contextmanager
+def mapped_errors(database: Database) -> Iterator[None]:
+    """Turns psycopg's errors into ours, most specific first; leaves ours alone."""
+    try:
+        yield
+    except ExporterError:
+        raise
+    except psycopg.Error as error:
+        raise describe_error(database, error) from error
+
+
+def describe_error(database: Database, error: psycopg.Error) -> TargetError:
+    """The error as one of ours, with what to do next and without any secret."""
+    where = address(database)
+    said = first_line(error)
+    code = error.sqlstate or ""
+    if code.startswith("28") or "authentication failed" in said or "no password supplied" in said:
+        return TargetDenied(
+            f"{where} refused the login: {said}",
+            mend="check user, password and pg_hba.conf; a password belongs into PG_INDEX_EXPORTER_DSN_FILE",
+        )
+    if code == "3D000" or ("database" in said and "does not exist" in said):
+        return TargetDenied(f"{where} does not exist: {said}", mend="check the name of the database")
+    if code == "42501":
+        return TargetDenied(
+            f"{where}: {said}", mend="grant what is missing; deploy/sql has the two roles that suffice"
+        )
+    if code in ("57014", "55P03") or isinstance(error, psycopg.errors.ConnectionTimeout):
+        return TargetTimedOut(
+            f"{where} did not answer in time: {said}", mend="look for locks and load, or raise the limit"
+        )
+    if isinstance(error, psycopg.OperationalError):
+        return TargetUnreachable(
+            f"{where} cannot be reached: {said}",
+            mend="check that the server runs and that host and port are right",
+        )
+    return TargetError(f"{where}: {said}", mend="see the server's log for the statement")
+
+
+def first_line(error: psycopg.Error) -> str:
+    """The error's first line: later lines repeat the statement or other attempts to connect."""
+    text = str(error.diag.message_primary or error).strip()
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    refusals = [line for line in lines if "FATAL" in line]
+    return (refusals or lines or [type(error).__name__])[0]
