@@ -1,0 +1,86 @@
+# `make demo` and `make test` need python3 and make; they bring the rest themselves.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+INSTALL := $(PIP) install --require-hashes --no-deps
+UV_VERSION := 0.13.9
+# Further arguments: `make demo ARGS="--messages 20000"`, `make test ARGS="-k journal -x"`.
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-long bench check format lock clean
+
+help:
+	@echo "make demo       everything at once on an embedded PostgreSQL (Ctrl-C ends it)"
+	@echo "make test       the tests"
+	@echo "make test-long  the tests that take minutes"
+	@echo "make bench      benchmarks"
+	@echo "make check      format, lint and types"
+	@echo "make format     puts the source into the project's format"
+	@echo "make lock       writes requirements/*.lock anew"
+	@echo "make clean      removes the virtual environment, caches and builds"
+
+# Debian has venv in a package of its own; a missing one is installed where we may.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "$(PYTHON) is older than 3.11; give another: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || requirements/install_venv.sh
+	$(PYTHON) -m venv $(VENV)
+
+# What runs the product and the demo.
+$(VENV)/.demo: $(BIN)/python requirements/build.lock requirements/demo.lock pyproject.toml
+	$(INSTALL) -r requirements/build.lock -r requirements/demo.lock
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# What tests and checks it, on top.
+$(VENV)/.dev: $(VENV)/.demo requirements/dev.lock
+	$(INSTALL) -r requirements/dev.lock
+	@touch $@
+
+.PHONY: .venv
+.venv: $(VENV)/.dev
+
+demo: $(VENV)/.demo
+	@$(BIN)/pg-index-exporter demo $(ARGS)
+
+test: $(VENV)/.dev
+	@tests/support/install_tools.sh
+	$(BIN)/python -m pytest $(ARGS)
+
+test-long: $(VENV)/.dev
+	@tests/support/install_tools.sh
+	$(BIN)/python -m pytest -m long --timeout=1800 $(ARGS)
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m bench $(ARGS)
+
+check: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/basedpyright
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# Universal (one file for all platforms and Pythons) and without any index host, so that a mirror set
+# up in pip serves as well. dev.lock is first: the others take its versions.
+COMPILE = .cache/uv/bin/uv pip compile pyproject.toml --no-config --quiet --universal \
+  --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock"
+lock:
+	$(PYTHON) -m venv .cache/uv
+	.cache/uv/bin/pip --disable-pip-version-check --quiet install uv==$(UV_VERSION)
+	$(COMPILE) --upgrade --extra demo --group build --group dev --output-file requirements/dev.lock
+	$(COMPILE) --constraint requirements/dev.lock --extra demo --output-file requirements/demo.lock
+	$(COMPILE) --constraint requirements/dev.lock --output-file requirements/run.lock
+	.cache/uv/bin/uv pip compile --group build --no-config --quiet --universal --python-version 3.11 \
+	  --generate-hashes --custom-compile-command "make lock" \
+	  --constraint requirements/dev.lock --output-file requirements/build.lock
+
+clean:
+	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
