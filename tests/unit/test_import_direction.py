@@ -1,0 +1,133 @@
+"""Imports go down only, and the pure rooms neither do I/O nor read a clock."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import exporter
+
+PACKAGE = Path(exporter.__file__).parent
+LEVELS = (
+    {"__main__"},
+    {"cli"},
+    {"demo"},
+    {"metrics", "migrate"},
+    {"evidence"},
+    {"postgres"},
+    {"settings", "manifest"},
+    {"model", "errors", "bundled", "__init__"},
+)
+LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
+PURE = (
+    "exporter.migrate.plan",
+    "exporter.migrate.verify",
+    "exporter.migrate.report",
+    "exporter.evidence.verdict",
+    "exporter.metrics.render",
+    "exporter.metrics.catalogue",
+)
+IMPURE_MODULES = {"socket", "asyncio", "time", "os", "threading", "subprocess"}
+CLOCKS = {"now", "utcnow", "today"}
+
+
+def imported_names(tree: ast.Module) -> Iterator[str]:
+    """Every imported name in full: `from a import b` is `a.b`; a relative import keeps its dots."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            prefix = "." * node.level + (node.module or "")
+            yield from (f"{prefix}.{alias.name}" for alias in node.names)
+
+
+def room_of(name: str) -> str:
+    """The room of a full name; what is not in a room is the package itself (its version)."""
+    parts = name.split(".")
+    return parts[1] if len(parts) > 1 and parts[1] in LEVEL else "__init__"
+
+
+def direction_faults(module: str, tree: ast.Module) -> Iterator[str]:
+    own = room_of(module)
+    for name in imported_names(tree):
+        if name.startswith("."):
+            yield f"{module} imports {name} relatively"
+        elif name.split(".")[0] == "exporter":
+            other = room_of(name)
+            if other != own and LEVEL[other] <= LEVEL[own]:
+                yield f"{module} imports {name}: {other} is not below {own}"
+
+
+def purity_faults(module: str, tree: ast.Module) -> Iterator[str]:
+    if not any(module == pure or module.startswith(f"{pure}.") for pure in PURE):
+        return
+    for name in imported_names(tree):
+        top, *rest = name.split(".")
+        if top in IMPURE_MODULES or (top == "psycopg" and rest[:1] != ["sql"]):
+            yield f"{module} is pure and imports {name}"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            called = node.func
+            if isinstance(called, ast.Attribute) and called.attr in CLOCKS:
+                yield f"{module} is pure and reads a clock in line {node.lineno}"
+            if isinstance(called, ast.Name) and called.id == "open":
+                yield f"{module} is pure and opens a file in line {node.lineno}"
+
+
+def faults(module: str, source: str) -> list[str]:
+    tree = ast.parse(source)
+    return [*direction_faults(module, tree), *purity_faults(module, tree)]
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 2 else parts)
+
+
+def test_every_module_stands_in_a_room_of_the_plan() -> None:
+    rooms = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in PACKAGE.rglob("*.py")}
+
+    assert rooms <= set(LEVEL)
+
+
+def test_imports_go_down_and_pure_rooms_stay_pure() -> None:
+    modules = sorted(PACKAGE.rglob("*.py"))
+    found = [fault for path in modules for fault in faults(module_name(path), path.read_text())]
+
+    assert len(modules) > 10
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("exporter.postgres.target", "from exporter.metrics.catalogue import METRICS"),
+        ("exporter.postgres.target", "def connect():\n    import exporter.cli"),
+        ("exporter.metrics.collect", "from exporter.migrate import plan"),
+        ("exporter.migrate.plan", "from exporter.metrics.catalogue import METRICS"),
+        ("exporter.model", "from exporter.errors import ExporterError"),
+        ("exporter.evidence.plans", "from exporter import cli"),
+        ("exporter.evidence.plans", "from .verdict import Verdict"),
+        ("exporter.evidence.verdict", "import time"),
+        ("exporter.migrate.plan", "from os import environ"),
+        ("exporter.migrate.plan", "import psycopg"),
+        ("exporter.migrate.report", "from psycopg import Connection"),
+        ("exporter.metrics.render", "import datetime\nat = datetime.datetime.now(datetime.UTC)"),
+        ("exporter.metrics.catalogue", "text = open('metrics.txt').read()"),
+    ],
+)
+def test_a_planted_fault_is_found(module: str, source: str) -> None:
+    assert len(faults(module, source)) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("exporter.cli", "from exporter import __version__\nfrom exporter.demo.run import run_demo"),
+        ("exporter.migrate.plan", "from psycopg import sql\nfrom psycopg.sql import SQL"),
+        ("exporter.metrics.collect", "import time\nfrom exporter.metrics import render"),
+    ],
+)
+def test_what_is_allowed_is_not_reported(module: str, source: str) -> None:
+    assert faults(module, source) == []
