@@ -198,3 +198,137 @@ class JournalEntry:
     run: str
     definition: str | None
     at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeMeasurement:
+    """What one probe showed in one moment: how often its plans used the index, how long it took.
+
+    `samples` counts the parameter sets tried, `samples_using_index` those whose plan named the index.
+    `median_seconds` is the median of warm runs, None when none finished within the budget;
+    `node` is the plan node that read the table for the first sample. `reason` is set when nothing could
+    be measured: no_sample, not_permitted, timed_out, failed: the server's words follow in `detail`.
+    """
+
+    index_name: str
+    probe: str
+    samples: int
+    samples_using_index: int | None
+    median_seconds: float | None
+    runs: int
+    node: str | None
+    total_cost: float | None
+    reason: str | None = None
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IndexFacts:
+    """What the catalogue says of a declared index after a build.
+
+    Units: bytes. Source: pg_index, pg_relation_size(indexrelid), pg_table_size(indrelid), pg_attribute.
+    `nullable` lists the not_null columns in which a NULL was found, `unproven` those not decided in time.
+    """
+
+    observed: ObservedIndex
+    indisvalid: bool | None
+    indisready: bool | None
+    size_bytes: int | None
+    table_size_bytes: int | None
+    table_pages: int | None
+    table_last_analyze: datetime | None
+    nullable: tuple[str, ...] = ()
+    unproven: tuple[str, ...] = ()
+
+
+class StepKind(StrEnum):
+    """What a step does."""
+
+    BUILD = "build"
+    ADOPT = "adopt"
+    DROP_INVALID = "drop_invalid"
+    DROP = "drop"
+    ANALYZE = "analyze"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing to do: its SQL for people to read, the lock it takes, when it is done and its undo.
+
+    Steps of one `table` run in order; tables are independent of each other.
+    """
+
+    kind: StepKind
+    table: RelationName
+    index: DeclaredIndex | None
+    sql: str
+    lock: str
+    done_when: str
+    undo: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The ordered steps of one migration in one database, and what needs none or cannot be done.
+
+    `settled` are indexes already as declared or covered, `refused` those that need a person's decision.
+    """
+
+    migration: str
+    steps: tuple[Step, ...]
+    settled: tuple[ObservedIndex, ...]
+    refused: tuple[ObservedIndex, ...]
+
+
+class StepStatus(StrEnum):
+    """How a step ended."""
+
+    DONE = "done"
+    FAILED = "failed"
+    LEFT_BEHIND = "left_behind"
+    HALTED = "halted"
+    SKIPPED = "skipped"
+    DETACHED = "detached"
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseTime:
+    """How long a build was seen in one phase. Units: seconds."""
+
+    phase: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What became of one step. `sqlstate` and `message` are the server's, when it refused."""
+
+    step: Step
+    status: StepStatus
+    seconds: float
+    attempts: int = 1
+    phases: tuple[PhaseTime, ...] = ()
+    sqlstate: str | None = None
+    message: str | None = None
+    mend: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Everything one run of init, verify or rollback did and found; the report is made of nothing else."""
+
+    command: str
+    run: str
+    migration: str
+    datname: str
+    address: str
+    server_version: str
+    started_at: datetime
+    finished_at: datetime
+    plan: Plan
+    results: tuple[StepResult, ...] = ()
+    facts: tuple[IndexFacts, ...] = ()
+    before: tuple[ProbeMeasurement, ...] = ()
+    after: tuple[ProbeMeasurement, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    dry_run: bool = False
