@@ -1,0 +1,1 @@
+"""The whole product at once: an embedded PostgreSQL, the Nova schema and a workload."""

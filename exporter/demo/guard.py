@@ -1,0 +1,160 @@
+"""A process that outlives its owner by a moment, to stop what the owner started and remove its files.
+
+Python's own clean-up does not run when the owner is killed by a signal it does not handle. The guard
+waits on a pipe whose other end only the owner holds: the kernel closes it however the owner ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import IO
+
+from exporter.demo.processes import is_running
+
+STOP_TIMEOUT_SECONDS = 20.0
+_BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from exporter.demo.guard import main; main()"
+
+
+class Guard:
+    """Stops the processes it was told of, then removes the directories, when its owner is gone."""
+
+    def __init__(self) -> None:
+        # No site-packages and no PYTHON* variables: it starts fast and cannot be broken by either.
+        package_root = str(Path(__file__).parents[2])
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", _BOOT, package_root],
+            stdin=subprocess.PIPE,
+            cwd="/",
+            start_new_session=True,
+        )
+
+    def watch(self, pid: int, stop_signal: signal.Signals = signal.SIGTERM) -> None:
+        """Have `pid` stopped by `stop_signal` when the owner is gone."""
+        self._tell("watch", pid, int(stop_signal))
+
+    def forget(self, pid: int) -> None:
+        """Leave `pid` alone from now on; to be called once it has ended."""
+        self._tell("forget", pid)
+
+    def remove(self, directory: Path) -> None:
+        """Have `directory` removed when the owner is gone, after the processes have ended."""
+        self._tell("remove", str(directory))
+
+    def close(self) -> None:
+        """Do now what the guard would do at the owner's end, and wait for it."""
+        stdin = self._process.stdin
+        if stdin is not None and not stdin.closed:
+            # A guard that was killed from outside leaves a pipe that cannot be flushed.
+            with contextlib.suppress(BrokenPipeError):
+                stdin.close()
+        self._process.wait()
+
+    def spawn(
+        self,
+        command: Sequence[str],
+        *,
+        stop_signal: signal.Signals = signal.SIGTERM,
+        output: IO[bytes] | int | None = None,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        user: str | None = None,
+    ) -> subprocess.Popen[bytes]:
+        """The started and watched process, in a session of its own.
+
+        Its own session keeps the terminal's Ctrl-C from it: the owner stops it in the right order.
+        """
+        with signals_deferred():
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT if output is not None else None,
+                cwd=cwd,
+                env=env,
+                start_new_session=True,
+                user=user,
+                group=primary_group(user) if user else None,
+                extra_groups=[] if user else None,
+            )
+            self.watch(process.pid, stop_signal)
+        return process
+
+    def _tell(self, *words: str | int) -> None:
+        stdin = self._process.stdin
+        if stdin is None or stdin.closed:
+            return
+        with contextlib.suppress(BrokenPipeError):
+            stdin.write(json.dumps(words).encode() + b"\n")
+            stdin.flush()
+
+
+def primary_group(user: str) -> int:
+    """The numeric primary group of an operating system user."""
+    return pwd.getpwnam(user).pw_gid
+
+
+@contextlib.contextmanager
+def signals_deferred() -> Iterator[None]:
+    """SIGINT and SIGTERM are delivered after the block instead of in its middle.
+
+    An exception raised by a handler between fork and the note of the process id would leave a process
+    that nobody knows of.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    received: list[int] = []
+
+    def note(signum: int, _frame: FrameType | None) -> None:
+        received.append(signum)
+
+    previous = {signum: signal.signal(signum, note) for signum in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for signum, handler in previous.items():
+            signal.signal(signum, handler)
+        for number in received:
+            signal.raise_signal(number)
+
+
+def main() -> None:
+    """Run as the guard: take notes from standard input, act when it closes."""
+    watched: dict[int, int] = {}
+    directories: list[str] = []
+    for line in sys.stdin:
+        match json.loads(line):
+            case ["watch", int(pid), int(number)]:
+                watched[pid] = number
+            case ["forget", int(pid)]:
+                watched.pop(pid, None)
+            case ["remove", str(directory)]:
+                directories.append(directory)
+    _stop(watched)
+    for directory in directories:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _stop(watched: Mapping[int, int]) -> None:
+    for pid, number in watched.items():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+    running = set(watched)
+    deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
+    while (running := {pid for pid in running if is_running(pid)}) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    for pid in running:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)

