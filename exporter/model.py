@@ -184,20 +184,8 @@ class ObservedIndex:
     covered_by: str | None = None
     builder_pid: int | None = None
     detail: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class JournalEntry:
-    """The latest event of one index of one migration. Source: migration_log (our view)."""
-
-    name: str
-    index_name: str
-    phase: str
-    status: str
-    attempt: int
-    run: str
-    definition: str | None
-    at: datetime
+    indexrelid: int | None = None
+    relid: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

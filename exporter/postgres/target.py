@@ -100,10 +100,14 @@ def _set_up(connection: Connection, read_only: bool, limits: SessionLimits) -> N
         )
 
 
-def set_session(connection: Connection, session: Mapping[str, str]) -> None:
-    """Sets session parameters in one round trip."""
+def set_session(
+    connection: Connection, session: Mapping[str, str], *, local: bool = False
+) -> None:
+    """Sets parameters in one round trip, for the session or, `local`, for the transaction."""
     calls = sql.SQL(", ").join(
-        sql.SQL("pg_catalog.set_config({}, {}, false)").format(sql.Literal(name), sql.Literal(value))
+        sql.SQL("pg_catalog.set_config({}, {}, {})").format(
+            sql.Literal(name), sql.Literal(value), sql.Literal(local)
+        )
         for name, value in session.items()
     )
     connection.execute(sql.SQL("SELECT {}").format(calls))

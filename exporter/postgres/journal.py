@@ -1,0 +1,203 @@
+"""The journal: what this tool did to which index, append-only, in the database itself.
+
+`migration_events` takes one row per event; `migration_log` shows the latest per index. The journal explains
+and remembers definitions and baselines; where an index stands is decided by the catalogue alone.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, TypeVar, cast
+
+from psycopg import sql
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
+
+from exporter.errors import SettingsError
+from exporter.model import quote_identifier
+from exporter.postgres.queries import query_text
+from exporter.postgres.target import Connection, fetch_version
+
+EVENTS_COLUMNS = (
+    "id",
+    "run",
+    "name",
+    "index_name",
+    "phase",
+    "status",
+    "attempt",
+    "definition",
+    "detail",
+    "operator",
+    "at",
+)
+_RELATION_KINDS = {"migration_events": "r", "migration_log": "v"}
+
+Row = TypeVar("Row")
+
+
+class Phase(StrEnum):
+    """The states of one index's migration, in their order, then the ways out of it."""
+
+    PLANNED = "planned"
+    LOCKED = "locked"
+    RECONCILED = "reconciled"
+    PREFLIGHT_OK = "preflight_ok"
+    BASELINE = "baseline"
+    QUIESCED = "quiesced"
+    BUILDING = "building"
+    CATALOG_OK = "catalog_ok"
+    ANALYZED = "analyzed"
+    PLAN_OK = "plan_ok"
+    DONE = "done"
+    CLEANUP = "cleanup"
+    DETACHED = "detached"
+    DROPPING = "dropping"
+    DROPPED = "dropped"
+
+
+class EventStatus(StrEnum):
+    """How the phase of an event stands."""
+
+    IN_PROGRESS = "in_progress"
+    DONE = "done"
+    FAILED = "failed"
+    LEFT_BEHIND = "left_behind"
+    HALTED = "halted"
+
+
+@dataclass(frozen=True, slots=True)
+class JournalRelation:
+    """A relation that bears a name of the journal. Source: pg_class, pg_attribute."""
+
+    relname: str
+    relkind: str
+    column_names: list[str]
+    may_select: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LogRow:
+    """The latest event of an index, or of the migration where `index_name` is None."""
+
+    name: str
+    index_name: str | None
+    phase: str
+    status: str
+    attempt: int
+    run: str
+    definition: str | None
+    detail: dict[str, Any]
+    operator: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class CreatedIndex:
+    """The last of building, catalog_ok and dropped that one index reached."""
+
+    index_name: str
+    phase: str
+    definition: str | None
+    run: str
+    at: datetime
+
+
+@dataclass(slots=True)
+class Journal:
+    """Writes and reads the journal of one migration over one connection, safe for several threads."""
+
+    connection: Connection
+    schemaname: str
+    migration: str
+    run: str
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def exists(self) -> bool:
+        """True when both relations are there and ours.
+
+        Raises: SettingsError when other relations bear their names.
+        """
+        with self._lock:
+            relations = fetch_version(
+                self.connection,
+                "journal_relations",
+                JournalRelation,
+                self.connection.info.server_version,
+                {"schemaname": self.schemaname},
+            )
+        for relation in relations:
+            is_ours = relation.relkind == _RELATION_KINDS[relation.relname] and (
+                relation.relname == "migration_log"
+                or set(EVENTS_COLUMNS) <= set(relation.column_names)
+            )
+            if not is_ours:
+                raise SettingsError(
+                    f"{quote_identifier(self.schemaname)}.{relation.relname} exists and is not this tool's",
+                    mend="choose another schema for the journal: --journal-schema",
+                )
+        return len(relations) == len(_RELATION_KINDS)
+
+    def ensure(self) -> None:
+        """Creates the journal where it is missing.
+
+        Raises: SettingsError when other relations bear its names.
+        """
+        with self._lock:
+            if not self.exists():
+                with self.connection.transaction():
+                    self.connection.execute(self._text("journal_create"))
+
+    def append(
+        self,
+        phase: Phase,
+        status: EventStatus,
+        *,
+        index_name: str | None = None,
+        attempt: int = 1,
+        definition: str | None = None,
+        detail: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Appends one event; it is committed when this returns."""
+        with self._lock:
+            self.connection.execute(
+                self._text("journal_append"),
+                {
+                    "run": self.run,
+                    "name": self.migration,
+                    "index_name": index_name,
+                    "phase": phase.value,
+                    "status": status.value,
+                    "attempt": attempt,
+                    "definition": definition,
+                    "detail": Jsonb(dict(detail or {})),
+                },
+            )
+
+    def latest(self) -> dict[str | None, LogRow]:
+        """The latest event of each index by its name, that of the migration under None."""
+        rows = self._read("journal_latest", LogRow, {"name": self.migration})
+        return {row.index_name: row for row in rows}
+
+    def baseline(self) -> dict[str, Any]:
+        """The detail of the first baseline that is on record, empty when there is none."""
+        parameters = {"name": self.migration, "phase": Phase.BASELINE.value}
+        rows = self._read("journal_first", LogRow, parameters)
+        return rows[0].detail if rows else {}
+
+    def created(self) -> dict[str, CreatedIndex]:
+        """The indexes that this migration created, or began to, and did not drop since."""
+        rows = self._read("journal_created", CreatedIndex, {"name": self.migration})
+        return {row.index_name: row for row in rows if row.phase != Phase.DROPPED}
+
+    def _read(self, what: str, row_type: type[Row], parameters: Mapping[str, object]) -> list[Row]:
+        with self._lock, self.connection.cursor(row_factory=class_row(row_type)) as cursor:
+            return cursor.execute(self._text(what), parameters).fetchall()
+
+    def _text(self, what: str) -> sql.Composed:
+        text = query_text(what, server_version_num=self.connection.info.server_version)
+        return cast(sql.Composed, sql.SQL(text).format(schema=sql.Identifier(self.schemaname)))
