@@ -1,0 +1,162 @@
+"""Fixtures for all tests: PostgreSQL servers and databases, a clean environment, what was found where."""
+
+import operator
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from psycopg.abc import Params
+
+from tests.support import docker, tools
+from tests.support.postgres_server import (
+    CONTAINER_IMAGE,
+    Connection,
+    Kind,
+    PostgresServer,
+    Statement,
+    local_binaries,
+    make_server,
+)
+from tests.support.run_directory import run_guard
+
+FOREIGN_SETTINGS = ("PG", "DATA_SOURCE_NAME")
+COMPARISONS: Mapping[str, Callable[[int, int], bool]] = {
+    ">=": operator.ge,
+    "<": operator.lt,
+    "==": operator.eq,
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--postgres",
+        choices=("embedded", "debian", "container"),
+        default="embedded",
+        help="the PostgreSQL to test with: 18 from PyPI (default), Debian's packaged one, or a container",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # As Ctrl-C, so that fixtures are torn down and containers removed when the run is terminated.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    return [f"postgres: {_describe(config.getoption('postgres'))}", *tools.report_lines()]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    docker.remove_leftovers()
+    run_guard().close()
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting of the caller's environment reaches a test."""
+    for name in list(os.environ):
+        if name.startswith(FOREIGN_SETTINGS):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def required_version(request: pytest.FixtureRequest) -> None:
+    """Skips a test marked `pg(">= 16")` on a server that does not fit."""
+    marker = request.node.get_closest_marker("pg")
+    if marker is None:
+        return
+    comparison, major = marker.args[0].split()
+    server: PostgresServer = request.getfixturevalue("server")
+    if not COMPARISONS[comparison](server.version_num // 10000, int(major)):
+        pytest.skip(f"needs PostgreSQL {marker.args[0]}, this is {server.version_num // 10000}")
+
+
+@pytest.fixture(scope="session")
+def server(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
+    """The server that tests share; a test may not stop it or change its settings."""
+    server = make_server(request.config.getoption("postgres"))
+    yield server
+    server.close()
+
+
+OwnServer = Callable[..., PostgresServer]
+
+
+@pytest.fixture
+def own_server(request: pytest.FixtureRequest) -> Iterator[OwnServer]:
+    """Makes private servers that a test may stop, kill or freeze: `own_server(settings={…})`."""
+    kind: Kind = request.config.getoption("postgres")
+    with ExitStack() as stack:
+
+        def make(settings: Mapping[str, str] | None = None) -> PostgresServer:
+            server = make_server(kind, settings)
+            stack.callback(server.close)
+            return server
+
+        yield make
+
+
+@dataclass(frozen=True, slots=True)
+class TestDatabase:
+    """A database of the shared server that belongs to one test."""
+
+    __test__ = False
+
+    server: PostgresServer
+    name: str
+
+    @property
+    def dsn(self) -> str:
+        """The conninfo as the superuser."""
+        return self.server.dsn(self.name)
+
+    def connect(self, user: str | None = None, password: str | None = None) -> Connection:
+        """A new autocommit connection."""
+        return self.server.connect(self.name, user, password)
+
+    def execute(self, query: Statement, params: Params | None = None) -> list[tuple[Any, ...]]:
+        """The rows of one statement that the superuser runs in a session of its own."""
+        return self.server.execute(query, self.name, params)
+
+
+def _own_database(server: PostgresServer, template: str | None = None) -> Iterator[TestDatabase]:
+    name = server.create_database(template)
+    yield TestDatabase(server, name)
+    server.drop_database(name)
+
+
+@pytest.fixture
+def database(server: PostgresServer) -> Iterator[TestDatabase]:
+    """A fresh, empty database."""
+    yield from _own_database(server)
+
+
+@pytest.fixture(scope="session")
+def nova_template(server: PostgresServer) -> Iterator[str]:
+    """The name of a database with a small Nova schema, loaded once and cloned for every test."""
+    from exporter.demo import dataset
+
+    name = server.create_database()
+    dataset.load(server.dsn(name), messages=20_000, posts=8_000)
+    yield name
+    server.drop_database(name)
+
+
+@pytest.fixture
+def nova_database(server: PostgresServer, nova_template: str) -> Iterator[TestDatabase]:
+    """A database with users, messages, posts and user_feed_preferences, analyzed, without extra indexes."""
+    yield from _own_database(server, nova_template)
+
+
+def _describe(kind: Kind) -> str:
+    if kind == "container":
+        return f"container {CONTAINER_IMAGE}"
+    if kind == "debian" and tools.locate_debian_binaries() is None:
+        return "Debian's, not found"
+    program = local_binaries(kind) / "postgres"
+    answer = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    return f"{answer.stdout.strip()} ({kind})"

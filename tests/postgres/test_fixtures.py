@@ -1,0 +1,65 @@
+"""The servers that all other tests stand on do what the fixtures promise."""
+
+import psycopg
+import pytest
+
+from tests.conftest import OwnServer, TestDatabase
+from tests.support.postgres_server import PostgresServer
+
+
+def test_server_wants_its_password(server: PostgresServer) -> None:
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        psycopg.connect(server.dsn(password="wrong"))
+
+
+def test_server_collects_statements(database: TestDatabase) -> None:
+    database.execute("CREATE EXTENSION pg_stat_statements")
+
+    assert database.execute("SELECT count(*) > 0 FROM pg_stat_statements") == [(True,)]
+
+
+def test_database_is_a_clone_of_its_template(server: PostgresServer, database: TestDatabase) -> None:
+    database.execute("CREATE TABLE messages AS SELECT generate_series(1, %s) AS id", [3])
+
+    clone = server.create_database(database.name)
+
+    assert server.execute("SELECT sum(id) FROM messages", clone) == [(6,)]
+    server.drop_database(clone)
+    with pytest.raises(psycopg.OperationalError, match="does not exist"):
+        server.connect(clone)
+
+
+def test_own_server_keeps_its_data_over_stop_and_kill(own_server: OwnServer) -> None:
+    server = own_server(settings={"fsync": "on", "work_mem": "5MB"})
+    server.execute("CREATE TABLE messages AS SELECT 1 AS id")
+
+    server.stop()
+    with pytest.raises(psycopg.OperationalError):
+        server.connect()
+    server.start()
+    server.kill()
+    server.start()
+
+    assert server.execute("SELECT id FROM messages") == [(1,)]
+    assert server.execute("SHOW work_mem") == [("5MB",)]
+    assert "automatic recovery in progress" in server.log()
+
+
+def test_own_server_frozen_and_thawed(own_server: OwnServer) -> None:
+    server = own_server()
+    connection = server.connect()
+
+    server.freeze()
+    try:
+        with pytest.raises(psycopg.OperationalError, match="timeout"):
+            psycopg.connect(server.dsn(), connect_timeout=2)
+    finally:
+        server.thaw()
+
+    assert connection.execute("SELECT 1").fetchall() == [(1,)]
+    connection.close()
+
+
+@pytest.mark.pg(">= 14")
+def test_version_mark_lets_a_new_server_through(server: PostgresServer) -> None:
+    assert server.version_num >= 140000

@@ -1,0 +1,276 @@
+"""PostgreSQL servers for tests: embedded 18, Debian's own, or a container, behind one interface."""
+
+import contextlib
+import functools
+import os
+import secrets
+import shutil
+import signal
+import tempfile
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import psycopg
+from psycopg import sql
+from psycopg.abc import Params
+from psycopg.conninfo import make_conninfo
+
+from exporter.demo.installation import reachable_binaries, unprivileged_user
+from exporter.demo.processes import children, free_port
+from exporter.demo.server import STOP_SIGNALS, EmbeddedServer, StopMode, find_binaries
+from tests.support import docker
+from tests.support.run_directory import run_directory, run_guard
+from tests.support.tools import find_debian_binaries, require_docker
+
+Kind = Literal["embedded", "debian", "container"]
+Connection = psycopg.Connection[tuple[Any, ...]]
+Statement = str | sql.SQL | sql.Composed
+
+CONTAINER_IMAGE = "postgres:17"
+START_SECONDS = 60
+# A test server is thrown away: it may lose everything in a crash of the machine, never in one of its own.
+SETTINGS = {
+    "shared_preload_libraries": "pg_stat_statements",
+    "track_commit_timestamp": "off",
+    "fsync": "off",
+    "full_page_writes": "off",
+}
+
+
+class PostgresServer(ABC):
+    """A running PostgreSQL that belongs to the tests, reached over TCP with a password."""
+
+    host: str
+    port: int
+    superuser = "postgres"
+
+    def __init__(self) -> None:
+        self.password = secrets.token_hex(12)
+
+    @functools.cached_property
+    def version_num(self) -> int:
+        """The server's version as in server_version_num, such as 180006."""
+        with self.connect() as connection:
+            return connection.info.server_version
+
+    def dsn(self, dbname: str = "postgres", user: str | None = None, password: str | None = None) -> str:
+        """The conninfo of a database; as the superuser with its password unless told otherwise."""
+        if user in (None, self.superuser) and password is None:
+            password = self.password
+        given = {"user": user or self.superuser, "password": password}
+        return make_conninfo(
+            host=self.host,
+            port=self.port,
+            dbname=dbname,
+            **{name: value for name, value in given.items() if value is not None},
+        )
+
+    def connect(
+        self, dbname: str = "postgres", user: str | None = None, password: str | None = None
+    ) -> Connection:
+        """A new autocommit connection."""
+        return psycopg.connect(self.dsn(dbname, user, password), autocommit=True)
+
+    def execute(
+        self, query: Statement, dbname: str = "postgres", params: Params | None = None
+    ) -> list[tuple[Any, ...]]:
+        """The rows of one statement that the superuser runs in a session of its own."""
+        with self.connect(dbname) as connection:
+            cursor = connection.execute(query, params)
+            return cursor.fetchall() if cursor.description else []
+
+    def create_database(self, template: str | None = None) -> str:
+        """The name of a new database, a clone of `template` where one is given."""
+        name = f"test_{secrets.token_hex(6)}"
+        statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
+        if template is not None:
+            # Copying files writes less WAL than copying blocks, and the checkpoint it wants is cheap here.
+            strategy = sql.SQL(" STRATEGY file_copy" if self.version_num >= 150000 else "")
+            statement += sql.SQL(" TEMPLATE {}").format(sql.Identifier(template)) + strategy
+        self.execute(statement)
+        return name
+
+    def drop_database(self, name: str) -> None:
+        """Drops a database together with the sessions in it."""
+        self.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+    @abstractmethod
+    def start(self) -> None:
+        """Starts the server on its port and waits until it answers."""
+
+    @abstractmethod
+    def stop(self, mode: StopMode = "fast") -> None:
+        """Stops the server and keeps its data."""
+
+    @abstractmethod
+    def kill(self) -> None:
+        """Kills the server without warning: the next start is a crash recovery."""
+
+    @abstractmethod
+    def freeze(self) -> None:
+        """Stops every process of the server where it is: connections stay open, nothing answers."""
+
+    @abstractmethod
+    def thaw(self) -> None:
+        """Lets a frozen server go on."""
+
+    @abstractmethod
+    def log(self) -> str:
+        """Everything that the server has logged."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Ends the server and removes all that is left of it."""
+
+
+class LocalServer(PostgresServer):
+    """A server that runs from a folder of PostgreSQL programs on this machine."""
+
+    def __init__(self, binaries: Path, settings: Mapping[str, str]) -> None:
+        super().__init__()
+        # Not in tmp_path: the user that PostgreSQL runs as must be able to enter.
+        self._directory = Path(tempfile.mkdtemp(prefix="server-", dir=run_directory()))
+        self._server = EmbeddedServer(
+            self._directory,
+            password=self.password,
+            binaries=binaries,
+            settings=settings,
+            guard=run_guard(),
+        )
+        self.host = self._server.host
+
+    def start(self) -> None:
+        self._server.start()
+        self.port = self._server.port
+
+    def stop(self, mode: StopMode = "fast") -> None:
+        self._server.stop(mode)
+
+    def kill(self) -> None:
+        self._server.kill()
+
+    def freeze(self) -> None:
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def log(self) -> str:
+        return self._server.log_path.read_text(encoding="utf-8", errors="replace")
+
+    def close(self) -> None:
+        self.thaw()
+        self._server.close()
+        shutil.rmtree(self._directory)
+
+    @property
+    def data_directory(self) -> Path:
+        """Where the server's files lie."""
+        return self._server.data_directory
+
+    def _signal(self, number: signal.Signals) -> None:
+        postmaster = self._server.pid
+        if postmaster is None:
+            return
+        # The postmaster first: stopped, it starts no further process that would be missed.
+        os.kill(postmaster, number)
+        for pid in children(postmaster):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+
+class ContainerServer(PostgresServer):
+    """A server in a container of the official image."""
+
+    def __init__(self, image: str, settings: Mapping[str, str]) -> None:
+        super().__init__()
+        # Imported late: it looks for an engine, and nothing else needs one.
+        from testcontainers.community.postgres import PostgresContainer
+
+        # A port chosen here: one chosen by the engine changes with every restart of the container.
+        self.port = free_port()
+        options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        key, _, value = docker.run_label().partition("=")
+        self._container = (
+            PostgresContainer(image, username=self.superuser, password=self.password, driver=None)
+            .with_bind_ports(5432, self.port)
+            .with_command(options)
+            .with_kwargs(labels={key: value})
+        )
+        self._exists = False
+        self._is_frozen = False
+
+    def start(self) -> None:
+        if self._exists:
+            self._container.get_wrapped_container().start()
+        else:
+            self._exists = True
+            self._container.start()
+        self.host = self._container.get_container_host_ip()
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                self.connect().close()
+            except psycopg.OperationalError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+            else:
+                return
+
+    def stop(self, mode: StopMode = "fast") -> None:
+        self._end(STOP_SIGNALS[mode])
+
+    def kill(self) -> None:
+        self._end(signal.SIGKILL)
+
+    def freeze(self) -> None:
+        self._container.get_wrapped_container().pause()
+        self._is_frozen = True
+
+    def thaw(self) -> None:
+        if self._is_frozen:
+            self._container.get_wrapped_container().unpause()
+            self._is_frozen = False
+
+    def log(self) -> str:
+        return b"".join(self._container.get_logs()).decode(errors="replace")
+
+    def close(self) -> None:
+        self.thaw()
+        self._container.stop()
+
+    def _end(self, number: signal.Signals) -> None:
+        container = self._container.get_wrapped_container()
+        container.kill(signal=number.name)
+        container.wait()
+
+
+@functools.cache
+def local_binaries(kind: Literal["embedded", "debian"]) -> Path:
+    """The folder of PostgreSQL programs, copied once where the user they run as may not enter it."""
+    source = find_binaries() if kind == "embedded" else find_debian_binaries()
+    return reachable_binaries(source, run_directory(), unprivileged_user())
+
+
+def make_server(kind: Kind, settings: Mapping[str, str] | None = None) -> PostgresServer:
+    """A started server of that kind; `settings` go on top of those all test servers have.
+
+    A kind whose programs or image are missing skips the test, or fails it in CI.
+    """
+    merged = {**SETTINGS, **(settings or {})}
+    server: PostgresServer
+    if kind == "container":
+        require_docker(CONTAINER_IMAGE)
+        server = ContainerServer(CONTAINER_IMAGE, merged)
+    else:
+        server = LocalServer(local_binaries(kind), merged)
+    try:
+        server.start()
+    except BaseException:
+        server.close()
+        raise
+    return server
