@@ -1,0 +1,166 @@
+"""From the manifest and what stands, the ordered steps. Pure: no database, no clock.
+
+The invariant: after any prefix of the steps, planning again gives exactly the rest. It holds because each
+step turns the state that demanded it into one that does not: building makes ABSENT present, dropping an
+INVALID leftover makes it ABSENT, adopting waits until a build of ours is PRESENT, analyzing pays what a
+table owes. Nothing else is remembered between runs.
+
+Steps of one table stay together and in order, because two concurrent builds on one table kill each other;
+tables come largest first, so that the longest build starts at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from exporter.model import (
+    DeclaredIndex,
+    IndexState,
+    Manifest,
+    ObservedIndex,
+    Plan,
+    RelationName,
+    Step,
+    StepKind,
+)
+from exporter.postgres import ddl
+
+_SETTLED = {IndexState.PRESENT, IndexState.COVERED}
+_REFUSED = {IndexState.CONFLICT, IndexState.BUILDING_FOREIGN}
+_BUILD_LOCK = "ShareUpdateExclusiveLock on the table: reads and writes go on"
+_DROP_LOCK = "ShareUpdateExclusiveLock on the table, waits for every transaction that uses it"
+
+
+def plan_build(
+    manifest: Manifest,
+    observed: Sequence[ObservedIndex],
+    *,
+    owing_analyze: Collection[RelationName] = (),
+    table_sizes: Mapping[RelationName, float] | None = None,
+    adopt_invalid: bool = False,
+) -> Plan:
+    """The steps that make every declared index present and every table of a build analyzed.
+
+    `owing_analyze` are tables whose last build was not followed by ANALYZE; `table_sizes` orders the
+    tables (any unit). With `adopt_invalid` an INVALID index of unknown origin is replaced.
+    """
+    sizes = table_sizes or {}
+    lanes: dict[RelationName, list[Step]] = {}
+    settled: list[ObservedIndex] = []
+    refused: list[ObservedIndex] = []
+    for index in observed:
+        if index.state in _SETTLED:
+            settled.append(index)
+        elif index.state in _REFUSED or (
+            index.state is IndexState.INVALID_FOREIGN and not adopt_invalid
+        ):
+            refused.append(index)
+        else:
+            lanes.setdefault(index.declared.table, []).extend(_steps_for(index))
+    owing = set(owing_analyze) | (set(manifest.analyze) if lanes else set())
+    ordered = sorted(lanes, key=lambda table: (-sizes.get(table, 0.0), table))
+    steps: list[Step] = []
+    for table in ordered:
+        steps += lanes[table]
+        if table in owing:
+            steps.append(analyze_step(table))
+    steps += [analyze_step(table) for table in manifest.analyze if table in owing - set(ordered)]
+    return Plan(manifest.migration, tuple(steps), tuple(settled), tuple(refused))
+
+
+def plan_rollback(
+    manifest: Manifest, observed: Sequence[ObservedIndex], created: Collection[str]
+) -> Plan:
+    """The steps that drop what this migration created, and only that; then ANALYZE of those tables.
+
+    An index that stands but was not created by the migration is settled: it stays. One that bears the
+    name with another definition is refused.
+    """
+    steps: list[Step] = []
+    settled: list[ObservedIndex] = []
+    refused: list[ObservedIndex] = []
+    for index in observed:
+        mine = index.declared.name in created
+        if index.state in (IndexState.PRESENT, IndexState.INVALID_OURS) and mine:
+            steps.append(drop_step(index.declared, StepKind.DROP))
+        elif index.state in (
+            IndexState.CONFLICT,
+            IndexState.BUILDING_OURS,
+            IndexState.BUILDING_FOREIGN,
+        ):
+            refused.append(index)
+        else:
+            settled.append(index)
+    tables = dict.fromkeys(step.table for step in steps)
+    steps += [analyze_step(table) for table in tables]
+    return Plan(manifest.migration, tuple(steps), tuple(settled), tuple(refused))
+
+
+def lanes_of(steps: Sequence[Step]) -> tuple[tuple[Step, ...], ...]:
+    """The steps grouped by table, in order: what may run side by side."""
+    lanes: dict[RelationName, list[Step]] = {}
+    for step in steps:
+        lanes.setdefault(step.table, []).append(step)
+    return tuple(tuple(lane) for lane in lanes.values())
+
+
+def _steps_for(index: ObservedIndex) -> tuple[Step, ...]:
+    build = build_step(index.declared)
+    match index.state:
+        case IndexState.ABSENT:
+            return (build,)
+        case IndexState.BUILDING_OURS:
+            return (_adopt_step(index.declared),)
+        case _:
+            return (drop_step(index.declared, StepKind.DROP_INVALID), build)
+
+
+def build_step(index: DeclaredIndex) -> Step:
+    """CREATE INDEX CONCURRENTLY as a step."""
+    return Step(
+        StepKind.BUILD,
+        index.table,
+        index,
+        ddl.as_text(ddl.create_index(index)),
+        _BUILD_LOCK,
+        "the index is valid and defined as declared",
+        ddl.as_text(ddl.drop_index(index.relation)),
+    )
+
+
+def drop_step(index: DeclaredIndex, kind: StepKind) -> Step:
+    """DROP INDEX CONCURRENTLY as a step, of an INVALID leftover or as an undo."""
+    return Step(
+        kind,
+        index.table,
+        index,
+        ddl.as_text(ddl.drop_index(index.relation)),
+        _DROP_LOCK,
+        "no index bears the name",
+        ddl.as_text(ddl.create_index(index)) if kind is StepKind.DROP else None,
+    )
+
+
+def analyze_step(table: RelationName) -> Step:
+    """ANALYZE of one table as a step."""
+    return Step(
+        StepKind.ANALYZE,
+        table,
+        None,
+        ddl.as_text(ddl.analyze(table)),
+        "ShareUpdateExclusiveLock on the table: reads and writes go on",
+        "the statistics are younger than the last build on the table",
+        None,
+    )
+
+
+def _adopt_step(index: DeclaredIndex) -> Step:
+    return Step(
+        StepKind.ADOPT,
+        index.table,
+        index,
+        f"-- follow the build of {index.relation.quoted} that runs in the server",
+        "none of its own",
+        "the index is valid and defined as declared",
+        None,
+    )

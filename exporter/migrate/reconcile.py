@@ -1,0 +1,209 @@
+"""Where each declared index stands: decided by the catalogue, explained by the journal.
+
+Asked before every attempt and after every error. A client's error is never believed: the server may have
+finished what it was told to stop, or stopped what it seemed to finish.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import psycopg
+
+from exporter.errors import Fault, ManifestError
+from exporter.model import DeclaredIndex, IndexState, Manifest, ObservedIndex
+from exporter.postgres.catalog import (
+    CompiledIndex,
+    NamedRelation,
+    TableFacts,
+    TableIndex,
+    compile_index,
+    read_relation,
+    read_table,
+    read_table_builders,
+    read_table_indexes,
+)
+from exporter.postgres.progress import read_builds
+from exporter.postgres.target import APPLICATION_NAME, Connection, first_line
+
+_TABLE_KINDS = {"r": "table", "p": "partitioned table", "m": "materialized view"}
+_OTHER_KINDS = {
+    "v": "view",
+    "f": "foreign table",
+    "S": "sequence",
+    "c": "composite type",
+    "i": "index",
+    "I": "partitioned index",
+    "t": "TOAST table",
+    **_TABLE_KINDS,
+}
+_MENDS = {
+    "42703": "correct the column's name",
+    "42704": "write operator classes, types and collations with their schema: init pins search_path",
+    "42883": "write functions with their schema: init pins search_path to pg_catalog",
+    "42P17": "use immutable functions only",
+    "42601": "write columns and where as in CREATE INDEX",
+    "42501": "grant TEMPORARY on the database and SELECT on the table to this role",
+    "55P03": "something locks the table: try again when it is done",
+}
+
+
+def observe(
+    connection: Connection, manifest: Manifest, ours: Collection[str]
+) -> tuple[ObservedIndex, ...]:
+    """Where each declared index of the manifest stands. `ours` are the names this tool began to build.
+
+    Raises: ManifestError with every declaration that the server refuses.
+    """
+    faults: list[Fault] = []
+    observed: list[ObservedIndex] = []
+    for index in manifest.indexes:
+        table = read_table(connection, index.table)
+        fault = _table_fault(manifest, index, table)
+        if fault is None and table is not None:
+            try:
+                compiled = compile_index(connection, index)
+            except psycopg.Error as error:
+                fault = _compile_fault(manifest, index, error)
+            else:
+                observed.append(observe_index(connection, index, compiled, table, ours))
+        if fault is not None:
+            faults.append(fault)
+    if faults:
+        raise ManifestError(
+            f"{manifest.path} does not fit this database; nothing was touched", faults=faults
+        )
+    return tuple(observed)
+
+
+def observe_index(
+    connection: Connection,
+    index: DeclaredIndex,
+    compiled: CompiledIndex,
+    table: TableFacts,
+    ours: Collection[str],
+) -> ObservedIndex:
+    """Where one declared index stands, its canonical form being known."""
+    siblings = read_table_indexes(connection, table.relid)
+    named = next((found for found in siblings if found.indexname == index.name), None)
+    if named is not None:
+        return _observe_named(connection, index, compiled, table, named, ours)
+    stranger = read_relation(connection, index.relation)
+    if stranger is not None:
+        return ObservedIndex(
+            index,
+            IndexState.CONFLICT,
+            compiled.definition,
+            detail=f"{index.relation.quoted} is {_describe(stranger)}",
+            relid=table.relid,
+        )
+    twin = next((found for found in siblings if found.is_usable and compiled.is_equal(found)), None)
+    if twin is not None:
+        return ObservedIndex(
+            index,
+            IndexState.COVERED,
+            compiled.definition,
+            found_definition=twin.definition,
+            covered_by=twin.indexname,
+            detail=f"{twin.indexname} is the same index under another name",
+            indexrelid=twin.indexrelid,
+            relid=table.relid,
+        )
+    return ObservedIndex(index, IndexState.ABSENT, compiled.definition, relid=table.relid)
+
+
+def _observe_named(
+    connection: Connection,
+    index: DeclaredIndex,
+    compiled: CompiledIndex,
+    table: TableFacts,
+    named: TableIndex,
+    ours: Collection[str],
+) -> ObservedIndex:
+    builder_pid: int | None = None
+    if not compiled.is_equal(named) or (
+        index.tablespace is not None and named.tablespace != index.tablespace
+    ):
+        state, detail = IndexState.CONFLICT, "the index of that name is defined otherwise"
+    elif named.is_usable:
+        state, detail = IndexState.PRESENT, "present as declared"
+    else:
+        state, builder_pid, detail = _observe_invalid(connection, index, table, named, ours)
+    return ObservedIndex(
+        index,
+        state,
+        compiled.definition,
+        found_definition=named.definition,
+        builder_pid=builder_pid,
+        detail=detail,
+        indexrelid=named.indexrelid,
+        relid=table.relid,
+    )
+
+
+def _observe_invalid(
+    connection: Connection,
+    index: DeclaredIndex,
+    table: TableFacts,
+    named: TableIndex,
+    ours: Collection[str],
+) -> tuple[IndexState, int | None, str]:
+    # INVALID also means "being built right now": a cleaner that looks only at the flag drops live builds.
+    builders = [
+        (build.pid, build.application_name, build.usename)
+        for build in read_builds(connection)
+        if build.index_relid == named.indexrelid
+        or (build.index_relid == 0 and build.relid == table.relid)
+    ] or [
+        (holder.pid, holder.application_name, holder.usename)
+        for holder in read_table_builders(connection, table.relid)
+    ]
+    if builders:
+        pid, application_name, usename = builders[0]
+        who = f"being built by pid {pid}, user {usename or 'unknown'}, {application_name or 'no name'}"
+        is_ours = (application_name or "").startswith(APPLICATION_NAME + "/")
+        return (IndexState.BUILDING_OURS if is_ours else IndexState.BUILDING_FOREIGN), pid, who
+    if index.name in ours:
+        return IndexState.INVALID_OURS, None, "INVALID, left by an earlier run of this tool"
+    return IndexState.INVALID_FOREIGN, None, "INVALID, and the journal does not know it"
+
+
+def _describe(relation: NamedRelation) -> str:
+    kind = _OTHER_KINDS.get(relation.relkind, "another kind of relation")
+    if relation.schemaname is not None and relation.relname is not None:
+        return f"an {kind} of {relation.schemaname}.{relation.relname}"
+    return f"a {kind}"
+
+
+def _table_fault(manifest: Manifest, index: DeclaredIndex, table: TableFacts | None) -> Fault | None:
+    place = f"{manifest.path}, index {index.name}"
+    if table is None:
+        return Fault(
+            place, f"there is no table {index.table.quoted}", "correct the name or the database"
+        )
+    if table.relkind == "p":
+        return Fault(
+            place,
+            f"{index.table.quoted} is a partitioned table, which this version cannot build on",
+            "declare the index on each partition",
+        )
+    if table.relkind not in _TABLE_KINDS:
+        kind = _OTHER_KINDS.get(table.relkind, "relation")
+        return Fault(
+            place, f"{index.table.quoted} is a {kind} and cannot have an index", "name a table"
+        )
+    return None
+
+
+def _compile_fault(manifest: Manifest, index: DeclaredIndex, error: psycopg.Error) -> Fault:
+    code = error.sqlstate or ""
+    return Fault(
+        f"{manifest.path}, index {index.name}",
+        f"the server refuses the declaration: {first_line(error)} ({code or 'no SQLSTATE'})",
+        _MENDS.get(code, "correct columns, where, include or with"),
+    )
+
+
+def names_by_state(observed: Sequence[ObservedIndex], *states: IndexState) -> tuple[str, ...]:
+    """The names of the indexes in one of the states, in the manifest's order."""
+    return tuple(index.declared.name for index in observed if index.state in states)
