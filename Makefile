@@ -47,11 +47,11 @@ demo: $(VENV)/.demo
 	@$(BIN)/pg-index-exporter demo $(ARGS)
 
 test: $(VENV)/.dev
-	@tests/support/install_tools.sh
+	@$(BIN)/python -m tests.support.tools
 	$(BIN)/python -m pytest $(ARGS)
 
 test-long: $(VENV)/.dev
-	@tests/support/install_tools.sh
+	@$(BIN)/python -m tests.support.tools
 	$(BIN)/python -m pytest -m long --timeout=1800 $(ARGS)
 
 bench: $(VENV)/.dev
