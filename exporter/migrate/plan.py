@@ -3,7 +3,8 @@
 The invariant: after any prefix of the steps, planning again gives exactly the rest. It holds because each
 step turns the state that demanded it into one that does not: building makes ABSENT present, dropping an
 INVALID leftover makes it ABSENT, adopting waits until a build of ours is PRESENT, analyzing pays what a
-table owes. Nothing else is remembered between runs.
+table owes: one with a declared index since its last build, any other table to analyze since the last of
+all builds. Nothing else is remembered between runs.
 
 Steps of one table stay together and in order, because two concurrent builds on one table kill each other;
 tables come largest first, so that the longest build starts at once.
@@ -57,14 +58,15 @@ def plan_build(
             refused.append(index)
         else:
             lanes.setdefault(index.declared.table, []).extend(_steps_for(index))
-    owing = set(owing_analyze) | (set(manifest.analyze) if lanes else set())
+    owing = set(owing_analyze) | set(lanes)
+    if lanes:
+        declared_on = {index.declared.table for index in observed}
+        owing |= {table for table in manifest.analyze if table not in declared_on}
     ordered = sorted(lanes, key=lambda table: (-sizes.get(table, 0.0), table))
     steps: list[Step] = []
     for table in ordered:
-        steps += lanes[table]
-        if table in owing:
-            steps.append(analyze_step(table))
-    steps += [analyze_step(table) for table in manifest.analyze if table in owing - set(ordered)]
+        steps += [*lanes[table], analyze_step(table)]
+    steps += [analyze_step(table) for table in sorted(owing - set(lanes))]
     return Plan(manifest.migration, tuple(steps), tuple(settled), tuple(refused))
 
 

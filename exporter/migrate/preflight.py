@@ -1,0 +1,131 @@
+"""What must hold before anything is touched: pass, fail or unknown, with the fact seen and the mend.
+
+Asks the server and the tables; changes nothing. Any failed finding stops the run before its first step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from exporter.model import Finding, Manifest, RelationName, Verdict
+from exporter.postgres.catalog import TableFacts, read_table
+from exporter.postgres.target import Connection, fetch_version
+
+# 14.0 to 14.3 could corrupt an index built concurrently (fixed in 14.4).
+_CORRUPTING_VERSIONS = range(140000, 140004)
+_SERVER = "the server"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFacts:
+    """What the session may do. Source: pg_is_in_recovery(), has_database_privilege(), pg_has_role()."""
+
+    server_version_num: int
+    in_recovery: bool
+    read_only: bool
+    may_create_temporary: bool
+    may_read_all_stats: bool
+    track_counts: bool
+    backend_pid: int
+    usename: str
+
+
+def check_before_build(connection: Connection, manifest: Manifest) -> tuple[Finding, ...]:
+    """Findings about server, session and every declared table."""
+    rows = fetch_version(
+        connection, "session_facts", SessionFacts, connection.info.server_version
+    )
+    session = rows[0]
+    findings = list(_session_findings(session, connection.info.backend_pid))
+    for table in dict.fromkeys(index.table for index in manifest.indexes):
+        facts = read_table(connection, table)
+        if facts is not None:
+            findings += _table_findings(table, facts, session.usename)
+    return tuple(findings)
+
+
+def _session_findings(session: SessionFacts, pid_at_login: int) -> Iterator[Finding]:
+    version = session.server_version_num
+    yield _finding(
+        "version",
+        _SERVER,
+        version not in _CORRUPTING_VERSIONS,
+        f"PostgreSQL {version // 10000}.{version % 10000}",
+        "upgrade to 14.4 or newer: builds of this version could leave a corrupt index",
+    )
+    yield _finding(
+        "primary",
+        _SERVER,
+        not session.in_recovery,
+        "a standby" if session.in_recovery else "a primary",
+        "connect to the primary",
+    )
+    yield _finding(
+        "writable",
+        _SERVER,
+        session.in_recovery or not session.read_only,
+        "transactions are read-only" if session.read_only else "transactions may write",
+        f"as a superuser: ALTER ROLE {session.usename} SET default_transaction_read_only = off",
+    )
+    yield _finding(
+        "direct connection",
+        _SERVER,
+        session.backend_pid == pid_at_login,
+        "one server process serves the session"
+        if session.backend_pid == pid_at_login
+        else "a pooler stands between: the session changes its server process",
+        "connect to PostgreSQL itself, not through the pooler",
+    )
+    yield _finding(
+        "temporary tables",
+        _SERVER,
+        session.may_create_temporary,
+        "allowed" if session.may_create_temporary else "not allowed",
+        f"GRANT TEMPORARY ON DATABASE … TO {session.usename}: declarations are compiled on an empty clone",
+    )
+    yield _finding(
+        "statistics collector",
+        _SERVER,
+        session.track_counts,
+        "track_counts is on" if session.track_counts else "track_counts is off",
+        f"ALTER ROLE {session.usename} RESET track_counts: ANALYZE reports through it",
+    )
+    yield Finding(
+        "sees other sessions",
+        _SERVER,
+        Verdict.PASS if session.may_read_all_stats else Verdict.UNKNOWN,
+        "privileges",
+        "member of pg_read_all_stats"
+        if session.may_read_all_stats
+        else "not a member of pg_read_all_stats: blockers stay nameless",
+        None if session.may_read_all_stats else f"GRANT pg_read_all_stats TO {session.usename}",
+    )
+
+
+def _table_findings(table: RelationName, facts: TableFacts, usename: str) -> Iterator[Finding]:
+    yield _finding(
+        "ownership",
+        table.quoted,
+        facts.is_owner,
+        f"owned by {facts.owner_name}",
+        f"GRANT {facts.owner_name} TO {usename}, or run as the owner: only owners create indexes",
+    )
+    yield _finding(
+        "create in schema",
+        table.quoted,
+        facts.may_create,
+        "CREATE on the schema is " + ("granted" if facts.may_create else "not granted"),
+        f"GRANT CREATE ON SCHEMA {table.schemaname} TO {usename}",
+    )
+
+
+def _finding(criterion: str, subject: str, holds: bool, found: str, mend: str) -> Finding:
+    return Finding(
+        criterion,
+        subject,
+        Verdict.PASS if holds else Verdict.FAIL,
+        "ok" if holds else criterion.replace(" ", "_"),
+        found,
+        None if holds else mend,
+    )
