@@ -1,0 +1,211 @@
+"""The declared indexes of one migration, from YAML; every fault is reported with its place.
+
+SQL is not read here beyond placeholders and unbalanced parentheses: the server is the parser.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from exporter.errors import ManifestError
+from exporter.model import DeclaredIndex, Manifest, Probe, RelationName, Role
+from exporter.sql_text import (
+    InvalidText,
+    parse_identifier,
+    parse_qualified,
+    placeholder_faults,
+    placeholder_names,
+    unbalanced_parentheses,
+)
+from exporter.yaml_reader import FaultList, Located, read_yaml, unknown_key
+from exporter.yaml_section import Section, open_section
+
+MAX_SIZE_RATIO = 10.0
+MAX_PROBE_SECONDS = 3600.0
+
+_MANIFEST_KEYS = ("migration", "search_path", "analyze", "indexes")
+_INDEX_KEYS = (
+    "name",
+    "table",
+    "method",
+    "unique",
+    "nulls_not_distinct",
+    "columns",
+    "include",
+    "with",
+    "tablespace",
+    "where",
+    "max_size_ratio",
+    "not_null",
+    "probes",
+    "role",
+)
+_PROBE_KEYS = ("name", "sql", "sample", "max_seconds")
+_MIGRATION = re.compile(r"[A-Za-z0-9_.-]{1,63}")
+
+
+def load_manifest(path: Path) -> Manifest:
+    """The manifest in the file, with every name folded and qualified as the server would.
+
+    Raises: ManifestError, with all faults of the file.
+    """
+    faults = FaultList(str(path))
+    document = read_yaml(path, faults)
+    manifest = None if document is None else _manifest(document, faults)
+    if faults.found or manifest is None:
+        count = len(faults.found)
+        raise ManifestError(
+            f"the manifest {path} has {count} fault{'s' if count != 1 else ''}", faults=faults.sorted()
+        )
+    return manifest
+
+
+def _manifest(document: Located, faults: FaultList) -> Manifest | None:
+    section = open_section(document, "a manifest", _MANIFEST_KEYS, faults)
+    if section is None:
+        return None
+    migration = section.text("migration", required=True)
+    if migration is not None and not _MIGRATION.fullmatch(migration):
+        section.fault(
+            "migration",
+            "migration is not a plain name",
+            "use 1 to 63 letters, digits, dots, dashes or underscores",
+        )
+    search_path = section.list_of("search_path", parse_identifier, default=("public",))
+    schemaname = search_path[0] if search_path else "public"
+
+    def relation(text: str) -> RelationName:
+        return _relation(text, schemaname)
+
+    indexes = _indexes(section, relation, faults)
+    analyze = section.list_of(
+        "analyze", relation, default=tuple(dict.fromkeys(index.table for index in indexes))
+    )
+    if faults.found or migration is None:
+        return None
+    return Manifest(faults.file, migration, search_path, analyze, indexes)
+
+
+def _relation(text: str, schemaname: str) -> RelationName:
+    match parse_qualified(text):
+        case (relname,):
+            return RelationName(schemaname, relname)
+        case (schema, relname):
+            return RelationName(schema, relname)
+        case _:
+            raise InvalidText(
+                f"{text!r} has more than two parts",
+                "write table or schema.table; the database is chosen where the manifest is bound",
+            )
+
+
+def _indexes(
+    section: Section, relation: Callable[[str], RelationName], faults: FaultList
+) -> tuple[DeclaredIndex, ...]:
+    lines: dict[RelationName, int] = {}
+    indexes: list[DeclaredIndex] = []
+    for entry in section.items("indexes", required=True):
+        index = _index(entry, relation, faults)
+        if index is None:
+            continue
+        if index.relation in lines:
+            faults.add(
+                entry.line,
+                f"the index {index.relation.quoted} is declared twice, first in line {lines[index.relation]}",
+                "give it another name or remove it",
+            )
+            continue
+        lines[index.relation] = entry.line
+        indexes.append(index)
+    return tuple(indexes)
+
+
+def _index(
+    entry: Located, relation: Callable[[str], RelationName], faults: FaultList
+) -> DeclaredIndex | None:
+    section = open_section(entry, "an index", _INDEX_KEYS, faults)
+    if section is None:
+        return None
+    name = section.parsed("name", parse_identifier, required=True)
+    table = section.parsed("table", relation, required=True)
+    index = DeclaredIndex(
+        name=name or "",
+        table=table or RelationName("", ""),
+        columns=section.list_of("columns", _sql_element, required=True),
+        method=section.parsed("method", parse_identifier) or "btree",
+        unique=section.boolean("unique"),
+        nulls_not_distinct=section.boolean("nulls_not_distinct"),
+        include=section.list_of("include", _sql_element),
+        options=section.list_of("with", _sql_element),
+        tablespace=section.parsed("tablespace", parse_identifier),
+        where=section.parsed("where", _sql_element),
+        max_size_ratio=section.number("max_size_ratio", MAX_SIZE_RATIO),
+        not_null=section.list_of("not_null", parse_identifier),
+        probes=_probes(section, name or "", faults),
+        role=section.parsed("role", _role) or Role.READ,
+    )
+    # Without its name an index cannot be a duplicate; its other faults are already collected.
+    return index if name is not None and table is not None else None
+
+
+def _probes(section: Section, index_name: str, faults: FaultList) -> tuple[Probe, ...]:
+    lines: dict[str, int] = {}
+    probes: list[Probe] = []
+    for number, entry in enumerate(section.items("probes"), start=1):
+        probe_section = open_section(entry, "a probe", _PROBE_KEYS, faults)
+        if probe_section is None:
+            continue
+        probe = _probe(probe_section, f"{index_name}_{number}")
+        if probe.name in lines:
+            faults.add(
+                entry.line,
+                f"the probe {probe.name!r} exists already, in line {lines[probe.name]}",
+                "give it another name",
+            )
+        lines.setdefault(probe.name, entry.line)
+        probes.append(probe)
+    return tuple(probes)
+
+
+def _probe(section: Section, default_name: str) -> Probe:
+    name = section.text("name")
+    sql = section.text("sql", required=True) or ""
+    sample = section.text("sample")
+    names = placeholder_names(sql)
+    for what, mend in placeholder_faults(sql):
+        section.fault("sql", what, mend)
+    if names and not section.has("sample"):
+        section.fault(
+            "sql",
+            f"no sample for the parameter{'s' if len(names) > 1 else ''} {', '.join(names)}",
+            f"add `sample:` with a query that returns the column{'s' if len(names) > 1 else ''} "
+            f"{', '.join(names)}",
+        )
+    if sql and not names and section.has("sample"):
+        section.fault(
+            "sample",
+            "a sample for a probe without parameters",
+            "remove it, or use its columns in sql as %(name)s",
+        )
+    if sample and placeholder_names(sample):
+        section.fault("sample", "the sample has parameters itself", "write a query that runs as it stands")
+    return Probe(name or default_name, sql, sample, section.number("max_seconds", MAX_PROBE_SECONDS))
+
+
+def _sql_element(text: str) -> str:
+    if unbalanced_parentheses(text):
+        raise InvalidText(
+            f"the parentheses of {text!r} do not match",
+            "put the whole expression in quotes: inside [ ] YAML splits at every comma",
+        )
+    return text
+
+
+def _role(text: str) -> Role:
+    try:
+        return Role(text)
+    except ValueError:
+        what, mend = unknown_key(text, [role.value for role in Role])
+        raise InvalidText(what.replace("key", "role"), mend) from None
