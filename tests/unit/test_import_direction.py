@@ -17,6 +17,8 @@ LEVELS = (
     {"evidence"},
     {"postgres"},
     {"settings", "manifest"},
+    {"yaml_section"},
+    {"yaml_reader", "sql_text"},
     {"model", "errors", "bundled", "__init__"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
