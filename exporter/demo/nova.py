@@ -1,0 +1,138 @@
+"""Nova, the app whose two indexes are missing: its schema and its rows, made on the server.
+
+Row number N of a table has always the same id, and setseed draws the rest: two loads of one size on
+one server version differ in nothing but the moment that the timestamps end at.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+from uuid import UUID
+
+import psycopg
+
+Connection = psycopg.Connection[Any]
+Progress = Callable[[int, int], None]
+
+DEFAULT_MESSAGES = 500_000
+# Posts per message, and messages per user, of the default size.
+POSTS_PER_MESSAGE = 2 / 5
+MESSAGES_PER_USER = 25
+FEWEST_USERS = 20
+AUTHORS_PER_USER = 5
+BATCH_ROWS = 10_000
+SEED = 0.42
+
+
+@dataclass(frozen=True, slots=True)
+class NovaSize:
+    """How many rows each table is given. Of the preferences a few fall together."""
+
+    users: int
+    messages: int
+    posts: int
+
+    @property
+    def preferences(self) -> int:
+        """Rows of user_feed_preferences before those that fall together."""
+        return self.users * AUTHORS_PER_USER
+
+    @property
+    def rows(self) -> int:
+        """All rows, of all tables."""
+        return self.users + self.preferences + self.messages + self.posts
+
+
+def nova_size(*, messages: int, posts: int | None = None, users: int | None = None) -> NovaSize:
+    """The size that goes with so many messages, in the proportions of the default size."""
+    return NovaSize(
+        users=max(FEWEST_USERS, messages // MESSAGES_PER_USER) if users is None else users,
+        messages=messages,
+        posts=round(messages * POSTS_PER_MESSAGE) if posts is None else posts,
+    )
+
+
+def create_schema(connection: Connection) -> None:
+    """Create Nova's four tables with their primary keys in the first schema of the search path."""
+    connection.execute(_sql("schema"))
+
+
+def load(
+    connection: Connection,
+    *,
+    messages: int,
+    posts: int,
+    users: int | None = None,
+    on_progress: Progress | None = None,
+) -> NovaSize:
+    """Fill the tables, add the foreign keys and ANALYZE; `on_progress` gets rows done and rows in all.
+
+    The connection is in autocommit: each batch commits, so that a load that is stopped is stopped soon.
+    """
+    size = nova_size(messages=messages, posts=posts, users=users)
+    report = on_progress or (lambda _done, _total: None)
+    report(0, size.rows)
+    connection.execute("SELECT setseed(%s)", (SEED,))
+    connection.execute(_sql("texts"))
+    done = 0
+    try:
+        for table, rows, parameters in _batches(size):
+            connection.execute(_sql(table), parameters)
+            done += rows
+            report(done, size.rows)
+    finally:
+        if not connection.closed and not connection.broken:
+            connection.execute("DROP TABLE nova_text")
+    connection.execute(_sql("foreign_keys"))
+    # Not ANALYZE alone: the first reader would pay for the hint bits and look slow for no reason of its own.
+    connection.execute("VACUUM (ANALYZE) users, messages, posts, user_feed_preferences")
+    return size
+
+
+def user_id(rank: int) -> UUID:
+    """The id of the user of that rank; rank 0 is the heaviest sender and author."""
+    return _id(f"nova user {rank}")
+
+
+def message_id(number: int) -> UUID:
+    """The id of the message of that number; number 0 is the oldest."""
+    return _id(f"nova message {number}")
+
+
+def skewed_rank(users: int, uniform: float) -> int:
+    """The user rank for a uniform draw from [0, 1), as skewed as the load draws senders."""
+    return int(users * uniform**3)
+
+
+def _batches(size: NovaSize) -> Iterator[tuple[str, int, dict[str, int]]]:
+    """SQL file, rows and parameters of each statement of the load."""
+    tables = (
+        ("users", size.users, 1),
+        ("user_feed_preferences", size.users, AUTHORS_PER_USER),
+        ("messages", size.messages, 1),
+        ("posts", size.posts, 1),
+    )
+    for table, total, rows_each in tables:
+        batch = BATCH_ROWS // rows_each
+        for first in range(0, total, batch):
+            last = min(first + batch, total) - 1
+            parameters = {
+                "first": first,
+                "last": last,
+                "total": total,
+                "users": size.users,
+                "authors": AUTHORS_PER_USER,
+            }
+            yield table, (last - first + 1) * rows_each, parameters
+
+
+def _sql(name: str) -> bytes:
+    return files("exporter.demo").joinpath("sql", f"{name}.sql").read_bytes()
+
+
+def _id(text: str) -> UUID:
+    return UUID(hashlib.md5(text.encode(), usedforsecurity=False).hexdigest())
