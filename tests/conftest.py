@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from psycopg.abc import Params
 
+from exporter.demo import nova
 from tests.support import docker, tools
 from tests.support.postgres_server import (
     CONTAINER_IMAGE,
@@ -138,10 +139,10 @@ def database(server: PostgresServer) -> Iterator[TestDatabase]:
 @pytest.fixture(scope="session")
 def nova_template(server: PostgresServer) -> Iterator[str]:
     """The name of a database with a small Nova schema, loaded once and cloned for every test."""
-    from exporter.demo import dataset
-
     name = server.create_database()
-    dataset.load(server.dsn(name), messages=20_000, posts=8_000)
+    with server.connect(name) as connection:
+        nova.create_schema(connection)
+        nova.load(connection, messages=20_000, posts=8_000)
     yield name
     server.drop_database(name)
 

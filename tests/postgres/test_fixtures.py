@@ -60,6 +60,23 @@ def test_own_server_frozen_and_thawed(own_server: OwnServer) -> None:
     connection.close()
 
 
+def test_nova_database_is_loaded_and_without_extra_indexes(nova_database: TestDatabase) -> None:
+    [(messages, posts)] = nova_database.execute(
+        "SELECT (SELECT count(*) FROM messages), (SELECT count(*) FROM posts)"
+    )
+    extra = (
+        "SELECT indexrelid::regclass FROM pg_index WHERE indrelid = 'messages'::regclass AND NOT indisprimary"
+    )
+    analyzed = """
+        SELECT bool_and(reltuples >= 0) FROM pg_class
+        WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
+    """
+
+    assert (messages, posts) == (20_000, 8_000)
+    assert nova_database.execute(extra) == []
+    assert nova_database.execute(analyzed) == [(True,)]
+
+
 @pytest.mark.pg(">= 14")
 def test_version_mark_lets_a_new_server_through(server: PostgresServer) -> None:
     assert server.version_num >= 140000

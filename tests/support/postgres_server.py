@@ -189,7 +189,10 @@ class ContainerServer(PostgresServer):
         super().__init__()
         # Imported late: it looks for an engine, and nothing else needs one.
         from testcontainers.community.postgres import PostgresContainer
+        from testcontainers.core.config import testcontainers_config
 
+        # Its reaper is one more image from a registry; docker.remove_leftovers does its work here.
+        testcontainers_config.ryuk_disabled = True
         # A port chosen here: one chosen by the engine changes with every restart of the container.
         self.port = free_port()
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
