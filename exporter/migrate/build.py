@@ -1,0 +1,211 @@
+"""Runs a plan: tables side by side, the steps of one table in order, watched from one control session.
+
+Decides nothing about indexes: the plan said what, `steps` knows how. Here are the threads, the watching,
+and what Ctrl-C and SIGTERM mean: Ctrl-C cancels and cleans up, SIGTERM lets the server go on alone.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+import psycopg
+
+from exporter.errors import ExporterError
+from exporter.migrate.plan import lanes_of
+from exporter.migrate.steps import StepOptions, StepRunner
+from exporter.model import Database, PhaseTime, Plan, Step, StepResult, StepStatus
+from exporter.postgres.journal import EventStatus, Journal, Phase
+from exporter.postgres.progress import BuildProgress, read_builds
+from exporter.postgres.target import APPLICATION_NAME, Connection, SessionLimits, connect
+
+
+class EventKind(StrEnum):
+    """What an event tells."""
+
+    STARTED = "started"
+    PROGRESS = "progress"
+    NOTE = "note"
+    FINISHED = "finished"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to a step, for whoever shows it."""
+
+    kind: EventKind
+    step: Step
+    progress: BuildProgress | None = None
+    result: StepResult | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BuildOptions:
+    """How a plan is run; `sequential` is the same loop with one worker."""
+
+    sequential: bool = False
+    steps: StepOptions = field(default_factory=StepOptions)
+
+
+class Detach(BaseException):
+    """Raised into the main thread by a signal: leave now, the server goes on with what it builds."""
+
+
+@dataclass(slots=True)
+class Build:
+    """One run of a plan in one database."""
+
+    database: Database
+    journal: Journal
+    options: BuildOptions
+    on_event: Callable[[Event], None]
+    _results: dict[Step, StepResult] = field(default_factory=dict)
+    _phases: dict[Step, dict[str, float]] = field(default_factory=dict)
+    _broken: list[BaseException] = field(default_factory=list)
+
+    def run(self, plan: Plan) -> tuple[StepResult, ...]:
+        """How every step of the plan ended, in the plan's order.
+
+        A failed step stops new ones from starting; what runs on other tables is left to finish.
+        Raises: KeyboardInterrupt again after a second Ctrl-C; whatever else broke in a worker.
+        """
+        runner = StepRunner(
+            self.database,
+            self.journal,
+            self.options.steps,
+            on_note=lambda step, text: self.on_event(Event(EventKind.NOTE, step, text=text)),
+        )
+        lanes: queue.SimpleQueue[tuple[Step, ...]] = queue.SimpleQueue()
+        grouped = lanes_of(plan.steps)
+        for lane in grouped:
+            lanes.put(lane)
+        workers = [
+            # Daemons, so that a detached run can leave while the server works on.
+            threading.Thread(target=self._work, args=(runner, lanes), daemon=True)
+            for _ in range(1 if self.options.sequential else len(grouped))
+        ]
+        for worker in workers:
+            worker.start()
+        try:
+            self._watch_until_done(runner, workers)
+        except Detach:
+            self._detach(runner)
+        if self._broken:
+            raise self._broken[0]
+        return tuple(self._result(step) for step in plan.steps)
+
+    def _work(self, runner: StepRunner, lanes: queue.SimpleQueue[tuple[Step, ...]]) -> None:
+        while not runner.stopping.is_set():
+            try:
+                lane = lanes.get_nowait()
+            except queue.Empty:
+                return
+            for step in lane:
+                if runner.stopping.is_set():
+                    return
+                self.on_event(Event(EventKind.STARTED, step))
+                try:
+                    result = runner.run(step)
+                except BaseException as error:  # noqa: BLE001 - raised again in the main thread
+                    self._broken.append(error)
+                    runner.stopping.set()
+                    return
+                self._results[step] = self._with_phases(result)
+                self.on_event(Event(EventKind.FINISHED, step, result=self._results[step]))
+                if result.status is not StepStatus.DONE:
+                    runner.stopping.set()
+                    return
+
+    def _watch_until_done(self, runner: StepRunner, workers: list[threading.Thread]) -> None:
+        try:
+            self._watch(runner, workers)
+        except KeyboardInterrupt:
+            for step in runner.active_pids().values():
+                self.on_event(Event(EventKind.NOTE, step, text="cancelling and cleaning up"))
+            runner.cancel_active()
+            self._watch(runner, workers)
+
+    def _watch(self, runner: StepRunner, workers: list[threading.Thread]) -> None:
+        poll_seconds = self.options.steps.poll_seconds
+        control: Connection | None = None
+        try:
+            while any(worker.is_alive() for worker in workers):
+                started = time.monotonic()
+                control = self._poll(runner, control)
+                for worker in workers:
+                    remaining = poll_seconds - (time.monotonic() - started)
+                    worker.join(max(0.01, remaining))
+        finally:
+            if control is not None:
+                control.close()
+
+    def _poll(self, runner: StepRunner, control: Connection | None) -> Connection | None:
+        """Shows the progress of what runs. A control session that fails is replaced at the next poll."""
+        pids = runner.active_pids()
+        try:
+            if control is None:
+                control = connect(
+                    self.database,
+                    application_name=f"{APPLICATION_NAME}-control/{self.journal.run}",
+                    limits=SessionLimits(statement_timeout_seconds=5),
+                )
+            builds = read_builds(control)
+        except (psycopg.Error, ExporterError):
+            if control is not None:
+                control.close()
+            return None
+        for build in builds:
+            step = pids.get(build.pid)
+            if step is not None:
+                phases = self._phases.setdefault(step, {})
+                phases[build.phase] = (
+                    phases.get(build.phase, 0.0) + self.options.steps.poll_seconds
+                )
+                self.on_event(Event(EventKind.PROGRESS, step, progress=build))
+        return control
+
+    def _with_phases(self, result: StepResult) -> StepResult:
+        phases = self._phases.get(result.step, {})
+        return replace(
+            result, phases=tuple(PhaseTime(phase, seconds) for phase, seconds in phases.items())
+        )
+
+    def _detach(self, runner: StepRunner) -> None:
+        runner.stopping.set()
+        with closing(
+            connect(
+                self.database,
+                application_name=f"{APPLICATION_NAME}-detach/{self.journal.run}",
+                read_only=False,
+                limits=SessionLimits(statement_timeout_seconds=5),
+            )
+        ) as connection:
+            journal = Journal(
+                connection, self.journal.schemaname, self.journal.migration, self.journal.run
+            )
+            for pid, step in runner.active_pids().items():
+                if step.index is not None:
+                    journal.append(
+                        Phase.DETACHED,
+                        EventStatus.IN_PROGRESS,
+                        index_name=step.index.name,
+                        detail={"backend_pid": pid},
+                    )
+                self._results[step] = StepResult(
+                    step,
+                    StepStatus.DETACHED,
+                    0.0,
+                    message=f"the server goes on with it (pid {pid})",
+                    mend="run init again: it follows the build to its end",
+                )
+
+    def _result(self, step: Step) -> StepResult:
+        return self._results.get(step) or StepResult(
+            step, StepStatus.SKIPPED, 0.0, message="not started because another step failed"
+        )
