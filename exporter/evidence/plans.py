@@ -1,0 +1,372 @@
+"""Whether a declared query uses its index, and how long it takes: plans and warm runs of a probe.
+
+The text of a manifest is treated as hostile: it goes by the extended protocol, which takes one statement
+only, in a transaction that is read-only and always rolled back, under the search_path of its manifest and
+a statement_timeout of what is left of the budget.
+
+Own traces: planning a query can read the ends of an index, and a run reads all it needs, so both may raise
+idx_scan of the index and seq_scan of its table, also in a transaction that is rolled back.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from statistics import median
+from typing import Any, cast
+
+import psycopg
+from psycopg import errors
+from psycopg.abc import Buffer, DumperKey
+from psycopg.adapt import Dumper, Loader, PyFormat
+
+from exporter.model import DeclaredIndex, Manifest, Probe, ProbeMeasurement, quote_identifier
+from exporter.postgres import ddl
+from exporter.postgres.target import Connection, fetch_version, first_line, set_session
+
+MAX_SAMPLES = 20
+TIMED_RUNS = 10
+
+# Drivers send strings without a type and let the server infer it: text, varchar, bpchar, name, unknown.
+_INFERRED_TYPES = frozenset({25, 1043, 1042, 19, 705})
+_INFERRED = 0
+
+Parameters = Mapping[str, object]
+
+
+def measure_probes(
+    connection: Connection,
+    manifest: Manifest,
+    *,
+    budget_seconds_per_probe: float,
+    covered_by: Mapping[str, str] | None = None,
+) -> tuple[ProbeMeasurement, ...]:
+    """What every probe of the manifest shows now, in the manifest's order.
+
+    `covered_by` maps a declared index to the equal index that stands for it under another name.
+    """
+    twins = covered_by or {}
+    return tuple(
+        measure_probe(
+            connection,
+            index,
+            probe,
+            search_path=manifest.search_path,
+            budget_seconds=budget_seconds_per_probe,
+            covered_by=twins.get(index.name),
+        )
+        for index in manifest.indexes
+        for probe in index.probes
+    )
+
+
+def measure_probe(
+    connection: Connection,
+    index: DeclaredIndex,
+    probe: Probe,
+    *,
+    search_path: Sequence[str],
+    budget_seconds: float,
+    timed: bool = True,
+    covered_by: str | None = None,
+) -> ProbeMeasurement:
+    """What one probe shows now: how many of its plans use the index and, if `timed`, how long it takes.
+
+    Never raises for what the server refuses: that becomes the measurement's reason and detail. A write is
+    planned but not run. Parameter sets that hold a NULL are left out: no equality finds anything by them.
+    Units: seconds; all work together ends after about `budget_seconds`.
+    """
+    blank = ProbeMeasurement(
+        index_name=index.name,
+        probe=probe.name,
+        samples=0,
+        samples_using_index=None,
+        median_seconds=None,
+        runs=0,
+        node=None,
+        total_cost=None,
+    )
+    budget = _Budget(time.monotonic() + budget_seconds)
+    try:
+        with _read_only_session(connection, search_path):
+            return _measure(connection, index, probe, budget, timed, covered_by, blank)
+    except psycopg.Error as error:
+        return replace(blank, reason=_reason(error), detail=first_line(error))
+
+
+@dataclass(frozen=True, slots=True)
+class _Budget:
+    """When everything must have ended. Units: seconds of the monotonic clock."""
+
+    ends_at_seconds: float
+
+    @property
+    def left_seconds(self) -> float:
+        return self.ends_at_seconds - time.monotonic()
+
+    def limit(self, connection: Connection) -> None:
+        """Gives the next statement of the transaction what is left."""
+        # 0 would switch the timeout off.
+        milliseconds = max(1, round(self.left_seconds * 1000))
+        set_session(connection, {"statement_timeout": str(milliseconds)}, local=True)
+
+
+@contextmanager
+def _read_only_session(connection: Connection, search_path: Sequence[str]) -> Iterator[None]:
+    with connection.transaction(force_rollback=True):
+        session = {
+            "transaction_read_only": "on",
+            "search_path": ", ".join(map(quote_identifier, search_path)),
+            # The plan for these values, as in EXPLAIN; a generic one leaves partial indexes alone.
+            "plan_cache_mode": "force_custom_plan",
+        }
+        set_session(connection, session, local=True)
+        yield
+
+
+def _measure(
+    connection: Connection,
+    index: DeclaredIndex,
+    probe: Probe,
+    budget: _Budget,
+    timed: bool,
+    covered_by: str | None,
+    blank: ProbeMeasurement,
+) -> ProbeMeasurement:
+    names = {index.name, *([covered_by] if covered_by else [])}
+    relations = _read_relations(connection, index, names)
+    parameter_sets = _sample(connection, probe, budget)
+    if not parameter_sets:
+        return replace(blank, reason="no_sample", detail="the sample returned no row without NULL")
+    plans = [_explain(connection, probe, parameters, budget) for parameters in parameter_sets]
+    planned = replace(
+        blank,
+        samples=len(plans),
+        samples_using_index=sum(_uses_index(plan, relations) for plan in plans),
+        node=_node_on_table(plans[0], relations),
+        total_cost=plans[0].total_cost,
+    )
+    return _time(connection, probe, parameter_sets, budget, planned) if timed else planned
+
+
+# Sample parameters
+
+
+class _Raw(Loader):
+    """Leaves a value as the server wrote it: Python has no infinite timestamp and no year 10000."""
+
+    def load(self, data: Buffer) -> bytes:
+        return bytes(data)
+
+
+@dataclass(frozen=True, slots=True)
+class _Value:
+    """A value of the sample in the server's own text, with the type that the server gave it."""
+
+    text: bytes
+    oid: int
+
+
+class _ValueDumper(Dumper):
+    """Binds a sample's value under its own type."""
+
+    def get_key(self, obj: _Value, format: PyFormat) -> DumperKey:
+        # psycopg only asks for something hashable; its type allows for classes alone.
+        return cast(DumperKey, (_Value, obj.oid))
+
+    def upgrade(self, obj: _Value, format: PyFormat) -> _ValueDumper:
+        dumper = _ValueDumper(self.cls)
+        dumper.oid = obj.oid
+        return dumper
+
+    def dump(self, obj: _Value) -> bytes:
+        return obj.text
+
+
+def _adapt_raw(cursor: psycopg.Cursor[Any]) -> None:
+    cursor.adapters.register_dumper(_Value, _ValueDumper)
+    known = {oid for info in cursor.adapters.types for oid in (info.oid, info.array_oid)}
+    for oid in known | {_INFERRED}:
+        cursor.adapters.register_loader(oid, _Raw)
+
+
+def _sample(connection: Connection, probe: Probe, budget: _Budget) -> list[Parameters | None]:
+    """The distinct parameter sets; one of None where the probe has no parameters."""
+    if probe.sample is None:
+        return [None]
+    budget.limit(connection)
+    # A server-side cursor takes a query only, is declared by the extended protocol, and need not end.
+    with connection.cursor("probe_sample", scrollable=False) as cursor:
+        _adapt_raw(cursor)
+        cursor.execute(ddl.manifest_sql(probe.sample))
+        rows = cursor.fetchmany(MAX_SAMPLES)
+        columns = [(column.name, column.type_code) for column in cursor.description or ()]
+    distinct = dict.fromkeys(row for row in rows if None not in row)
+    return [
+        {
+            name: _Value(text, _INFERRED if oid in _INFERRED_TYPES else oid)
+            for (name, oid), text in zip(columns, row, strict=True)
+        }
+        for row in distinct
+    ]
+
+
+def _raw_cursor(connection: Connection) -> psycopg.Cursor[tuple[Any, ...]]:
+    """A cursor for `stream()`, which uses the extended protocol whatever the parameters are, and holds
+    one row at a time, should a probe have no LIMIT.
+    """
+    cursor = connection.cursor()
+    _adapt_raw(cursor)
+    return cursor
+
+
+# Plans
+
+
+@dataclass(frozen=True, slots=True)
+class _ProbeRelation:
+    """A table that the probe may read and, where it stands, the index to look for there."""
+
+    schemaname: str
+    relname: str
+    indexname: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Scan:
+    """One plan node that reads a table."""
+
+    label: str
+    schemaname: str | None
+    relname: str | None
+    indexname: str | None
+
+    @property
+    def table(self) -> tuple[str | None, str | None]:
+        return self.schemaname, self.relname
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    scans: tuple[_Scan, ...]
+    total_cost: float | None
+
+
+def _read_relations(
+    connection: Connection, index: DeclaredIndex, names: Collection[str]
+) -> list[_ProbeRelation]:
+    parameters = {
+        "schemaname": index.table.schemaname,
+        "relname": index.table.relname,
+        "indexnames": list(names),
+    }
+    version = connection.info.server_version
+    return fetch_version(connection, "probe_relations", _ProbeRelation, version, parameters)
+
+
+def _explain(connection: Connection, probe: Probe, parameters: Parameters | None, budget: _Budget) -> _Plan:
+    budget.limit(connection)
+    with _raw_cursor(connection) as cursor:
+        ((text,),) = cursor.stream(ddl.explain(ddl.manifest_sql(probe.sql)), parameters)
+    # A rule can turn one statement into several plans, a utility statement has none.
+    plans = [item["Plan"] for item in json.loads(text.decode(errors="replace")) if "Plan" in item]
+    scans = tuple(scan for plan in plans for scan in _scans(plan, None, None))
+    return _Plan(scans, plans[0].get("Total Cost") if plans else None)
+
+
+def _scans(node: Mapping[str, Any], schemaname: str | None, relname: str | None) -> Iterator[_Scan]:
+    """The nodes that read a table, depth first.
+
+    A Bitmap Index Scan names its index only: schema and table are those of the Bitmap Heap Scan above it,
+    which reads through it and is not counted by itself.
+    """
+    schemaname, relname = node.get("Schema", schemaname), node.get("Relation Name", relname)
+    kind = str(node.get("Node Type"))
+    indexname = node.get("Index Name")
+    if indexname is not None or ("Relation Name" in node and kind != "Bitmap Heap Scan"):
+        label = f"Parallel {kind}" if node.get("Parallel Aware") else kind
+        yield _Scan(label, schemaname, relname, indexname)
+    for child in node.get("Plans", ()):
+        yield from _scans(child, schemaname, relname)
+
+
+def _index_scans(plan: _Plan, relations: Sequence[_ProbeRelation]) -> Iterator[_Scan]:
+    wanted = {(found.schemaname, found.relname, found.indexname) for found in relations}
+    for scan in plan.scans:
+        if scan.indexname is not None and (*scan.table, scan.indexname) in wanted:
+            yield scan
+
+
+def _uses_index(plan: _Plan, relations: Sequence[_ProbeRelation]) -> bool:
+    return any(True for _ in _index_scans(plan, relations))
+
+
+def _node_on_table(plan: _Plan, relations: Sequence[_ProbeRelation]) -> str | None:
+    tables = {(found.schemaname, found.relname) for found in relations}
+    others = (scan for scan in plan.scans if scan.table in tables)
+    scan = next(_index_scans(plan, relations), None) or next(others, None)
+    if scan is None:
+        return None
+    return scan.label if scan.indexname is None else f"{scan.label} using {scan.indexname}"
+
+
+# Times
+
+
+def _time(
+    connection: Connection,
+    probe: Probe,
+    parameter_sets: Sequence[Parameters | None],
+    budget: _Budget,
+    planned: ProbeMeasurement,
+) -> ProbeMeasurement:
+    """`planned` with the median of the runs that ended within the budget."""
+    cold: list[float] = []
+    warm: list[float] = []
+    reason = detail = None
+    try:
+        for number in range(TIMED_RUNS):
+            parameters = parameter_sets[number % len(parameter_sets)]
+            if number < len(parameter_sets):
+                cold.append(_run(connection, probe, parameters, budget))
+            if budget.left_seconds < max(cold):
+                break
+            warm.append(_run(connection, probe, parameters, budget))
+            if budget.left_seconds < 2 * max(cold):
+                break
+    except (errors.QueryCanceled, errors.LockNotAvailable) as error:
+        if not cold:
+            reason, detail = "timed_out", f"no run ended within the budget: {first_line(error)}"
+    except psycopg.Error as error:
+        # Planned all the same: a write in a read-only transaction, or a value that the query cannot take.
+        detail = f"not timed: {first_line(error)}"
+    if cold and not warm and detail is None:
+        detail = "one run fitted into the budget, without a warm-up before it"
+    times = warm or cold
+    return replace(
+        planned,
+        median_seconds=median(times) if times else None,
+        runs=len(times),
+        reason=reason,
+        detail=detail,
+    )
+
+
+def _run(connection: Connection, probe: Probe, parameters: Parameters | None, budget: _Budget) -> float:
+    budget.limit(connection)
+    with _raw_cursor(connection) as cursor:
+        started_seconds = time.monotonic()
+        for _ in cursor.stream(ddl.manifest_sql(probe.sql), parameters):
+            pass
+        return time.monotonic() - started_seconds
+
+
+def _reason(error: psycopg.Error) -> str:
+    if isinstance(error, errors.InsufficientPrivilege):
+        return "not_permitted"
+    if isinstance(error, (errors.QueryCanceled, errors.LockNotAvailable)):
+        return "timed_out"
+    return "failed"
