@@ -10,7 +10,7 @@ UV_VERSION := 0.13.9
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long bench check format lock clean
+.PHONY: help demo test test-long bench check format image lock clean
 
 help:
 	@echo "make demo       everything at once on an embedded PostgreSQL (Ctrl-C ends it)"
@@ -19,6 +19,7 @@ help:
 	@echo "make bench      benchmarks"
 	@echo "make check      format, lint and types"
 	@echo "make format     puts the source into the project's format"
+	@echo "make image      the container image pg-index-exporter"
 	@echo "make lock       writes requirements/*.lock anew"
 	@echo "make clean      removes the virtual environment, caches and builds"
 
@@ -66,6 +67,12 @@ check: $(VENV)/.dev
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+image:
+	docker build --tag pg-index-exporter \
+	  --build-arg VERSION="$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' exporter/__init__.py)" \
+	  --build-arg REVISION="$$(git rev-parse HEAD)" \
+	  --build-arg CREATED="$$(date -u +%Y-%m-%dT%H:%M:%SZ)" .
 
 # Universal (one file for all platforms and Pythons) and without any index host, so that a mirror set
 # up in pip serves as well. dev.lock is first: the others take its versions.
