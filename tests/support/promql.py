@@ -29,7 +29,7 @@ def parse(expr: str) -> promql.Expr:
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """One selector of an expression: its metrics, its matchers as text, and the range and function around it."""
+    """One selector of an expression: metrics, matchers as text, and the range and function around it."""
 
     names: tuple[str, ...]
     matchers: frozenset[str]
