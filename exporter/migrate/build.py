@@ -17,7 +17,7 @@ from enum import StrEnum
 import psycopg
 
 from exporter.errors import ExporterError
-from exporter.migrate.plan import lanes_of
+from exporter.migrate.plan import waves_of
 from exporter.migrate.steps import StepOptions, StepRunner
 from exporter.model import Database, PhaseTime, Plan, Step, StepResult, StepStatus
 from exporter.postgres.journal import EventStatus, Journal, Phase
@@ -81,24 +81,27 @@ class Build:
             self.options.steps,
             on_note=lambda step, text: self.on_event(Event(EventKind.NOTE, step, text=text)),
         )
-        lanes: queue.SimpleQueue[tuple[Step, ...]] = queue.SimpleQueue()
-        grouped = lanes_of(plan.steps)
-        for lane in grouped:
-            lanes.put(lane)
-        workers = [
-            # Daemons, so that a detached run can leave while the server works on.
-            threading.Thread(target=self._work, args=(runner, lanes), daemon=True)
-            for _ in range(1 if self.options.sequential else len(grouped))
-        ]
-        for worker in workers:
-            worker.start()
         try:
-            self._watch_until_done(runner, workers)
+            for wave in waves_of(plan.steps):
+                self._run_wave(runner, wave)
         except Detach:
             self._detach(runner)
         if self._broken:
             raise self._broken[0]
         return tuple(self._result(step) for step in plan.steps)
+
+    def _run_wave(self, runner: StepRunner, wave: tuple[tuple[Step, ...], ...]) -> None:
+        lanes: queue.SimpleQueue[tuple[Step, ...]] = queue.SimpleQueue()
+        for lane in wave:
+            lanes.put(lane)
+        workers = [
+            # Daemons, so that a detached run can leave while the server works on.
+            threading.Thread(target=self._work, args=(runner, lanes), daemon=True)
+            for _ in range(1 if self.options.sequential else len(wave))
+        ]
+        for worker in workers:
+            worker.start()
+        self._watch_until_done(runner, workers)
 
     def _work(self, runner: StepRunner, lanes: queue.SimpleQueue[tuple[Step, ...]]) -> None:
         while not runner.stopping.is_set():

@@ -98,12 +98,18 @@ def plan_rollback(
     return Plan(manifest.migration, tuple(steps), tuple(settled), tuple(refused))
 
 
-def lanes_of(steps: Sequence[Step]) -> tuple[tuple[Step, ...], ...]:
-    """The steps grouped by table, in order: what may run side by side."""
+def waves_of(steps: Sequence[Step]) -> tuple[tuple[tuple[Step, ...], ...], ...]:
+    """The steps by table, in order: what may run side by side, in two waves.
+
+    Tables that only want ANALYZE come second: their statistics are to be younger than every build.
+    """
     lanes: dict[RelationName, list[Step]] = {}
     for step in steps:
         lanes.setdefault(step.table, []).append(step)
-    return tuple(tuple(lane) for lane in lanes.values())
+    building = [lane for lane in lanes.values() if lane[0].kind is not StepKind.ANALYZE]
+    analyzing = [lane for lane in lanes.values() if lane[0].kind is StepKind.ANALYZE]
+    waves = (tuple(tuple(lane) for lane in wave) for wave in (building, analyzing))
+    return tuple(wave for wave in waves if wave)
 
 
 def _steps_for(index: ObservedIndex) -> tuple[Step, ...]:
