@@ -1,0 +1,65 @@
+"""The figures that init keeps in the journal, so that a later verify or report compares with the same.
+
+The journal's `detail` holds them as JSON; what an older or newer version wrote is read as far as it goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from exporter.model import ProbeMeasurement
+
+_KEY = "probes"
+
+
+def to_detail(measurements: Sequence[ProbeMeasurement]) -> dict[str, Any]:
+    """The measurements as the journal's detail. Units: as the fields of ProbeMeasurement say."""
+    return {_KEY: [asdict(measurement) for measurement in measurements]}
+
+
+def from_detail(detail: Mapping[str, Any]) -> tuple[ProbeMeasurement, ...]:
+    """The measurements in a journal's detail, those left out that name no index and probe.
+
+    What is missing or of another type is None, or 0 where it is a count of ours; unknown keys are ignored.
+    """
+    entries = detail.get(_KEY)
+    if not isinstance(entries, list):
+        return ()
+    return tuple(
+        _measurement(entry)
+        for entry in entries
+        if isinstance(entry, dict) and _text(entry, "index_name") and _text(entry, "probe")
+    )
+
+
+def _measurement(entry: Mapping[str, Any]) -> ProbeMeasurement:
+    return ProbeMeasurement(
+        index_name=_text(entry, "index_name") or "",
+        probe=_text(entry, "probe") or "",
+        samples=_count(entry, "samples") or 0,
+        samples_using_index=_count(entry, "samples_using_index"),
+        median_seconds=_number(entry, "median_seconds"),
+        runs=_count(entry, "runs") or 0,
+        node=_text(entry, "node"),
+        total_cost=_number(entry, "total_cost"),
+        reason=_text(entry, "reason"),
+        detail=_text(entry, "detail"),
+    )
+
+
+def _text(entry: Mapping[str, Any], key: str) -> str | None:
+    value = entry.get(key)
+    return value if isinstance(value, str) else None
+
+
+def _number(entry: Mapping[str, Any], key: str) -> float | None:
+    value = entry.get(key)
+    # True is an int to Python.
+    return None if isinstance(value, bool) or not isinstance(value, (int, float)) else float(value)
+
+
+def _count(entry: Mapping[str, Any], key: str) -> int | None:
+    value = _number(entry, key)
+    return None if value is None else int(value)
