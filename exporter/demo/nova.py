@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any
 from uuid import UUID
 
 import psycopg
+
+from exporter.demo.statements import statement
 
 Connection = psycopg.Connection[Any]
 Progress = Callable[[int, int], None]
@@ -58,7 +59,7 @@ def nova_size(*, messages: int, posts: int | None = None, users: int | None = No
 
 def create_schema(connection: Connection) -> None:
     """Create Nova's four tables with their primary keys in the first schema of the search path."""
-    connection.execute(_sql("schema"))
+    connection.execute(statement("schema"))
 
 
 def load(
@@ -77,17 +78,17 @@ def load(
     report = on_progress or (lambda _done, _total: None)
     report(0, size.rows)
     connection.execute("SELECT setseed(%s)", (SEED,))
-    connection.execute(_sql("texts"))
+    connection.execute(statement("texts"))
     done = 0
     try:
         for table, rows, parameters in _batches(size):
-            connection.execute(_sql(table), parameters)
+            connection.execute(statement(table), parameters)
             done += rows
             report(done, size.rows)
     finally:
         if not connection.closed and not connection.broken:
             connection.execute("DROP TABLE nova_text")
-    connection.execute(_sql("foreign_keys"))
+    connection.execute(statement("foreign_keys"))
     # Not ANALYZE alone: the first reader would pay for the hint bits and look slow for no reason of its own.
     connection.execute("VACUUM (ANALYZE) users, messages, posts, user_feed_preferences")
     return size
@@ -128,10 +129,6 @@ def _batches(size: NovaSize) -> Iterator[tuple[str, int, dict[str, int]]]:
                 "authors": AUTHORS_PER_USER,
             }
             yield table, (last - first + 1) * rows_each, parameters
-
-
-def _sql(name: str) -> bytes:
-    return files("exporter.demo").joinpath("sql", f"{name}.sql").read_bytes()
 
 
 def _id(text: str) -> UUID:
