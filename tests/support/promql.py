@@ -7,8 +7,6 @@ from datetime import timedelta
 
 import promql_parser as promql
 
-# Prometheus gives these to every series that it scrapes.
-TARGET_LABELS = frozenset({"job", "instance"})
 SET_OPERATORS = frozenset({"and", "or", "unless"})
 COUNTER_FUNCTIONS = frozenset({"rate", "irate", "increase"})
 
@@ -90,8 +88,8 @@ def _children(expr: promql.Expr) -> Sequence[promql.Expr]:
 def output_labels(expr: promql.Expr, labels_of: MetricLabels) -> frozenset[str] | None:
     """The labels of what an expression returns, None for a scalar.
 
-    `labels_of` gives the labels of a metric without those of the target. Raises: ValueError, where the
-    expression matches, groups or joins by a label that is not there.
+    `labels_of` gives the labels of a metric. Raises: ValueError, where the expression matches, groups or
+    joins by a label that is not there.
     """
     match expr:
         case promql.VectorSelector():
@@ -119,8 +117,7 @@ def _require(wanted: Sequence[str], given: frozenset[str], where: promql.Expr) -
 
 
 def _selected_labels(vector: promql.VectorSelector, labels_of: MetricLabels) -> frozenset[str]:
-    per_name = [labels_of(name) | TARGET_LABELS for name in _names(vector)]
-    labels = frozenset.intersection(*per_name)
+    labels = frozenset.intersection(*(labels_of(name) for name in _names(vector)))
     wanted = [m.name for m in vector.matchers.matchers if m.name != "__name__"]
     _require(wanted, labels, vector)
     return labels
