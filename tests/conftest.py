@@ -51,6 +51,15 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     return [f"postgres: {_describe(config.getoption('postgres'))}", *tools.report_lines()]
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    skipped = terminalreporter.stats.get("skipped", [])
+    if skipped:
+        terminalreporter.section("skipped, and why", sep="-")
+    for report in skipped:
+        _path, _line, reason = report.longrepr
+        terminalreporter.line(f"{report.nodeid}: {reason.removeprefix('Skipped: ')}")
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     docker.remove_leftovers()
     run_guard().close()

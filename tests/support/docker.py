@@ -40,6 +40,13 @@ def has_image(image: str) -> bool:
     return found.returncode == 0
 
 
+def pull(image: str) -> bool:
+    """Whether the engine could fetch `image` from its registry."""
+    pulled = subprocess.run(["docker", "pull", "--quiet", image], capture_output=True, check=False)
+    has_image.cache_clear()
+    return pulled.returncode == 0
+
+
 def run_label() -> str:
     """The label of what this run starts, as `docker run --label` takes it."""
     return f"{LABEL}={os.getpid()}"

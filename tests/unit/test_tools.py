@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import docker, tools
+from tests.support import tools
 
 
 @pytest.fixture
@@ -28,21 +28,23 @@ def test_path_is_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("only_docker_in_path")
-def test_docker_is_second(tmp_path: Path) -> None:
-    image = tools.TOOLS["promtool"].image
-    if image is None or not docker.has_image(image):
-        # Not `require_docker`: where the program is in PATH, CI does not bring the image as well.
-        pytest.skip(f"no Docker engine with {image}")
-    rules = tmp_path / "rules.yml"
-    rules.write_text("groups: [{name: a, rules: [{record: b, expr: vector(1)}]}]")
+def test_docker_is_second() -> None:
+    tools.require_docker("postgres:17")
 
-    promtool = tools.locate_tool.__wrapped__("promtool")
-    assert promtool is not None
-    checked = subprocess.run(
-        [promtool, "check", "rules", rules], capture_output=True, text=True, check=True, cwd=tmp_path
-    )
+    psql = tools.locate_tool.__wrapped__("psql")
 
-    assert "1 rules found" in checked.stdout
+    assert psql is not None
+    said = subprocess.run([psql, "--version"], capture_output=True, text=True, check=True)
+    assert said.stdout.startswith("psql (PostgreSQL) 17")
+
+
+def test_a_program_in_docker_sees_the_files_of_the_test(tmp_path: Path) -> None:
+    tools.require_docker("postgres:17")
+    (tmp_path / "two words").write_text("seen")
+
+    cat = tools.container_script("cat", "postgres:17", "/usr/bin/cat")
+
+    assert subprocess.run([cat, "two words"], capture_output=True, check=True, cwd=tmp_path).stdout == b"seen"
 
 
 def test_neither_skips_and_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
