@@ -1,0 +1,18 @@
+"""What the program is told, and the servers that it means."""
+
+from exporter.settings.binding import resolve_targets
+from exporter.settings.conninfo import take_environment
+from exporter.settings.loading import load_settings, setting_references
+from exporter.settings.model import DatabaseSettings, Settings, TargetSettings
+from exporter.settings.sources import ENVIRONMENT_PREFIX
+
+__all__ = [
+    "ENVIRONMENT_PREFIX",
+    "DatabaseSettings",
+    "Settings",
+    "TargetSettings",
+    "load_settings",
+    "resolve_targets",
+    "setting_references",
+    "take_environment",
+]

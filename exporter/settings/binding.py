@@ -1,0 +1,223 @@
+"""Settings -> targets: connection strings completed, secrets read, manifests loaded and bound."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from exporter.errors import Fault, ManifestError, SettingsError
+from exporter.manifest import load_manifest
+from exporter.model import Database, Manifest, RelationName, Target
+from exporter.settings.conninfo import looks_like_dsn, parse_dsn, sealed
+from exporter.settings.model import DatabaseSettings, Settings, TargetSettings
+from exporter.settings.sources import Location
+from exporter.sql_text import InvalidText
+
+DEFAULT_TARGET = "default"
+
+_MAX_SECRET_BYTES = 64 * 1024
+
+
+def resolve_targets(settings: Settings) -> tuple[Target, ...]:
+    """The servers with their databases, each with the manifests that are bound to it.
+
+    Raises: SettingsError, with all faults; ManifestError when only manifests are at fault.
+    """
+    resolution = _Resolution(settings)
+    targets = resolution.targets()
+    faults = (*resolution.faults, *resolution.manifest_faults)
+    if faults:
+        branch = SettingsError if resolution.faults else ManifestError
+        count = len(faults)
+        what = "settings and manifests" if resolution.faults else "manifests"
+        raise branch(f"the {what} have {count} fault{'s' if count != 1 else ''}", faults=faults)
+    return targets
+
+
+class _Resolution:
+    """One run over the settings, collecting faults on the way."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._loaded: dict[str, Manifest | None] = {}
+        self.faults: list[Fault] = []
+        self.manifest_faults: list[Fault] = []
+
+    def targets(self) -> tuple[Target, ...]:
+        target_settings = self._settings.targets or self._only_target()
+        bound = self._bound_everywhere(target_settings)
+        targets = []
+        for number, target in enumerate(target_settings):
+            location: Location = ("targets", number) if self._settings.targets else ("dsn",)
+            targets.append(self._target(target, location, bound))
+        self._refuse_twins([target.name for target in target_settings], ("targets",), "target")
+        return tuple(targets)
+
+    def _only_target(self) -> tuple[TargetSettings, ...]:
+        settings = self._settings
+        if settings.dsn is None and settings.dsn_file is None:
+            self._add(
+                ("dsn",),
+                "no PostgreSQL server is named",
+                "set PG_INDEX_EXPORTER_DSN_FILE or PG_INDEX_EXPORTER_DSN, or list `targets` in the file",
+            )
+            return ()
+        return (TargetSettings(name=DEFAULT_TARGET, dsn=settings.dsn, dsn_file=settings.dsn_file),)
+
+    def _bound_everywhere(self, targets: Sequence[TargetSettings]) -> tuple[str, ...]:
+        """The manifests given at the top when there is one database, which gets them all."""
+        databases = [database for target in targets for database in target.databases or (None,)]
+        if len(databases) <= 1:
+            return self._settings.manifests
+        named = {
+            Path(path).resolve()
+            for database in databases
+            if database is not None
+            for path in database.manifests
+        }
+        for number, path in enumerate(self._settings.manifests):
+            if Path(path).resolve() not in named:
+                self._add(
+                    ("manifests", number),
+                    f"the manifest {path} is bound to no database, and there are {len(databases)}",
+                    "name it under targets[].databases[].manifests where its indexes belong",
+                )
+        return ()
+
+    def _target(self, target: TargetSettings, location: Location, bound: Sequence[str]) -> Target:
+        parameters = self._parameters(target, location)
+        databases = target.databases
+        if not databases and parameters is not None:
+            # As libpq: without a name, the database of the user's name.
+            name = parameters.get("dbname") or parameters.get("user")
+            if name:
+                databases = (DatabaseSettings(name=name),)
+            else:
+                self._add(location, f"target {target.name!r} names no database", "add `databases:`")
+        self._refuse_twins([item.name for item in databases], (*location, "databases"), "database")
+        resolved = []
+        for number, database in enumerate(databases):
+            place = (*location, "databases", number) if target.databases else location
+            conninfo = self._conninfo(parameters, database.name, place)
+            manifests = self._manifests((*bound, *database.manifests), place)
+            watch = database.watch or target.watch or self._settings.watch
+            resolved.append(Database(database.name, SecretStr(conninfo), manifests, watch))
+        return Target(target.name, tuple(resolved))
+
+    def _parameters(self, target: TargetSettings, location: Location) -> dict[str, str] | None:
+        """The target's connection parameters, or None with a fault added."""
+        before = len(self.faults)
+        dsn = self._secret(target, "dsn", location)
+        password = self._secret(target, "password", location)
+        parameters: dict[str, str] = {}
+        if dsn is not None:
+            try:
+                parameters = parse_dsn(dsn)
+            except InvalidText as error:
+                self._add((*location, "dsn"), error.what, error.mend)
+        given = {
+            "host": target.host,
+            "hostaddr": target.hostaddr,
+            "port": None if target.port is None else str(target.port),
+            "user": target.user,
+            "password": password,
+            "passfile": target.passfile,
+            "sslmode": target.sslmode,
+            "sslrootcert": target.sslrootcert,
+            "sslcert": target.sslcert,
+            "sslkey": target.sslkey,
+        }
+        for keyword, value in given.items():
+            if value is not None and keyword in parameters:
+                self._add((*location, keyword), f"{keyword} is in the DSN too", "keep one of them")
+            elif value is not None:
+                parameters[keyword] = value
+        return parameters if len(self.faults) == before else None
+
+    def _secret(self, target: TargetSettings, name: str, location: Location) -> str | None:
+        """A secret given as it is, or in a file."""
+        value: SecretStr | None = getattr(target, name)
+        file: str | None = getattr(target, f"{name}_file")
+        if file is None:
+            return None if value is None else value.get_secret_value()
+        place = (*location, f"{name}_file") if location != ("dsn",) else ("dsn_file",)
+        if value is not None:
+            self._add(place, f"both {name} and {name}_file are given", "keep one of them")
+            return None
+        return self._secret_in(Path(file), place)
+
+    def _secret_in(self, path: Path, place: Location) -> str | None:
+        try:
+            with path.open("rb") as file:
+                content = file.read(_MAX_SECRET_BYTES)
+        except OSError as error:
+            self._add(place, f"{path} cannot be read: {error.strerror}", "check the path and its rights")
+            return None
+        try:
+            text = content.decode().removesuffix("\n").removesuffix("\r")
+        except UnicodeDecodeError:
+            text = "\0"
+        if not text or "\0" in text or "\n" in text:
+            self._add(place, f"{path} does not hold one line of text", "write the secret alone into it")
+            return None
+        return text
+
+    def _conninfo(self, parameters: Mapping[str, str] | None, datname: str, place: Location) -> str:
+        if parameters is None:
+            return ""
+        if looks_like_dsn(datname):
+            self._add(place, "the name of a database is a connection string", "give it as `dsn`")
+            return ""
+        try:
+            return sealed({**parameters, "dbname": datname})
+        except InvalidText as error:
+            self._add(place, error.what, error.mend)
+            return ""
+
+    def _manifests(self, paths: Sequence[str], place: Location) -> tuple[Manifest, ...]:
+        unique = {Path(path).resolve(): path for path in reversed(paths)}
+        loaded = [self._manifest(path) for path in reversed(unique.values())]
+        manifests = tuple(manifest for manifest in loaded if manifest is not None)
+        self._refuse_overlap(manifests, place)
+        return manifests
+
+    def _manifest(self, path: str) -> Manifest | None:
+        if path not in self._loaded:
+            try:
+                self._loaded[path] = load_manifest(Path(path))
+            except ManifestError as error:
+                self._loaded[path] = None
+                self.manifest_faults.extend(error.faults)
+        return self._loaded[path]
+
+    def _refuse_overlap(self, manifests: Sequence[Manifest], place: Location) -> None:
+        """Two manifests of one database must not share a migration's name or an index."""
+        migrations: dict[str, Manifest] = {}
+        indexes: dict[RelationName, Manifest] = {}
+        for manifest in manifests:
+            other = migrations.setdefault(manifest.migration, manifest)
+            if other is not manifest:
+                self._add(
+                    place,
+                    f"{other.path} and {manifest.path} both are the migration {manifest.migration!r}",
+                    "give one of them another name",
+                )
+            for index in manifest.indexes:
+                other = indexes.setdefault(index.relation, manifest)
+                if other is not manifest:
+                    self._add(
+                        place,
+                        f"{other.path} and {manifest.path} both declare {index.relation.quoted}",
+                        "declare an index once in a database",
+                    )
+
+    def _refuse_twins(self, names: Sequence[str], place: Location, what: str) -> None:
+        for name, count in Counter(names).items():
+            if count > 1:
+                self._add(place, f"{what} {name!r} is listed {count} times", "name each once")
+
+    def _add(self, location: Location, what: str, mend: str) -> None:
+        self.faults.append(Fault(self._settings.place(*location), what, mend))

@@ -1,0 +1,157 @@
+"""Connection parameters: read from a DSN or from libpq's environment, written so that nothing else counts.
+
+libpq fills whatever a connection string leaves out from PG* variables: one server's PGPASSWORD would
+go to every other server. `sealed` leaves nothing out. PGSERVICE alone acts through a string that
+leaves nothing out, so the command also calls `take_environment`. No message here repeats a text it was given.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+from collections.abc import Mapping, MutableMapping
+from pathlib import Path
+
+import psycopg
+from psycopg import pq
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from exporter.sql_text import InvalidText
+
+# Read by libpq beside those that stand for a parameter.
+_OTHER_VARIABLES = frozenset(
+    ("PGSERVICEFILE", "PGSYSCONFDIR", "PGREQUIRESSL", "PGTZ", "PGDATESTYLE", "PGGEQO")
+)
+# Where libpq takes neither its compiled default nor an empty value for "as if not given".
+_NEUTRAL = {
+    "connect_timeout": "0",
+    "passfile": "/dev/null/none",  # an empty one means ~/.pgpass; libpq warns about a device
+    "sslcertmode": "allow",
+    "min_protocol_version": "3.0",
+    "max_protocol_version": "3.0",
+}
+_SOCKET_DIRECTORIES = (Path("/var/run/postgresql"), Path("/tmp"))  # noqa: S108 - PostgreSQL's own places
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.:-]*://")
+_URI = re.compile(r"postgres(?:ql)?://")
+_HOST = re.compile(r"[\w.:%-]+|[/@][^@]*|")
+_MEND = (
+    "write postgresql://user@host:5432/dbname or host=… user=… dbname=…; "
+    "in a URI, a password needs @ as %40, / as %2F, % as %25, or give password_file"
+)
+
+
+def parse_dsn(text: str) -> dict[str, str]:
+    """The parameters of a libpq connection string, URI or key=value.
+
+    Raises: InvalidText, without a word of the DSN.
+    """
+    text = text.strip()
+    if not text:
+        raise InvalidText("the DSN is empty", _MEND)
+    if _SCHEME.match(text) and not _URI.match(text):
+        raise InvalidText("the DSN has another scheme than postgresql://", _MEND)
+    if "\0" in text or (not _URI.match(text) and "=" not in text):
+        raise InvalidText("the DSN is no connection string", _MEND)
+    try:
+        given = conninfo_to_dict(text)
+    except (psycopg.Error, UnicodeError):
+        given = None
+    if given is None:
+        raise InvalidText("the DSN is no connection string", _MEND)
+    parameters = {keyword: str(value) for keyword, value in given.items()}
+    if _URI.match(text) and "@" in text.partition("://")[2].partition("?")[0].partition("/")[2]:
+        raise InvalidText("the DSN has an @ after a /", _MEND)
+    check_address(parameters)
+    return parameters
+
+
+def check_address(parameters: Mapping[str, str]) -> None:
+    """Refuses parts that will be printed but look like pieces of a password or of another DSN.
+
+    Raises: InvalidText.
+    """
+    if not all(_HOST.fullmatch(host) for host in parameters.get("host", "").split(",")):
+        raise InvalidText(
+            "the host is neither a name, an address nor the path of a socket's directory", _MEND
+        )
+    if not re.fullmatch(r"[0-9]{0,5}(?:,[0-9]{0,5})*", parameters.get("port", "")):
+        raise InvalidText("the port is not a number", _MEND)
+    if looks_like_dsn(parameters.get("dbname", "")):
+        raise InvalidText("the name of the database is a connection string", _MEND)
+
+
+def looks_like_dsn(text: str) -> bool:
+    """Whether a text that should be a name or a path is a connection string, by mistake."""
+    return "://" in text or re.search(r"\b(?:password|host|user)\s*=", text) is not None
+
+
+def variables() -> Mapping[str, str]:
+    """libpq's parameters that have an environment variable, keyword to variable."""
+    return {
+        option.keyword.decode(): option.envvar.decode()
+        for option in pq.Conninfo.get_defaults()
+        if option.envvar
+    }
+
+
+def parameters_from(environment: Mapping[str, str]) -> dict[str, str]:
+    """The parameters that PG* variables give, as libpq itself would take them."""
+    parameters = {
+        keyword: environment[variable]
+        for keyword, variable in variables().items()
+        if environment.get(variable)
+    }
+    if parameters and "passfile" not in parameters and environment.get("HOME"):
+        parameters["passfile"] = str(Path(environment["HOME"]) / ".pgpass")
+    return parameters
+
+
+def set_variables(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """The variables in `environment` that libpq would read."""
+    known = _OTHER_VARIABLES.union(variables().values())
+    return tuple(sorted(name for name in known if environment.get(name)))
+
+
+def take_environment(environment: MutableMapping[str, str]) -> dict[str, str]:
+    """A copy of the process's environment, after removing from the original what libpq reads."""
+    taken = dict(environment)
+    for name in _OTHER_VARIABLES.union(variables().values()):
+        environment.pop(name, None)
+    return taken
+
+
+def sealed(parameters: Mapping[str, str]) -> str:
+    """A connection string with these parameters that libpq does not complete from its environment.
+
+    Raises: InvalidText.
+    """
+    check_address(parameters)
+    complete = dict(parameters)
+    if not complete.get("user"):
+        complete["user"] = _system_user()
+    if not complete.get("host") and not complete.get("hostaddr"):
+        complete["host"] = _local_host(complete.get("port") or "5432")
+    for option in pq.Conninfo.get_defaults():
+        keyword = option.keyword.decode()
+        if option.envvar and keyword not in complete and keyword != "service":
+            default = option.compiled.decode() if option.compiled else ""
+            complete[keyword] = _NEUTRAL.get(keyword, default)
+    return make_conninfo(**complete)
+
+
+def _system_user() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        raise InvalidText(
+            "no user is given, and the system has no name for its own", "name the user"
+        ) from None
+
+
+def _local_host(port: str) -> str:
+    for directory in _SOCKET_DIRECTORIES:
+        if (directory / f".s.PGSQL.{port}").exists():
+            return str(directory)
+    return "localhost"

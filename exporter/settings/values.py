@@ -1,0 +1,86 @@
+"""The shapes of single settings: lists that may be written as one text, addresses, watch patterns.
+
+Every refusal is an InvalidText, which repeats nothing of what it refuses.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import AfterValidator, BeforeValidator, PlainValidator
+
+from exporter.model import WatchAll, WatchDeclared
+from exporter.settings.conninfo import looks_like_dsn
+from exporter.settings.sources import split_list
+from exporter.sql_text import InvalidText, parse_identifier
+
+_ADDRESS = re.compile(r"(?:[A-Za-z0-9.-]*|\[[0-9A-Fa-f:.%]+\]):([0-9]{1,5})")
+_TELEMETRY_PATH = re.compile(r"/[A-Za-z0-9_./~-]+")
+_RESERVED_PATHS = ("/probe", "/sd", "/-", "/-/")
+
+
+def as_list(value: object) -> object:
+    """A list from its text form, or from a single mapping; anything else unchanged."""
+    if isinstance(value, str):
+        return split_list(value)
+    return [value] if isinstance(value, dict) else value
+
+
+def _no_dsn(value: str) -> str:
+    if not value.strip() or looks_like_dsn(value):
+        raise InvalidText("not a path", "give the path of a file; a connection string belongs to `dsn`")
+    return value
+
+
+def _watch(value: object) -> WatchDeclared | WatchAll | tuple[str, ...]:
+    if value == "declared":
+        return "declared"
+    if value == "all":
+        return "all"
+    patterns = as_list(value)
+    if not isinstance(patterns, list | tuple) or not patterns:
+        raise InvalidText("not something to watch", "write declared, all, or a list of patterns")
+    kept: list[str] = []
+    for pattern in patterns:
+        if not isinstance(pattern, str) or pattern in ("declared", "all"):
+            raise InvalidText("a list of patterns holds something else", "`declared` and `all` stand alone")
+        if "." not in pattern and not pattern.startswith("*"):
+            raise InvalidText(
+                "a pattern without a schema matches no index",
+                "write schema.pattern: public.idx_* or *.idx_*",
+            )
+        kept.append(pattern)
+    return tuple(kept)
+
+
+def _identifier(value: str) -> str:
+    return parse_identifier(value)
+
+
+def _listen_address(value: str) -> str:
+    match = _ADDRESS.fullmatch(value)
+    if match is None or int(match[1]) > 65535:
+        raise InvalidText("not an address to listen on", "write :10187, 127.0.0.1:10187 or [::1]:10187")
+    return value
+
+
+def _telemetry_path(value: str) -> str:
+    if not _TELEMETRY_PATH.fullmatch(value) or value.startswith("/-/") or value in _RESERVED_PATHS:
+        raise InvalidText("not a path for the metrics page", "write /metrics or another path of its own")
+    return value
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+Watch: TypeAlias = Annotated[WatchDeclared | WatchAll | tuple[str, ...], PlainValidator(_watch)]
+PathText: TypeAlias = Annotated[str, AfterValidator(_no_dsn)]
+PathList: TypeAlias = Annotated[tuple[PathText, ...], BeforeValidator(as_list)]
+Identifier: TypeAlias = Annotated[str, AfterValidator(_identifier)]
+ListenAddress: TypeAlias = Annotated[str, AfterValidator(_listen_address)]
+TelemetryPath: TypeAlias = Annotated[str, AfterValidator(_telemetry_path)]
+LogLevel: TypeAlias = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)]
+LogFormat: TypeAlias = Annotated[Literal["logfmt", "json"], BeforeValidator(_lower)]
+SslMode: TypeAlias = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
