@@ -196,6 +196,7 @@ class ProbeMeasurement:
     `median_seconds` is the median of warm runs, None when none finished within the budget;
     `node` is the plan node that read the table for the first sample. `reason` is set when nothing could
     be measured: no_sample, not_permitted, timed_out, failed: the server's words follow in `detail`.
+    `stopped_after_seconds` is how long the first run lasted when the budget ended it: it takes longer.
     """
 
     index_name: str
@@ -208,6 +209,7 @@ class ProbeMeasurement:
     total_cost: float | None
     reason: str | None = None
     detail: str | None = None
+    stopped_after_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

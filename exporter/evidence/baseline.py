@@ -46,6 +46,7 @@ def _measurement(entry: Mapping[str, Any]) -> ProbeMeasurement:
         total_cost=_number(entry, "total_cost"),
         reason=_text(entry, "reason"),
         detail=_text(entry, "detail"),
+        stopped_after_seconds=_number(entry, "stopped_after_seconds"),
     )
 
 

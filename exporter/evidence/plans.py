@@ -326,7 +326,8 @@ def _time(
     """`planned` with the median of the runs that ended within the budget."""
     cold: list[float] = []
     warm: list[float] = []
-    reason = detail = None
+    reason = detail = stopped_after_seconds = None
+    started_seconds = time.monotonic()
     try:
         for number in range(TIMED_RUNS):
             parameters = parameter_sets[number % len(parameter_sets)]
@@ -339,6 +340,7 @@ def _time(
                 break
     except (errors.QueryCanceled, errors.LockNotAvailable) as error:
         if not cold:
+            stopped_after_seconds = time.monotonic() - started_seconds
             reason, detail = "timed_out", f"no run ended within the budget: {first_line(error)}"
     except psycopg.Error as error:
         # Planned all the same: a write in a read-only transaction, or a value that the query cannot take.
@@ -352,6 +354,7 @@ def _time(
         runs=len(times),
         reason=reason,
         detail=detail,
+        stopped_after_seconds=stopped_after_seconds,
     )
 
 

@@ -1,0 +1,55 @@
+"""The figures of a migration as people read them, and those derived from two others. Pure."""
+
+from __future__ import annotations
+
+from exporter.model import IndexFacts, ProbeMeasurement
+
+_BYTE_UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
+_NEXT_BYTE_UNIT_FROM = 10 * 1024
+
+
+def duration(seconds: float) -> str:
+    """A span of time in the unit that suits it: 0.45 ms, 120 ms, 4.2 s, 2 min 10 s, 1 h 05 min."""
+    if seconds < 1:
+        milliseconds = seconds * 1000
+        places = 2 if milliseconds < 10 else 1 if milliseconds < 100 else 0
+        return f"{milliseconds:.{places}f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def byte_size(size_bytes: int) -> str:
+    """A size in bytes in the units and steps of pg_size_pretty()."""
+    size = float(size_bytes)
+    for unit in _BYTE_UNITS:
+        if size < _NEXT_BYTE_UNIT_FROM or unit == _BYTE_UNITS[-1]:
+            break
+        size /= 1024
+    return f"{size:.0f} {unit}"
+
+
+def size_ratio(facts: IndexFacts) -> float | None:
+    """The size of the index as a part of its table's, None where one is not known or the table is empty."""
+    if facts.size_bytes is None or not facts.table_size_bytes:
+        return None
+    return facts.size_bytes / facts.table_size_bytes
+
+
+def speedup(before: ProbeMeasurement | None, after: ProbeMeasurement | None) -> float | None:
+    """How many times faster the probe became, below 1 when slower; None where a figure is missing.
+
+    Where the run before was stopped by its budget this is the least it can be.
+    """
+    if before is None or after is None or not after.median_seconds:
+        return None
+    before_seconds = before.median_seconds or before.stopped_after_seconds
+    return None if before_seconds is None else before_seconds / after.median_seconds
+
+
+def factor(times: float) -> str:
+    """A factor with two digits or all before the point: 1.3x, 24x, 310x."""
+    return f"{times:.0f}x" if times >= 10 else f"{times:.1f}x"
