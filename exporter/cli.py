@@ -31,7 +31,7 @@ from exporter.migrate.run import (
 )
 from exporter.migrate.steps import StepOptions
 from exporter.model import Database, IndexState, Manifest, Outcome, Target
-from exporter.settings import ENVIRONMENT_PREFIX, Settings, load_settings, resolve_targets
+from exporter.settings import ENVIRONMENT_PREFIX, Settings, load_settings, resolve_targets, take_environment
 from exporter.terminal import BuildDisplay
 
 Command = Callable[[argparse.Namespace], int]
@@ -116,9 +116,10 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         if name.startswith("setting_") and value is not None
     }
     file = flags.pop("config_file", None)
-    return load_settings(
-        file=Path(str(file)) if file is not None else None, flags=flags, environment=os.environ
-    )
+    # libpq reads PG* variables for whatever a connection string leaves out: one server's password would
+    # go to all of them.
+    environment = take_environment(os.environ)
+    return load_settings(file=Path(file) if file is not None else None, flags=flags, environment=environment)
 
 
 def _add_choice(parser: argparse.ArgumentParser) -> None:
