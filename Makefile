@@ -10,7 +10,7 @@ UV_VERSION := 0.13.9
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long bench check format image lock clean
+.PHONY: help demo test test-long bench check format image docs lock clean
 
 help:
 	@echo "make demo       everything at once on an embedded PostgreSQL (Ctrl-C ends it)"
@@ -20,6 +20,7 @@ help:
 	@echo "make check      format, lint and types"
 	@echo "make format     puts the source into the project's format"
 	@echo "make image      the container image pg-index-exporter"
+	@echo "make docs       writes what is generated: metric tables, dashboard"
 	@echo "make lock       writes requirements/*.lock anew"
 	@echo "make clean      removes the virtual environment, caches and builds"
 
@@ -73,6 +74,10 @@ image:
 	  --build-arg VERSION="$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' exporter/__init__.py)" \
 	  --build-arg REVISION="$$(git rev-parse HEAD)" \
 	  --build-arg CREATED="$$(date -u +%Y-%m-%dT%H:%M:%SZ)" .
+
+docs: $(VENV)/.dev
+	$(BIN)/python docs/build_metric_table.py
+	$(BIN)/python grafana/build_dashboards.py
 
 # Universal (one file for all platforms and Pythons) and without any index host, so that a mirror set
 # up in pip serves as well. dev.lock is first: the others take its versions.
