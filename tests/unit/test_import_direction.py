@@ -13,6 +13,7 @@ LEVELS = (
     {"__main__"},
     {"cli"},
     {"demo"},
+    {"terminal"},
     {"metrics", "migrate"},
     {"evidence"},
     {"postgres"},
