@@ -1,0 +1,138 @@
+"""promtool accepts the rules, their tests pass, and the tests fail when a guard is taken out."""
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support.rule_file import ALERTS, RULE_FILE
+from tests.support.tools import find_tool
+
+TESTS = sorted((ALERTS / "tests").glob("*.test.yml"))
+
+
+def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([find_tool("promtool"), *arguments], capture_output=True, text=True, check=False)
+
+
+def find_test(name: str) -> dict[str, Any]:
+    """The one promtool test of that name."""
+    documents = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in TESTS]
+    (found,) = [test for document in documents for test in document["tests"] if test["name"] == name]
+    return dict(found)
+
+
+def test_promtool_finds_no_fault_in_the_rules() -> None:
+    result = promtool("check", "rules", "--lint-fatal", RULE_FILE)
+
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: path.name)
+def test_rules_do_what_their_tests_say(path: Path) -> None:
+    result = promtool("test", "rules", path)
+
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+IN_USE = "cluster_index:pg_stat_user_indexes_idx_scan:sum"
+BUILDING = "cluster_index:pg_index_build_phase:max"
+INDEX = "(system_identifier, datname, schemaname, relname, indexname)"
+TABLE = "(system_identifier, datname, schemaname, relname)"
+
+
+@pytest.mark.parametrize(
+    ("guard", "without", "expected"),
+    [
+        pytest.param("> 100", "> -1", "a quiet table says nothing about its indexes", id="table is read"),
+        pytest.param(
+            "> 100", ">= 100", "a hundred reads in the hour are too few, one more is enough", id="threshold"
+        ),
+        pytest.param(
+            f"== {IN_USE} offset 1h",
+            "== 0",
+            "a new index has its hour, counted from when it became valid",
+            id="age",
+        ),
+        pytest.param(
+            f"{IN_USE}\n            == {IN_USE} offset 1h",
+            f"increase({IN_USE}[1h]) == 0",
+            "a new index has its hour, counted from when it became valid",
+            id="equality, not increase",
+        ),
+        pytest.param(f"{IN_USE} offset 1h", f"{IN_USE} offset 30m", "one scan an hour is use", id="window"),
+        pytest.param(
+            "(pg_index_valid == 1)",
+            "(pg_index_valid >= 0)",
+            "an invalid index cannot be used and is not called unused",
+            id="valid",
+        ),
+        pytest.param(
+            "(pg_index_declared == 1)",
+            "(pg_stat_user_indexes_idx_scan_total >= 0)",
+            "an index that is watched but declared nowhere is nobody's promise",
+            id="declared",
+        ),
+        pytest.param(
+            "sum by (system_identifier, ",
+            "sum by (instance, system_identifier, ",
+            "an index that only the standby uses is used",
+            id="all servers of the cluster",
+        ),
+        pytest.param(
+            "for: 5m",
+            "for: 0m",
+            "an index that nobody uses pages once its hour and the five minutes are over",
+            id="for",
+        ),
+        pytest.param(
+            f"unless on {INDEX}\n            {BUILDING}",
+            "unless on () (vector(0) == 1)",
+            "an index is silent while it is being built, through all phases, and when it is done",
+            id="invalid: building",
+        ),
+        pytest.param(
+            f"unless on {INDEX}\n            {BUILDING}",
+            f"unless on {TABLE}\n            {BUILDING}",
+            "a build of another index of the table does not excuse it",
+            id="invalid: this index",
+        ),
+        pytest.param(
+            f"unless on {TABLE}\n            {BUILDING}",
+            f"unless on {INDEX}\n            {BUILDING}",
+            "an index is not missing while it, or one before it on its table, is being built",
+            id="missing: table",
+        ),
+        pytest.param(
+            "max by (system_identifier, ",
+            "min by (system_identifier, ",
+            "a standby that lags behind a mended index is silent",
+            id="lagging standby",
+        ),
+        pytest.param(
+            "unless on (job, instance) pg_index_exporter_database_up == 0",
+            "",
+            "a database that does not answer is named, and its target does not alarm as well",
+            id="database, not target",
+        ),
+    ],
+)
+def test_tests_notice_a_missing_guard(tmp_path: Path, guard: str, without: str, expected: str) -> None:
+    rules = RULE_FILE.read_text(encoding="utf-8")
+    assert guard in rules
+    (tmp_path / "weaker.rules.yml").write_text(rules.replace(guard, without), encoding="utf-8")
+    document = {
+        "rule_files": ["weaker.rules.yml"],
+        "evaluation_interval": "1m",
+        "tests": [find_test(expected)],
+    }
+    (tmp_path / "one.test.yml").write_text(yaml.safe_dump(document, allow_unicode=True), encoding="utf-8")
+
+    check = promtool("check", "rules", tmp_path / "weaker.rules.yml")
+    result = promtool("test", "rules", tmp_path / "one.test.yml")
+
+    assert check.returncode == 0, check.stdout + check.stderr
+    assert result.returncode == 1
+    assert f"name: {expected}" in result.stdout + result.stderr
