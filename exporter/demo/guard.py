@@ -14,14 +14,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import IO
 
 from exporter.demo.processes import is_running
+from exporter.demo.signals import signals_deferred
 
 STOP_TIMEOUT_SECONDS = 20.0
 _BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from exporter.demo.guard import main; main()"
@@ -91,6 +90,23 @@ class Guard:
             self.watch(process.pid, stop_signal)
         return process
 
+    def stop(
+        self,
+        process: subprocess.Popen[bytes],
+        stop_signal: signal.Signals = signal.SIGTERM,
+        *,
+        timeout_seconds: float = STOP_TIMEOUT_SECONDS,
+    ) -> None:
+        """End a process that was spawned here and wait for it; one that does not end in time is killed."""
+        if process.poll() is None:
+            process.send_signal(stop_signal)
+            try:
+                process.wait(timeout_seconds)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self.forget(process.pid)
+
     def _tell(self, *words: str | int) -> None:
         stdin = self._process.stdin
         if stdin is None or stdin.closed:
@@ -103,31 +119,6 @@ class Guard:
 def primary_group(user: str) -> int:
     """The numeric primary group of an operating system user."""
     return pwd.getpwnam(user).pw_gid
-
-
-@contextlib.contextmanager
-def signals_deferred() -> Iterator[None]:
-    """SIGINT and SIGTERM are delivered after the block instead of in its middle.
-
-    An exception raised by a handler between fork and the note of the process id would leave a process
-    that nobody knows of.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    received: list[int] = []
-
-    def note(signum: int, _frame: FrameType | None) -> None:
-        received.append(signum)
-
-    previous = {signum: signal.signal(signum, note) for signum in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for signum, handler in previous.items():
-            signal.signal(signum, handler)
-        for number in received:
-            signal.raise_signal(number)
 
 
 def main() -> None:

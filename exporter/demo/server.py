@@ -227,12 +227,8 @@ class EmbeddedServer:
             )
             try:
                 status = process.wait()
-            except BaseException:
-                process.terminate()
-                process.wait()
-                raise
             finally:
-                guard.forget(process.pid)
+                guard.stop(process)
         if status:
             raise TargetError(
                 f"initdb failed with status {status}; it said:\n{self.log_tail()}",

@@ -1,0 +1,343 @@
+"""The demo from the first to the last: load, work, build the indexes, the same work, watch.
+
+It plays a user of the product: it runs the commands `init` and `serve` as anybody would.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shlex
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from signal import SIGINT
+
+import psycopg
+from prometheus_client.parser import text_string_to_metric_families
+from rich.console import Console
+
+from exporter.demo import database, monitoring, nova
+from exporter.demo.guard import Guard
+from exporter.demo.processes import LOOPBACK, is_free
+from exporter.demo.screen import Screen
+from exporter.demo.server import EmbeddedServer
+from exporter.demo.signals import Interrupted, Interruptible, signals_deferred
+from exporter.demo.workload import WorkloadResult, run_gently, run_workload
+from exporter.errors import SettingsError
+
+MANIFEST = "090_quick_win_4_missing_indexes"
+DEFAULT_PORT = 10187
+FEWEST_MESSAGES = 1000
+WORKLOAD_SECONDS = 5.0
+SCANS = "pg_stat_user_indexes_idx_scan_total"
+_DURATION = re.compile(r"(?P<number>[0-9]+(\.[0-9]+)?)(?P<unit>s|m|h)?")
+_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600}
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """What the user asked for. `duration_seconds` limits the exporter's part only; None: until Ctrl-C."""
+
+    messages: int = nova.DEFAULT_MESSAGES
+    duration_seconds: float | None = None
+    port: int = DEFAULT_PORT
+    keep: Path | None = None
+    prometheus: bool = True
+
+
+def configure_parser(parser: argparse.ArgumentParser) -> None:
+    """Give the parser of `demo` its options."""
+    parser.add_argument(
+        "--messages",
+        type=_message_count,
+        default=nova.DEFAULT_MESSAGES,
+        metavar="N",
+        help="rows of messages; the other tables keep their proportion (default %(default)s)",
+    )
+    parser.add_argument(
+        "--duration",
+        type=_duration_seconds,
+        metavar="TIME",
+        help="end by itself after the exporter has run so long, such as 60s or 5m (default: until Ctrl-C)",
+    )
+    parser.add_argument(
+        "--port",
+        type=_port,
+        default=DEFAULT_PORT,
+        metavar="PORT",
+        help="port of the exporter on 127.0.0.1 (default %(default)s)",
+    )
+    parser.add_argument(
+        "--keep", type=Path, metavar="DIR", help="keep the data in this new or empty directory"
+    )
+    parser.add_argument(
+        "--no-prometheus", action="store_true", help="start neither Prometheus nor Alertmanager"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """The exit code of the demo with the parsed options."""
+    return run_demo(
+        DemoOptions(
+            messages=arguments.messages,
+            duration_seconds=arguments.duration,
+            port=arguments.port,
+            keep=arguments.keep,
+            prometheus=not arguments.no_prometheus,
+        )
+    )
+
+
+def run_demo(options: DemoOptions, console: Console | None = None) -> int:
+    """The exit code: 0, that of an `init` that failed, or 128 and the signal that ended it early."""
+    screen = Screen(console or Console(highlight=False))
+    _check(options)
+    with Interruptible() as interruptible, ExitStack() as stack:
+        demo = _Demo(options, screen, stack)
+        try:
+            return demo.show()
+        except Interrupted as interruption:
+            # The exporter's part has no end of its own: there a signal is the way to end it.
+            early = not demo.serving
+            return 128 + interruption.signum if early else 0
+        finally:
+            # Nothing may interrupt the clean-up, which is what the stack does now.
+            interruptible.settle()
+            screen.line()
+            screen.line(demo.farewell())
+
+
+class _Demo:
+    """What was started so far; `stack` ends it in the reverse order."""
+
+    def __init__(self, options: DemoOptions, screen: Screen, stack: ExitStack) -> None:
+        self.serving = False
+        self._options = options
+        self._screen = screen
+        self._stack = stack
+        self._size = nova.nova_size(messages=options.messages)
+        self._guard = Guard()
+        stack.callback(self._guard.close)
+        self._directory = self._make_directory()
+        self._server = EmbeddedServer(
+            self._directory,
+            password=os.urandom(18).hex(),
+            settings=database.SETTINGS,
+            guard=self._guard,
+        )
+
+    def show(self) -> int:
+        """The exit code of the whole, shown part by part."""
+        dsns = self._load()
+        self._screen.heading("Nova's users at work, without the indexes")
+        before = self._work(dsns)
+        status = self._init(dsns)
+        if status:
+            return status
+        self._screen.heading("The same work, with the indexes")
+        after = self._work(dsns)
+        self._screen.heading("Before and after")
+        self._screen.comparison(before, after)
+        self._watch(dsns)
+        return 0
+
+    def farewell(self) -> str:
+        """The last line."""
+        if self._options.keep is None:
+            return "Stopping. No process and no file stays behind."
+        return f"Stopping. The data stays in {self._server.data_directory}"
+
+    def _make_directory(self) -> Path:
+        keep = self._options.keep
+        if keep is not None:
+            keep.mkdir(parents=True, exist_ok=True)
+            return keep.resolve()
+        with signals_deferred():
+            directory = Path(tempfile.mkdtemp(prefix="nova-")).resolve()
+            self._guard.remove(directory)
+        return directory
+
+    def _load(self) -> database.NovaDatabase:
+        screen, size = self._screen, self._size
+        screen.heading("Nova, a messaging app whose indexes are missing, on a PostgreSQL of its own")
+        self._stack.callback(self._server.stop)
+        self._server.start()
+        dsns = database.create_database(self._server)
+        with psycopg.connect(dsns.app_dsn, autocommit=True) as connection:
+            version = connection.info.parameter_status("server_version")
+            screen.line(f"PostgreSQL {version} at {LOOPBACK}:{self._server.port}, in {self._directory}")
+            with screen.progress(
+                "loading rows",
+                f"{size.messages:,} messages and {size.posts:,} posts of {size.users:,} users loaded",
+            ) as advance:
+                nova.load(
+                    connection,
+                    messages=size.messages,
+                    posts=size.posts,
+                    users=size.users,
+                    on_progress=advance,
+                )
+        return dsns
+
+    def _work(self, dsns: database.NovaDatabase) -> WorkloadResult:
+        with self._screen.progress("working", "done") as advance:
+            return run_workload(
+                dsns.app_dsn,
+                users=self._size.users,
+                duration_seconds=WORKLOAD_SECONDS,
+                on_progress=lambda passed: advance(passed, WORKLOAD_SECONDS),
+            )
+
+    def _init(self, dsns: database.NovaDatabase) -> int:
+        words = ("init", "--manifest", MANIFEST, "--yes")
+        self._screen.heading(f"$ pg-index-exporter {shlex.join(words)}")
+        process = self._guard.spawn(_product(*words), stop_signal=SIGINT, env=_environment(dsns.builder_dsn))
+        try:
+            return process.wait()
+        finally:
+            self._guard.stop(process, SIGINT)
+
+    def _watch(self, dsns: database.NovaDatabase) -> None:
+        address = f"{LOOPBACK}:{self._options.port}"
+        words = ("serve", "--manifest", MANIFEST, "--web.listen-address", address)
+        self._screen.heading(f"$ {shlex.join(('pg-index-exporter', *words))}")
+        exporter = monitoring.start_service(
+            self._guard,
+            "The exporter",
+            _product(*words),
+            url=f"http://{address}",
+            log_path=self._directory / "exporter.log",
+            env=_environment(dsns.monitor_dsn),
+        )
+        self._stack.callback(self._guard.stop, exporter.process)
+        services = [exporter, *self._start_monitoring(address)]
+        for service in services:
+            service.wait_until_ready()
+        self.serving = True
+        self._show_scans(exporter)
+        self._show_next(services, dsns)
+        self._keep_serving(services, dsns)
+
+    def _start_monitoring(self, exporter_address: str) -> list[monitoring.Service]:
+        if not self._options.prometheus:
+            return []
+        alertmanager = monitoring.start_alertmanager(self._guard, self._directory)
+        if alertmanager is not None:
+            self._stack.callback(self._guard.stop, alertmanager.process)
+        prometheus = monitoring.start_prometheus(
+            self._guard, self._directory, exporter_address=exporter_address, alertmanager=alertmanager
+        )
+        if prometheus is not None:
+            self._stack.callback(self._guard.stop, prometheus.process)
+        return [service for service in (prometheus, alertmanager) if service is not None]
+
+    def _show_scans(self, exporter: monitoring.Service) -> None:
+        for indexname, scans in sorted(scans_by_index(monitoring.fetch(f"{exporter.url}/metrics")).items()):
+            self._screen.line(f"{indexname}: {scans:,.0f} scans counted")
+
+    def _show_next(self, services: Sequence[monitoring.Service], dsns: database.NovaDatabase) -> None:
+        screen = self._screen
+        screen.heading("Open next")
+        exporter = services[0]
+        pages = [(exporter.url, "the exporter"), (f"{exporter.url}/metrics", "what Prometheus reads")]
+        for service in services[1:]:
+            path = "/alerts" if service.name == "Prometheus" else ""
+            pages.append((service.url + path, service.name))
+        width = max(len(url) for url, _ in pages)
+        for url, what in pages:
+            screen.line(f"{url:<{width}}  {what}")
+        missing = {"Prometheus", "Alertmanager"} - {service.name for service in services}
+        if self._options.prometheus and missing:
+            screen.line(f"(not on PATH, so not started: {', '.join(sorted(missing))})")
+        password_file = self._directory / "pgpass"
+        database.write_password_file(password_file, dsns)
+        screen.line()
+        screen.line(f"curl -s {exporter.url}/metrics | grep {SCANS}")
+        screen.line(
+            f"PGPASSFILE={password_file} psql -h {LOOPBACK} -p {self._server.port} "
+            f"-U {database.APP} {database.DATABASE}"
+        )
+        screen.line()
+        ends = "Ctrl-C ends it"
+        if self._options.duration_seconds is not None:
+            ends += f", or {self._options.duration_seconds:g} seconds"
+        screen.line(f"Nova's users go on working, gently. {ends}.")
+
+    def _keep_serving(self, services: Sequence[monitoring.Service], dsns: database.NovaDatabase) -> None:
+        stop = threading.Event()
+        gentle = ThreadPoolExecutor(1, thread_name_prefix="gentle-workload")
+        self._stack.callback(gentle.shutdown)
+        self._stack.callback(stop.set)
+        users = gentle.submit(run_gently, dsns.app_dsn, users=self._size.users, stop=stop)
+        duration = self._options.duration_seconds
+        deadline = None if duration is None else time.monotonic() + duration
+        while deadline is None or time.monotonic() < deadline:
+            for service in services:
+                service.raise_if_ended()
+            if users.done():
+                # It works until it is told to stop: an end of its own is an error, which this raises.
+                users.result()
+            time.sleep(0.2)
+
+
+def scans_by_index(page: str) -> dict[str, float]:
+    """The scans of each index on a page of the exporter."""
+    return {
+        sample.labels["indexname"]: sample.value
+        for family in text_string_to_metric_families(page)
+        for sample in family.samples
+        if sample.name == SCANS
+    }
+
+
+def _check(options: DemoOptions) -> None:
+    """Raises: SettingsError for what would fail only after the load."""
+    if not is_free(options.port):
+        raise SettingsError(
+            f"port {options.port} of {LOOPBACK} is in use, so the exporter could not listen there",
+            mend=f"choose another: --port {options.port + 1}",
+        )
+    keep = options.keep
+    if keep is not None and keep.exists() and (not keep.is_dir() or any(keep.iterdir())):
+        raise SettingsError(
+            f"--keep {keep}: there is something already", mend="name a new or empty directory"
+        )
+
+
+def _product(*words: str) -> list[str]:
+    return [sys.executable, "-m", "exporter", *words]
+
+
+def _environment(dsn: str) -> dict[str, str]:
+    """The environment of a command of ours: the user's own settings and servers do not count in the demo."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "DATA_SOURCE_"))}
+    return {**kept, "PG_INDEX_EXPORTER_DSN": dsn}
+
+
+def _message_count(text: str) -> int:
+    if not text.isdecimal() or int(text) < FEWEST_MESSAGES:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number of at least {FEWEST_MESSAGES} (with fewer rows no index pays)"
+        )
+    return int(text)
+
+
+def _duration_seconds(text: str) -> float:
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 60s, 5m or 1h")
+    return float(match["number"]) * _UNIT_SECONDS[match["unit"] or "s"]
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: 1 to 65535")
+    return int(text)

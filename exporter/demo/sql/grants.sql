@@ -1,0 +1,7 @@
+-- In Nova's database, once its tables are there.
+GRANT CONNECT, TEMPORARY ON DATABASE nova TO index_builder;
+GRANT USAGE, CREATE ON SCHEMA public TO index_builder;
+
+GRANT CONNECT ON DATABASE nova TO index_monitor;
+GRANT USAGE ON SCHEMA public TO index_monitor;
+GRANT SELECT ON TABLE messages, posts TO index_monitor;
