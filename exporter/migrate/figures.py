@@ -50,6 +50,18 @@ def speedup(before: ProbeMeasurement | None, after: ProbeMeasurement | None) -> 
     return None if before_seconds is None else before_seconds / after.median_seconds
 
 
-def factor(times: float) -> str:
-    """A factor with two digits or all before the point: 1.3x, 24x, 310x."""
-    return f"{times:.0f}x" if times >= 10 else f"{times:.1f}x"
+def taken(measurement: ProbeMeasurement) -> str | None:
+    """How long a probe took, or that it takes longer than it was given; None where neither is known."""
+    if measurement.median_seconds is not None:
+        return duration(measurement.median_seconds)
+    stopped_after = measurement.stopped_after_seconds
+    return None if stopped_after is None else f"> {duration(stopped_after)}"
+
+
+def faster_by(before: ProbeMeasurement | None, after: ProbeMeasurement | None) -> str | None:
+    """The speedup with two digits or all before the point: 1.3x, 24x, > 310x; None where it is not known."""
+    times = speedup(before, after)
+    if times is None or before is None:
+        return None
+    bound = "> " if before.median_seconds is None else ""
+    return f"{bound}{times:.0f}x" if times >= 10 else f"{bound}{times:.1f}x"

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
-from exporter.migrate.figures import duration, factor, size_ratio, speedup
+from exporter.migrate.figures import duration, faster_by, size_ratio, speedup, taken
 from exporter.model import (
     DeclaredIndex,
     Finding,
@@ -251,7 +251,7 @@ def _time(probe: Probe, subject: str, after: ProbeMeasurement) -> Iterator[Findi
     if after.median_seconds is None and (stopped is None or stopped <= limit):
         yield _untimed("time", subject, after)
         return
-    found = f"{_taken(after)}, at most {duration(limit)} is declared"
+    found = f"{taken(after)}, at most {duration(limit)} is declared"
     if after.median_seconds is not None and after.median_seconds <= limit:
         yield _pass("time", subject, "within_limit", found)
     else:
@@ -262,16 +262,18 @@ def _time(probe: Probe, subject: str, after: ProbeMeasurement) -> Iterator[Findi
 def _change(probe: Probe, subject: str, before: ProbeMeasurement | None, after: ProbeMeasurement) -> Finding:
     """A run that was stopped gives a lower bound: it proves a slow time only, never a fast one."""
     criterion = "time before and after"
-    if not _has_time(after):
+    after_took = taken(after)
+    if after_took is None:
         return _untimed(criterion, subject, after)
-    if before is None or not _has_time(before):
-        found = f"no figure from before, now {_taken(after)}"
+    before_took = None if before is None else taken(before)
+    if before is None or before_took is None:
+        found = f"no figure from before, now {after_took}"
         mend = "none is possible now: the baseline is taken before the first build"
         return _unknown(criterion, subject, "no_baseline", found, mend)
-    found = f"{_taken(before)} before, now {_taken(after)}"
+    found = f"{before_took} before, now {after_took}"
     times = speedup(before, after)
     if times is not None and times >= FASTER_FACTOR:
-        return _pass(criterion, subject, "faster", f"{found}: {factor(times)} faster")
+        return _pass(criterion, subject, "faster", f"{found}: {faster_by(before, after)} faster")
     if before.median_seconds is None:
         mend = "none is needed while the time is within its limit"
         return _unknown(criterion, subject, "no_baseline", found, mend)
@@ -286,19 +288,8 @@ def _change(probe: Probe, subject: str, before: ProbeMeasurement | None, after: 
     return _pass(criterion, subject, "not_slower", found)
 
 
-def _has_time(measurement: ProbeMeasurement) -> bool:
-    return measurement.median_seconds is not None or measurement.stopped_after_seconds is not None
-
-
 def _is_slower(before_seconds: float, after_seconds: float) -> bool:
     return after_seconds > before_seconds * SLOWER_FACTOR and after_seconds - before_seconds > SLOWER_SECONDS
-
-
-def _taken(measurement: ProbeMeasurement) -> str:
-    """How long a probe took, or that it took longer than it was given."""
-    if measurement.median_seconds is not None:
-        return duration(measurement.median_seconds)
-    return f"more than {duration(measurement.stopped_after_seconds or 0.0)}"
 
 
 def _untimed(criterion: str, subject: str, after: ProbeMeasurement) -> Finding:

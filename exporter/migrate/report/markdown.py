@@ -1,0 +1,66 @@
+"""A report as Markdown (CommonMark with GitHub's tables)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from exporter.migrate.report.characters import printable
+from exporter.migrate.report.content import Content, Item, Section
+
+# Underscores inside words are no emphasis: names stay readable in the source.
+_SPECIAL = re.compile(r"[\\`*\[\]#|~!$]|(?<![^\W_])_|_(?![^\W_])")
+_LINE_START = re.compile(r"^([-+]|\d+[.)])(?=\s|$)")
+_ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+
+
+def write(content: Content) -> str:
+    """The whole report, ending in a newline."""
+    lines = [f"# pg-index-exporter {escape(content.title)}", ""]
+    lines += [f"- {escape(line)}" for line in content.origin]
+    for line in content.summary:
+        lines += ["", f"**{escape(line)}**"]
+    for section in content.sections:
+        lines += ["", f"## {section.title}", "", *_section(section)]
+    return "\n".join(lines) + "\n"
+
+
+def escape(text: str) -> str:
+    """The text so that Markdown shows every character of it and acts upon none."""
+    shown = _SPECIAL.sub(lambda match: f"\\{match[0]}", printable(text)).translate(_ENTITIES)
+    return _LINE_START.sub(lambda match: f"{match[0][:-1]}\\{match[0][-1]}", shown)
+
+
+def _section(section: Section) -> Iterator[str]:
+    if section.rows:
+        yield _cells(["", *section.columns, ""])
+        yield _cells(["---", *["---:"] * len(section.columns), "---"])
+        for row in section.rows:
+            yield _cells([escape(row.name), *map(escape, row.figures), escape(row.note)])
+        return
+    for item in section.items:
+        yield from _item(item)
+
+
+def _cells(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _item(item: Item) -> Iterator[str]:
+    label = f"**{escape(item.label)}** " if item.label else ""
+    aside = f" ({item.aside})" if item.aside else ""
+    yield f"- {label}{escape(item.line)}{aside}"
+    if item.sql is not None:
+        yield from ("", *(f"  {line}".rstrip() for line in _fenced(item.sql)), "")
+    for detail in item.details:
+        yield f"  - {escape(detail)}"
+    if item.mend is not None:
+        yield f"  - → {escape(item.mend)}"
+
+
+def _fenced(sql: str) -> Iterator[str]:
+    longest = max((len(run) for run in re.findall(r"`+", sql)), default=0)
+    fence = "`" * max(3, longest + 1)
+    yield f"{fence}sql"
+    yield from map(printable, sql.splitlines())
+    yield fence
