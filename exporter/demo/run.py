@@ -260,7 +260,7 @@ class _Demo:
         password_file = self._directory / "pgpass"
         database.write_password_file(password_file, dsns)
         screen.line()
-        screen.line(f"curl -s {exporter.url}/metrics | grep {SCANS}")
+        screen.line(f"curl -s {exporter.url}/metrics | grep idx_scan_total")
         screen.line(
             f"PGPASSFILE={password_file} psql -h {LOOPBACK} -p {self._server.port} "
             f"-U {database.APP} {database.DATABASE}"

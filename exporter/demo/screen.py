@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -32,7 +33,9 @@ class Screen:
     def heading(self, text: str) -> None:
         """Begin the next part."""
         self._part += 1
-        self.console.print(f"\n{self._part}  {text}", style="bold", markup=False, highlight=False)
+        self.console.print(
+            f"\n{self._part}  {text}", style="bold", markup=False, highlight=False, soft_wrap=True
+        )
 
     def line(self, text: str = "") -> None:
         """One line of a part; a long one is left to the terminal to wrap, so that it can be copied whole."""
@@ -40,7 +43,11 @@ class Screen:
 
     @contextmanager
     def progress(self, what: str, done: str) -> Iterator[Callable[[float, float], None]]:
-        """A bar, moved by what has been done and what is to be done; a line with the time taken after it."""
+        """A bar, moved by what has been done and what is to be done; a line with the time taken after it.
+
+        Where nobody watches, in a file or a pipe, the line is all.
+        """
+        started = time.monotonic()
         with Progress(
             TextColumn("   {task.description}"),
             BarColumn(bar_width=30),
@@ -48,11 +55,11 @@ class Screen:
             TimeElapsedColumn(),
             console=self.console,
             transient=True,
+            disable=not self.console.is_terminal,
         ) as bar:
             task = bar.add_task(what, total=1.0)
             yield lambda share, total: bar.update(task, completed=share, total=total)
-            seconds = bar.tasks[0].elapsed or 0.0
-        self.line(f"{done} ({seconds:.1f} s)")
+        self.line(f"{done} ({time.monotonic() - started:.1f} s)")
 
     def comparison(self, before: WorkloadResult, after: WorkloadResult) -> None:
         """The table of before and after."""
