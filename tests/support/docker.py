@@ -57,14 +57,16 @@ def remove_leftovers() -> None:
     if why_no_engine() is not None:
         return
     for kind, options in (("container", ["--all", "--no-trunc"]), ("network", ["--no-trunc"])):
-        listed = _docker(kind, "ls", *options, "--filter", f"label={LABEL}", "--format", _ID_AND_PID)
+        listed = run_docker(kind, "ls", *options, "--filter", f"label={LABEL}", "--format", _ID_AND_PID)
         for row in listed.splitlines():
             identifier, pid = row.split()
             if int(pid) == os.getpid() or not is_running(int(pid)):
-                _docker(kind, "rm", *(["--force", "--volumes"] if kind == "container" else []), identifier)
+                run_docker(kind, "rm", *(["--force", "--volumes"] if kind == "container" else []), identifier)
 
 
-def _docker(*arguments: str) -> str:
-    return subprocess.run(
-        ["docker", *arguments], capture_output=True, text=True, check=True, timeout=60
-    ).stdout
+def run_docker(*arguments: str) -> str:
+    """What `docker ARGUMENTS` says; its failure is the error's message."""
+    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False, timeout=600)
+    if done.returncode:
+        raise RuntimeError(f"docker {arguments[0]} ended with {done.returncode}: {done.stdout}{done.stderr}")
+    return done.stdout.strip()

@@ -7,7 +7,6 @@ import secrets
 import shutil
 import signal
 import tempfile
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,13 +23,13 @@ from exporter.demo.server import STOP_SIGNALS, EmbeddedServer, StopMode, find_bi
 from tests.support import docker
 from tests.support.run_directory import run_directory, run_guard
 from tests.support.tools import find_debian_binaries, require_docker
+from tests.support.waiting import wait_for
 
 Kind = Literal["embedded", "debian", "container"]
 Connection = psycopg.Connection[tuple[Any, ...]]
 Statement = str | sql.SQL | sql.Composed
 
 CONTAINER_IMAGE = "postgres:17"
-START_SECONDS = 60
 # A test server is thrown away: it may lose everything in a crash of the machine, never in one of its own.
 SETTINGS = {
     "shared_preload_libraries": "pg_stat_statements",
@@ -213,16 +212,15 @@ class ContainerServer(PostgresServer):
             self._exists = True
             self._container.start()
         self.host = self._container.get_container_host_ip()
-        deadline = time.monotonic() + START_SECONDS
-        while True:
+
+        def answers() -> bool | None:
             try:
                 self.connect().close()
             except psycopg.OperationalError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.1)
-            else:
-                return
+                return None
+            return True
+
+        wait_for("an answer of the container's server", answers)
 
     def stop(self, mode: StopMode = "fast") -> None:
         self._end(STOP_SIGNALS[mode])
@@ -245,6 +243,11 @@ class ContainerServer(PostgresServer):
     def close(self) -> None:
         self.thaw()
         self._container.stop()
+
+    @property
+    def container_id(self) -> str:
+        """The container's id, as the docker command takes it."""
+        return str(self._container.get_wrapped_container().id)
 
     def _end(self, number: signal.Signals) -> None:
         container = self._container.get_wrapped_container()
