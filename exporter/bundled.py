@@ -22,6 +22,4 @@ def path(name: BundledName) -> Path:
         if candidate.is_dir():
             return candidate
     tried = " nor ".join(str(candidate) for candidate in candidates)
-    raise FileNotFoundError(
-        f"the bundled folder {name!r} is in neither {tried}; reinstall pg-index-exporter"
-    )
+    raise FileNotFoundError(f"the bundled folder {name!r} is in neither {tried}; reinstall pg-index-exporter")
