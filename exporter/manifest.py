@@ -90,6 +90,10 @@ def _manifest(document: Located, faults: FaultList) -> Manifest | None:
 
 def _relation(text: str, schemaname: str) -> RelationName:
     match parse_qualified(text):
+        case (relname,) if schemaname == "$user":
+            raise InvalidText(
+                f"{text!r} has no schema, and search_path begins with $user", "write schema.table"
+            )
         case (relname,):
             return RelationName(schemaname, relname)
         case (schema, relname):

@@ -99,7 +99,7 @@ def _name(match: re.Match[str]) -> str:
 
 def _not_an_identifier(text: str) -> InvalidText:
     return InvalidText(
-        f"{text!r} is no PostgreSQL identifier",
+        f"{text!r} is not a PostgreSQL identifier",
         "put odd names into double quotes, inside the quotes of YAML: '\"Odd Name\"'",
     )
 
