@@ -27,6 +27,8 @@ _OTHER_VARIABLES = frozenset(
 _NEUTRAL = {
     "connect_timeout": "0",
     "passfile": "/dev/null/none",  # an empty one means ~/.pgpass; libpq warns about a device
+    # An empty one allows no method at all.
+    "require_auth": "none,password,md5,gss,sspi,scram-sha-256",
     "sslcertmode": "allow",
     "min_protocol_version": "3.0",
     "max_protocol_version": "3.0",
@@ -53,13 +55,13 @@ def parse_dsn(text: str) -> dict[str, str]:
     if _SCHEME.match(text) and not _URI.match(text):
         raise InvalidText("the DSN has another scheme than postgresql://", _MEND)
     if "\0" in text or (not _URI.match(text) and "=" not in text):
-        raise InvalidText("the DSN is no connection string", _MEND)
+        raise InvalidText("the DSN is not a connection string", _MEND)
     try:
         given = conninfo_to_dict(text)
     except (psycopg.Error, UnicodeError):
         given = None
     if given is None:
-        raise InvalidText("the DSN is no connection string", _MEND)
+        raise InvalidText("the DSN is not a connection string", _MEND)
     parameters = {keyword: str(value) for keyword, value in given.items()}
     if _URI.match(text) and "@" in text.partition("://")[2].partition("?")[0].partition("/")[2]:
         raise InvalidText("the DSN has an @ after a /", _MEND)
@@ -78,8 +80,17 @@ def check_address(parameters: Mapping[str, str]) -> None:
         )
     if not re.fullmatch(r"[0-9]{0,5}(?:,[0-9]{0,5})*", parameters.get("port", "")):
         raise InvalidText("the port is not a number", _MEND)
+    if not re.fullmatch(r"[0-9A-Fa-f:.%,]*", parameters.get("hostaddr", "")):
+        raise InvalidText("hostaddr is not a network address", _MEND)
     if looks_like_dsn(parameters.get("dbname", "")):
         raise InvalidText("the name of the database is a connection string", _MEND)
+    if looks_like_dsn(parameters.get("user", "")):
+        raise InvalidText("the name of the user is a connection string", _MEND)
+    if parameters.get("service"):
+        # Every parameter is given explicitly, so nothing of the service would count.
+        raise InvalidText(
+            "a service of pg_service.conf, which is not read", "write its parameters into the settings"
+        )
 
 
 def looks_like_dsn(text: str) -> bool:

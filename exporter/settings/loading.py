@@ -21,6 +21,7 @@ from exporter.settings.conninfo import set_variables
 from exporter.settings.model import DatabaseSettings, Settings, TargetSettings, nearest_place
 from exporter.settings.sources import (
     CONFIG_FILE_VARIABLE,
+    DATA_SOURCE_VARIABLE,
     Layer,
     Location,
     ambient_layer,
@@ -108,7 +109,8 @@ def load_settings(
         raise SettingsError(f"the settings have {count} fault{'s' if count != 1 else ''}", faults=faults)
     settings._places = places
     if servers_named:
-        settings._ignored_variables = set_variables(environment)
+        source = (DATA_SOURCE_VARIABLE,) if environment.get(DATA_SOURCE_VARIABLE) else ()
+        settings._ignored_variables = (*source, *set_variables(environment))
     return settings
 
 

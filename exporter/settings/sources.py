@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,13 +19,21 @@ from exporter.yaml_reader import FaultList, Located, parse_yaml, read_yaml, unkn
 
 ENVIRONMENT_PREFIX = "PG_INDEX_EXPORTER_"
 CONFIG_FILE_VARIABLE = f"{ENVIRONMENT_PREFIX}CONFIG_FILE"
+DATA_SOURCE_VARIABLE = "DATA_SOURCE_NAME"  # postgres_exporter's
 CONFIG_FILE_FLAG = "--config.file"
 
 Location: TypeAlias = tuple[str | int, ...]
 
 _PATHS = frozenset(("manifests", "dsn_file", "password_file", "passfile", "sslrootcert", "sslcert", "sslkey"))
+_LISTS = frozenset(("targets", "databases", "manifests"))
 # Wrapped at once, so that nothing which logs a layer shows them.
 _SECRETS = frozenset(("dsn", "password"))
+# What Kubernetes puts into every container of a namespace with a Service named like this program.
+_SERVICE_LINK = re.compile(
+    r"PG_INDEX_EXPORTER_(?:[A-Z0-9_]+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?"
+    r"|PORT_[0-9]+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)=.*"
+    r"|PG_INDEX_EXPORTER_(?:[A-Z0-9_]+_)?PORT=(?:tcp|udp|sctp)://.*"
+)
 _DOTTED_FLAGS = ("web", "log")
 
 
@@ -69,6 +78,8 @@ def environment_layer(environment: Mapping[str, str], names: Iterable[str], faul
     for variable, value in sorted(environment.items()):
         if not variable.startswith(ENVIRONMENT_PREFIX) or variable == CONFIG_FILE_VARIABLE or not value:
             continue
+        if _SERVICE_LINK.fullmatch(f"{variable}={value}"):
+            continue
         top, *path = variable.removeprefix(ENVIRONMENT_PREFIX).split("__")
         name = known.get(ENVIRONMENT_PREFIX + top)
         if name is None or (path and name != "targets"):
@@ -108,16 +119,16 @@ def file_layer(path: Path, faults: list[Fault]) -> Layer:
 def ambient_layer(environment: Mapping[str, str], faults: list[Fault]) -> Layer:
     """The one target that DATA_SOURCE_NAME and PG* describe, if they do; the former wins."""
     parameters = parameters_from(environment)
-    source = environment.get("DATA_SOURCE_NAME")
+    source = environment.get(DATA_SOURCE_VARIABLE)
     if source:
         try:
             parameters.update(parse_dsn(source))
         except InvalidText as error:
-            faults.append(Fault("DATA_SOURCE_NAME", error.what, error.mend))
+            faults.append(Fault(DATA_SOURCE_VARIABLE, error.what, error.mend))
             return Layer()
     if not parameters:
         return Layer()
-    place = "DATA_SOURCE_NAME" if source else "the PG* environment variables"
+    place = DATA_SOURCE_VARIABLE if source else "the PG* environment variables"
     return Layer({"dsn": SecretStr(make_conninfo(**parameters))}, {("dsn",): place})
 
 
@@ -164,7 +175,7 @@ def _anchored(name: str, value: object, base: Path) -> object:
     """The value with every path in it starting at `base`, and every secret wrapped."""
     if isinstance(value, dict):
         return {key: _anchored(key, item, base) for key, item in value.items()}
-    if name == "manifests" and isinstance(value, str):
+    if name in _LISTS and isinstance(value, str):
         try:
             value = split_list(value)
         except InvalidText:
