@@ -20,15 +20,8 @@ from exporter import __version__
 from exporter.errors import ExporterError, SettingsError
 from exporter.migrate import report
 from exporter.migrate.build import BuildOptions, Detach
-from exporter.migrate.run import (
-    RunOptions,
-    Situation,
-    check_result,
-    initialise,
-    look,
-    only_manifest,
-    roll_back,
-)
+from exporter.migrate.run import check_result, initialise, only_manifest, roll_back
+from exporter.migrate.situation import RunOptions, Situation, look
 from exporter.migrate.steps import StepOptions
 from exporter.model import Database, IndexState, Manifest, Outcome, Target
 from exporter.settings import ENVIRONMENT_PREFIX, Settings, load_settings, resolve_targets, take_environment
@@ -98,9 +91,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         action="append",
         help="declared indexes: a YAML file or the name of a bundled one; may be repeated",
     )
-    _setting(
-        group, "--journal-schema", "journal_schema", metavar="SCHEMA", help="schema of the journal"
-    )
+    _setting(group, "--journal-schema", "journal_schema", metavar="SCHEMA", help="schema of the journal")
 
 
 def _setting(group: argparse._ArgumentGroup, flag: str, field: str, **options: object) -> None:
@@ -129,9 +120,7 @@ def _add_choice(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--migration", help="name of the migration")
 
 
-def _chosen(
-    arguments: argparse.Namespace, targets: Sequence[Target]
-) -> Iterator[tuple[Database, Manifest]]:
+def _chosen(arguments: argparse.Namespace, targets: Sequence[Target]) -> Iterator[tuple[Database, Manifest]]:
     """Every database with a manifest that the choice leaves.
 
     Raises: SettingsError when there is none.
@@ -176,12 +165,8 @@ def _configure_serve(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="own limit of one scrape; Prometheus' own timeout counts too",
     )
-    _setting(
-        group, "--max-indexes", "max_indexes", metavar="N", help="watched indexes beyond the declared"
-    )
-    _setting(
-        group, "--max-statements", "max_statements", metavar="N", help="statements per database"
-    )
+    _setting(group, "--max-indexes", "max_indexes", metavar="N", help="watched indexes beyond the declared")
+    _setting(group, "--max-statements", "max_statements", metavar="N", help="statements per database")
     _setting(
         group,
         "--no-query-text",
@@ -321,9 +306,7 @@ def _run_options(arguments: argparse.Namespace, settings: Settings) -> RunOption
         build=BuildOptions(
             sequential=getattr(arguments, "sequential", False),
             steps=StepOptions(
-                deadline_seconds=getattr(
-                    arguments, "deadline_seconds", StepOptions().deadline_seconds
-                )
+                deadline_seconds=getattr(arguments, "deadline_seconds", StepOptions().deadline_seconds)
             ),
         ),
     )
@@ -416,9 +399,7 @@ def _status(arguments: argparse.Namespace) -> int:
     for database, manifest in _chosen(arguments, resolve_targets(settings)):
         situation = look(database, manifest, _run_options(arguments, settings))
         _print(report.status_as_text(manifest, situation.observed, situation.log))
-        settled = all(
-            index.state in (IndexState.PRESENT, IndexState.COVERED) for index in situation.observed
-        )
+        settled = all(index.state in (IndexState.PRESENT, IndexState.COVERED) for index in situation.observed)
         exit_code = max(exit_code, 0 if settled else 1)
     return exit_code
 
@@ -430,9 +411,7 @@ def _plan(arguments: argparse.Namespace) -> int:
         from exporter.migrate.script import as_script
 
         chosen = list(_chosen(arguments, targets))
-        manifest = only_manifest(
-            list(dict.fromkeys(manifest for _, manifest in chosen)), arguments.migration
-        )
+        manifest = only_manifest(list(dict.fromkeys(manifest for _, manifest in chosen)), arguments.migration)
         _print(as_script(manifest, settings.journal_schema))
         return 0
     for database, manifest in _chosen(arguments, targets):

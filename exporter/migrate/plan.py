@@ -52,39 +52,65 @@ def plan_build(
     for index in observed:
         if index.state in _SETTLED:
             settled.append(index)
-        elif index.state in _REFUSED or (
-            index.state is IndexState.INVALID_FOREIGN and not adopt_invalid
-        ):
+        elif index.state in _REFUSED or (index.state is IndexState.INVALID_FOREIGN and not adopt_invalid):
             refused.append(index)
         else:
             lanes.setdefault(index.declared.table, []).extend(_steps_for(index))
+    declared_on = _declared_on(manifest)
     owing = set(owing_analyze) | set(lanes)
     if lanes:
-        declared_on = {index.declared.table for index in observed}
-        owing |= {table for table in manifest.analyze if table not in declared_on}
-    ordered = sorted(lanes, key=lambda table: (-sizes.get(table, 0.0), table))
+        owing |= set(manifest.analyze) - declared_on
+    # A table that only owes ANALYZE keeps its place: it stands where its builds stood.
+    ordered = sorted(owing & declared_on, key=lambda table: (-sizes.get(table, 0.0), table))
     steps: list[Step] = []
     for table in ordered:
-        steps += [*lanes[table], analyze_step(table)]
-    steps += [analyze_step(table) for table in sorted(owing - set(lanes))]
+        steps += [*lanes.get(table, ()), analyze_step(table)]
+    steps += [analyze_step(table) for table in sorted(owing - declared_on)]
     return Plan(manifest.migration, tuple(steps), tuple(settled), tuple(refused))
 
 
-def plan_rollback(
-    manifest: Manifest, observed: Sequence[ObservedIndex], created: Collection[str]
-) -> Plan:
-    """The steps that drop what this migration created, and only that; then ANALYZE of those tables.
+def tables_owing_analyze(
+    manifest: Manifest,
+    built_at: Mapping[str, float],
+    analyzed_at: Mapping[RelationName, float | None],
+) -> frozenset[RelationName]:
+    """The tables that were built on and not analyzed since; an undeclared one owes for every build.
+
+    `built_at` has the indexes by name that the migration built, `analyzed_at` every table that is there.
+    Units: seconds since the epoch.
+    """
+    newest: dict[RelationName, float] = {}
+    for index in manifest.indexes:
+        if index.name in built_at:
+            newest[index.table] = max(built_at[index.name], newest.get(index.table, 0.0))
+    if newest:
+        last = max(newest.values())
+        newest |= dict.fromkeys(set(manifest.analyze) - _declared_on(manifest), last)
+    return frozenset(
+        table
+        for table, built in newest.items()
+        if table in analyzed_at and (analyzed_at[table] or 0.0) < built
+    )
+
+
+def _declared_on(manifest: Manifest) -> set[RelationName]:
+    return {index.table for index in manifest.indexes}
+
+
+def plan_rollback(manifest: Manifest, observed: Sequence[ObservedIndex], created: Collection[str]) -> Plan:
+    """The steps that drop what this migration created, and only that, each table analyzed after its last.
 
     An index that stands but was not created by the migration is settled: it stays. One that bears the
     name with another definition is refused.
     """
-    steps: list[Step] = []
+    lanes: dict[RelationName, list[Step]] = {}
     settled: list[ObservedIndex] = []
     refused: list[ObservedIndex] = []
     for index in observed:
         mine = index.declared.name in created
         if index.state in (IndexState.PRESENT, IndexState.INVALID_OURS) and mine:
-            steps.append(drop_step(index.declared, StepKind.DROP))
+            step = drop_step(index.declared, StepKind.DROP)
+            lanes.setdefault(step.table, []).append(step)
         elif index.state in (
             IndexState.CONFLICT,
             IndexState.BUILDING_OURS,
@@ -93,8 +119,7 @@ def plan_rollback(
             refused.append(index)
         else:
             settled.append(index)
-    tables = dict.fromkeys(step.table for step in steps)
-    steps += [analyze_step(table) for table in tables]
+    steps = [step for table, drops in lanes.items() for step in (*drops, analyze_step(table))]
     return Plan(manifest.migration, tuple(steps), tuple(settled), tuple(refused))
 
 

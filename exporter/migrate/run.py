@@ -5,20 +5,24 @@ Each command of the change line is one function here; they print nothing and rea
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from exporter.errors import SettingsError
 from exporter.evidence.baseline import from_detail, to_detail
 from exporter.evidence.plans import measure_probes
-from exporter.migrate.build import Build, BuildOptions, Event
+from exporter.migrate.build import Build, Event
 from exporter.migrate.facts import read_index_facts
-from exporter.migrate.plan import plan_build, plan_rollback
-from exporter.migrate.preflight import check_before_build
+from exporter.migrate.plan import plan_rollback
 from exporter.migrate.reconcile import observe
+from exporter.migrate.situation import (
+    RunOptions,
+    Situation,
+    build_times,
+    control_session,
+    read_situation,
+)
 from exporter.migrate.verify import verify
 from exporter.model import (
     Database,
@@ -28,64 +32,15 @@ from exporter.model import (
     Outcome,
     Plan,
     ProbeMeasurement,
-    RelationName,
-    ServerFacts,
     StepStatus,
     Verdict,
 )
-from exporter.postgres.catalog import read_table
-from exporter.postgres.journal import EventStatus, Journal, LogRow, Phase
-from exporter.postgres.target import (
-    APPLICATION_NAME,
-    Connection,
-    SessionLimits,
-    address,
-    connect,
-    mapped_errors,
-    read_facts,
-)
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """How a command of the change line runs. Units: seconds."""
-
-    journal_schema: str = "public"
-    adopt_invalid: bool = False
-    dry_run: bool = False
-    connect_timeout_seconds: float = 10.0
-    probe_budget_seconds: float = 15.0
-    build: BuildOptions = field(default_factory=BuildOptions)
-
-
-@dataclass(frozen=True, slots=True)
-class Situation:
-    """What one look at the database showed, before anything is done."""
-
-    facts: ServerFacts
-    observed: tuple[ObservedIndex, ...]
-    preflight: tuple[Finding, ...]
-    plan: Plan
-    log: Mapping[str | None, LogRow]
+from exporter.postgres.journal import EventStatus, Journal, Phase
+from exporter.postgres.target import Connection, address, read_facts
 
 
 def ignore_event(event: Event) -> None:
     """Shows nothing."""
-
-
-def new_run() -> str:
-    """A short name for one run, unique enough to tell runs apart in the journal and in session names."""
-    return secrets.token_hex(4)
-
-
-def look(database: Database, manifest: Manifest, options: RunOptions) -> Situation:
-    """Where the migration stands and what init would do. Changes nothing."""
-    with _session(database, manifest, options, "look") as (connection, journal):
-        preflight = check_before_build(connection, manifest)
-        if any(finding.verdict is Verdict.FAIL for finding in preflight):
-            empty = Plan(manifest.migration, (), (), ())
-            return Situation(read_facts(connection), (), preflight, empty, {})
-        return _situation(connection, manifest, journal, preflight, options)
 
 
 def initialise(
@@ -98,19 +53,14 @@ def initialise(
 ) -> Outcome:
     """What became of every declared index: built, analyzed and verified, or why not."""
     started_at = _now()
-    with _session(database, manifest, options, "init") as (connection, journal):
-        preflight = check_before_build(connection, manifest)
-        if any(finding.verdict is Verdict.FAIL for finding in preflight):
-            refused = Plan(manifest.migration, (), (), ())
-            return _outcome(
-                "init", database, connection, journal, started_at, refused, findings=preflight
-            )
-        situation = _situation(connection, manifest, journal, preflight, options)
+    with control_session(database, manifest, options, "init") as (connection, journal):
+        situation = read_situation(connection, manifest, journal, options)
         plan = situation.plan
+        if situation.is_refused:
+            findings = situation.preflight
+            return _outcome("init", database, connection, journal, started_at, plan, findings=findings)
         if options.dry_run or (plan.steps and not confirm(situation)):
-            return replace(
-                _outcome("init", database, connection, journal, started_at, plan), dry_run=True
-            )
+            return replace(_outcome("init", database, connection, journal, started_at, plan), dry_run=True)
         before: tuple[ProbeMeasurement, ...] = ()
         if plan.steps:
             journal.ensure()
@@ -142,7 +92,7 @@ def initialise(
 def check_result(database: Database, manifest: Manifest, options: RunOptions) -> Outcome:
     """The success criteria one by one, without changing anything."""
     started_at = _now()
-    with _session(database, manifest, options, "verify") as (_, journal):
+    with control_session(database, manifest, options, "verify") as (_, journal):
         before = from_detail(journal.baseline()) if journal.exists() else ()
         return _verified("verify", database, manifest, options, started_at, journal, before)
 
@@ -157,7 +107,7 @@ def roll_back(
 ) -> Outcome:
     """What became of every index that this migration created: dropped and verified absent, or why not."""
     started_at = _now()
-    with _session(database, manifest, options, "rollback") as (connection, journal):
+    with control_session(database, manifest, options, "rollback") as (connection, journal):
         if not journal.exists():
             raise SettingsError(
                 f"no journal in schema {options.journal_schema}: nothing is known to be created here",
@@ -168,8 +118,7 @@ def roll_back(
         ours = {
             index.declared.name
             for index in observed
-            if index.declared.name in created
-            and created[index.declared.name].definition == index.definition
+            if index.declared.name in created and created[index.declared.name].definition == index.definition
         }
         plan = plan_rollback(manifest, observed, ours)
         situation = Situation(read_facts(connection), observed, (), plan, journal.latest())
@@ -189,60 +138,6 @@ def roll_back(
             results=results,
             findings=_absence(plan, after),
         )
-
-
-def _situation(
-    connection: Connection,
-    manifest: Manifest,
-    journal: Journal,
-    preflight: tuple[Finding, ...],
-    options: RunOptions,
-) -> Situation:
-    has_journal = journal.exists()
-    created = journal.created() if has_journal else {}
-    observed = observe(connection, manifest, created)
-    built_at = {
-        name: entry.at for name, entry in created.items() if entry.phase == Phase.CATALOG_OK
-    }
-    plan = plan_build(
-        manifest,
-        observed,
-        owing_analyze=_tables_owing_analyze(connection, manifest, built_at),
-        table_sizes=_table_sizes(connection, manifest),
-        adopt_invalid=options.adopt_invalid,
-    )
-    log = journal.latest() if has_journal else {}
-    return Situation(read_facts(connection), observed, preflight, plan, log)
-
-
-def _tables_owing_analyze(
-    connection: Connection, manifest: Manifest, built_at: Mapping[str, datetime]
-) -> tuple[RelationName, ...]:
-    if not built_at:
-        return ()
-    newest: dict[RelationName, float] = {}
-    for index in manifest.indexes:
-        if index.name in built_at:
-            at = built_at[index.name].timestamp()
-            newest[index.table] = max(at, newest.get(index.table, at))
-    declared_on = {index.table for index in manifest.indexes}
-    for table in manifest.analyze:
-        if table not in declared_on and newest:
-            newest[table] = max(newest.values())
-    owing = []
-    for table, built in newest.items():
-        facts = read_table(connection, table)
-        if facts is not None and (facts.last_analyze is None or facts.last_analyze < built):
-            owing.append(table)
-    return tuple(owing)
-
-
-def _table_sizes(connection: Connection, manifest: Manifest) -> dict[RelationName, float]:
-    sizes: dict[RelationName, float] = {}
-    for table in {index.table for index in manifest.indexes}:
-        facts = read_table(connection, table)
-        sizes[table] = float(facts.relpages) if facts is not None else 0.0
-    return sizes
 
 
 def _record_plan(journal: Journal, situation: Situation) -> None:
@@ -266,9 +161,7 @@ def _baseline(
     kept = from_detail(journal.baseline())
     if kept:
         return kept
-    before = measure_probes(
-        connection, manifest, budget_seconds_per_probe=options.probe_budget_seconds
-    )
+    before = measure_probes(connection, manifest, budget_seconds_per_probe=options.probe_budget_seconds)
     journal.append(Phase.BASELINE, EventStatus.DONE, detail=to_detail(before))
     return before
 
@@ -284,13 +177,17 @@ def _verified(
 ) -> Outcome:
     connection = journal.connection
     facts = read_facts(connection)
-    observed = observe(connection, manifest, journal.created() if journal.exists() else {})
+    created = journal.created() if journal.exists() else {}
+    observed = observe(connection, manifest, created)
     after = measure_probes(
-        connection, manifest, budget_seconds_per_probe=options.probe_budget_seconds
+        connection,
+        manifest,
+        budget_seconds_per_probe=options.probe_budget_seconds,
+        covered_by={
+            index.declared.name: index.covered_by for index in observed if index.covered_by is not None
+        },
     )
-    index_facts = read_index_facts(
-        connection, facts, observed, budget_seconds=options.probe_budget_seconds
-    )
+    index_facts = read_index_facts(connection, facts, observed, budget_seconds=options.probe_budget_seconds)
     return replace(
         _outcome(
             command,
@@ -299,7 +196,7 @@ def _verified(
             journal,
             started_at,
             Plan(manifest.migration, (), observed, ()),
-            findings=verify(index_facts, before, after),
+            findings=verify(index_facts, before, after, built_at=build_times(created)),
         ),
         facts=index_facts,
         before=before,
@@ -308,9 +205,7 @@ def _verified(
 
 
 def _record_end(journal: Journal, outcome: Outcome) -> None:
-    failed = {
-        finding.subject for finding in outcome.findings if finding.verdict is Verdict.FAIL
-    }
+    failed = {finding.subject for finding in outcome.findings if finding.verdict is Verdict.FAIL}
     for facts in outcome.facts:
         index = facts.observed
         journal.append(
@@ -370,29 +265,6 @@ def _outcome(
     return replace(outcome, **parts)  # type: ignore[arg-type]  # the parts are fields of Outcome
 
 
-@contextmanager
-def _session(
-    database: Database, manifest: Manifest, options: RunOptions, purpose: str
-) -> Iterator[tuple[Connection, Journal]]:
-    """The CONTROL session with the journal over it; psycopg's errors leave as ours."""
-    run = new_run()
-    with (
-        mapped_errors(database),
-        closing(
-            connect(
-                database,
-                application_name=f"{APPLICATION_NAME}-{purpose}/{run}",
-                read_only=False,
-                limits=SessionLimits(
-                    connect_timeout_seconds=options.connect_timeout_seconds,
-                    lock_timeout_seconds=10,
-                ),
-            )
-        ) as connection,
-    ):
-        yield connection, Journal(connection, options.journal_schema, manifest.migration, run)
-
-
 def _now() -> datetime:
     return datetime.now(UTC)
 
@@ -410,14 +282,3 @@ def only_manifest(manifests: Sequence[Manifest], migration: str | None) -> Manif
         f"which migration? bound to this database: {names}",
         mend="bind one with --manifest FILE, or name one with --migration NAME",
     )
-
-
-__all__ = [
-    "RunOptions",
-    "Situation",
-    "check_result",
-    "initialise",
-    "look",
-    "only_manifest",
-    "roll_back",
-]

@@ -171,9 +171,7 @@ class StepRunner:
             return error
         return None
 
-    def _settle(
-        self, step: Step, index: DeclaredIndex, attempt: int, error: psycopg.Error | None
-    ) -> _Ended:
+    def _settle(self, step: Step, index: DeclaredIndex, attempt: int, error: psycopg.Error | None) -> _Ended:
         """After a build, whatever the client heard: what stands in the catalogue, and cleaning it up."""
         observed = self._observe_patiently(index)
         if observed.state is IndexState.BUILDING_OURS:
@@ -243,16 +241,19 @@ class StepRunner:
         return _Ended(
             StepStatus.LEFT_BEHIND,
             message=f"the INVALID index {index.relation.quoted} {message}",
-            mend=f"end what blocks it, then run init again, or: {ddl.as_text(ddl.drop_index(index.relation))}",
+            mend="end what blocks it, then run init again, or: "
+            + ddl.as_text(ddl.drop_index(index.relation)),
         )
 
     def _analyze(self, step: Step) -> _Ended:
         warnings: list[str] = []
         with closing(self._session(step)) as connection:
             connection.add_notice_handler(
-                lambda notice: warnings.append(notice.message_primary or "")
-                if notice.severity_nonlocalized == "WARNING"
-                else None
+                lambda notice: (
+                    warnings.append(notice.message_primary or "")
+                    if notice.severity_nonlocalized == "WARNING"
+                    else None
+                )
             )
             try:
                 connection.execute(ddl.analyze(step.table))
@@ -260,9 +261,7 @@ class StepRunner:
                 return _ended(StepStatus.FAILED, error)
         if warnings:
             # A table that may not be analyzed is skipped with a warning and success.
-            return _Ended(
-                StepStatus.FAILED, message=warnings[0], mend="run as the owner of the table"
-            )
+            return _Ended(StepStatus.FAILED, message=warnings[0], mend="run as the owner of the table")
         return _Ended(StepStatus.DONE)
 
     def _follow(self, step: Step, connection: Connection, observed: ObservedIndex) -> None:

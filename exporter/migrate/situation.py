@@ -1,0 +1,146 @@
+"""One look at a database before anything is done: what stands there, and what there is to do."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from exporter.migrate.build import BuildOptions
+from exporter.migrate.plan import plan_build, tables_owing_analyze
+from exporter.migrate.preflight import check_before_build
+from exporter.migrate.reconcile import observe
+from exporter.model import (
+    Database,
+    Finding,
+    IndexState,
+    Manifest,
+    ObservedIndex,
+    Plan,
+    RelationName,
+    ServerFacts,
+    Verdict,
+)
+from exporter.postgres.catalog import TableFacts, read_table
+from exporter.postgres.journal import CreatedIndex, Journal, LogRow, Phase
+from exporter.postgres.target import (
+    APPLICATION_NAME,
+    Connection,
+    SessionLimits,
+    connect,
+    mapped_errors,
+    read_facts,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How a command of the change line runs. Units: seconds."""
+
+    journal_schema: str = "public"
+    adopt_invalid: bool = False
+    dry_run: bool = False
+    connect_timeout_seconds: float = 10.0
+    probe_budget_seconds: float = 15.0
+    build: BuildOptions = field(default_factory=BuildOptions)
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What one look at the database showed, before anything is done."""
+
+    facts: ServerFacts
+    observed: tuple[ObservedIndex, ...]
+    preflight: tuple[Finding, ...]
+    plan: Plan
+    log: Mapping[str | None, LogRow]
+
+    @property
+    def is_refused(self) -> bool:
+        """True when the preflight failed, so that nothing may be touched."""
+        return any(finding.verdict is Verdict.FAIL for finding in self.preflight)
+
+
+def look(database: Database, manifest: Manifest, options: RunOptions) -> Situation:
+    """Where the migration stands and what init would do. Changes nothing."""
+    with control_session(database, manifest, options, "look") as (connection, journal):
+        return read_situation(connection, manifest, journal, options)
+
+
+def read_situation(
+    connection: Connection,
+    manifest: Manifest,
+    journal: Journal,
+    options: RunOptions,
+) -> Situation:
+    """What one look shows. With a failed preflight nothing else is asked, and the plan is empty."""
+    facts = read_facts(connection)
+    preflight = check_before_build(connection, manifest)
+    if any(finding.verdict is Verdict.FAIL for finding in preflight):
+        return Situation(facts, (), preflight, Plan(manifest.migration, (), (), ()), {})
+    has_journal = journal.exists()
+    created = journal.created() if has_journal else {}
+    observed = observe(connection, manifest, created)
+    tables = _read_tables(connection, manifest)
+    plan = plan_build(
+        manifest,
+        observed,
+        owing_analyze=tables_owing_analyze(
+            manifest,
+            _built_at(created, observed),
+            {table: facts.last_analyze for table, facts in tables.items()},
+        ),
+        table_sizes={table: float(facts.relpages) for table, facts in tables.items()},
+        adopt_invalid=options.adopt_invalid,
+    )
+    log = journal.latest() if has_journal else {}
+    return Situation(facts, observed, preflight, plan, log)
+
+
+def _built_at(created: Mapping[str, CreatedIndex], observed: Sequence[ObservedIndex]) -> dict[str, float]:
+    """When each present index that the migration built was last known to be built, in epoch seconds.
+
+    A build that its tool did not live to see the end of counts too: its table was not analyzed either.
+    """
+    return {
+        index.declared.name: created[index.declared.name].at.timestamp()
+        for index in observed
+        if index.state is IndexState.PRESENT and index.declared.name in created
+    }
+
+
+def _read_tables(connection: Connection, manifest: Manifest) -> dict[RelationName, TableFacts]:
+    """Every table that the manifest names and the database has."""
+    names = {index.table for index in manifest.indexes} | set(manifest.analyze)
+    found = {name: read_table(connection, name) for name in sorted(names)}
+    return {name: facts for name, facts in found.items() if facts is not None}
+
+
+def build_times(created: Mapping[str, CreatedIndex]) -> dict[str, datetime]:
+    """When the build of each index ended, by the server's clock; without those that did not end well."""
+    return {name: entry.at for name, entry in created.items() if entry.phase == Phase.CATALOG_OK}
+
+
+@contextmanager
+def control_session(
+    database: Database, manifest: Manifest, options: RunOptions, purpose: str
+) -> Iterator[tuple[Connection, Journal]]:
+    """The CONTROL session with the journal over it; psycopg's errors leave as ours."""
+    run = secrets.token_hex(4)
+    with (
+        mapped_errors(database),
+        closing(
+            connect(
+                database,
+                application_name=f"{APPLICATION_NAME}-{purpose}/{run}",
+                read_only=False,
+                limits=SessionLimits(
+                    connect_timeout_seconds=options.connect_timeout_seconds,
+                    lock_timeout_seconds=10,
+                ),
+            )
+        ) as connection,
+    ):
+        yield connection, Journal(connection, options.journal_schema, manifest.migration, run)
