@@ -33,6 +33,11 @@ class Metric:
     since: int = 14
     unit: str = ""
 
+    @property
+    def help_text(self) -> str:
+        """The HELP line: what it is, then the original column or where else it comes from."""
+        return f"{self.help} Source: {self.source}."
+
 
 def _counter(view: str, column: str, labels: tuple[str, ...], scope: Scope, text: str) -> Metric:
     return Metric(f"{view}_{column}_total", "counter", labels, text, f"{view}.{column}", scope, column)
@@ -62,12 +67,8 @@ def _build_gauge(suffix: str, text: str, source: str) -> Metric:
 
 
 INDEX_METRICS = (
-    _counter(
-        "pg_stat_user_indexes", "idx_scan", INDEX, "index", "Index scans started on this index."
-    ),
-    _counter(
-        "pg_stat_user_indexes", "idx_tup_read", INDEX, "index", "Index entries returned by scans."
-    ),
+    _counter("pg_stat_user_indexes", "idx_scan", INDEX, "index", "Index scans started on this index."),
+    _counter("pg_stat_user_indexes", "idx_tup_read", INDEX, "index", "Index entries returned by scans."),
     _counter(
         "pg_stat_user_indexes",
         "idx_tup_fetch",

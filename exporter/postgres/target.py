@@ -139,13 +139,17 @@ def fetch_version(
     server_version_num: int,
     parameters: Mapping[str, object] | None = None,
     extension_version: str | None = None,
+    schemaname: str | None = None,
 ) -> list[Row]:
-    """As `fetch`, for a caller that knows the versions only."""
+    """As `fetch`, for a caller that knows the versions only; `schemaname` stands for `{schema}` in the text."""
     text = query_text(
         what, server_version_num=server_version_num, extension_version=extension_version
     )
+    query: sql.SQL | sql.Composed = sql.SQL(text)
+    if schemaname is not None:
+        query = sql.SQL(text).format(schema=sql.Identifier(schemaname))
     with connection.cursor(row_factory=class_row(row_type)) as cursor:
-        return cursor.execute(text, parameters).fetchall()
+        return cursor.execute(query, parameters).fetchall()
 
 
 def column_names(row_type: type[Any]) -> tuple[str, ...]:

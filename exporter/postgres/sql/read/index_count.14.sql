@@ -1,4 +1,5 @@
 -- How many undeclared indexes match what is watched, one row; asked only when max_indexes cut the list.
+-- unnest of several arrays is syntax, not a function of pg_catalog; search_path is pinned anyway.
 -- privileges: none; lock: AccessShareLock on the catalogues only; cost: one pass over pg_class
 -- units: indexes
 SELECT pg_catalog.count(*) AS indexes
@@ -13,7 +14,7 @@ WHERE c.relkind IN ('i', 'I')
     )
     AND NOT EXISTS (
         SELECT
-        FROM pg_catalog.unnest(%(schemanames)s::pg_catalog.text[], %(indexnames)s::pg_catalog.text[])
+        FROM unnest(%(schemanames)s::pg_catalog.text[], %(indexnames)s::pg_catalog.text[])
             AS declared (schemaname, indexname)
         WHERE declared.schemaname = n.nspname AND declared.indexname = c.relname
     )

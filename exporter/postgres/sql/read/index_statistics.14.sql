@@ -1,11 +1,12 @@
 -- One row per watched index: who it is, in which state, and its counters.
+-- unnest of several arrays is syntax, not a function of pg_catalog; search_path is pinned anyway.
 -- privileges: none; lock: AccessShareLock on the catalogues only, never on the index or its table;
 -- cost: one probe per declared index, or one pass over pg_class when a pattern is watched
 -- units: counts; last_idx_scan is NULL, PostgreSQL 16 has it first
 -- A partitioned index (relkind I) has no storage and no counters: they are NULL, not 0.
 WITH chosen AS (
     SELECT c.oid
-    FROM pg_catalog.unnest(%(schemanames)s::pg_catalog.text[], %(indexnames)s::pg_catalog.text[])
+    FROM unnest(%(schemanames)s::pg_catalog.text[], %(indexnames)s::pg_catalog.text[])
         AS declared (schemaname, indexname)
     JOIN pg_catalog.pg_namespace AS n ON n.nspname = declared.schemaname
     JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = declared.indexname
@@ -25,7 +26,7 @@ WITH chosen AS (
             )
             AND NOT EXISTS (
                 SELECT
-                FROM pg_catalog.unnest(%(schemanames)s::pg_catalog.text[], %(indexnames)s::pg_catalog.text[])
+                FROM unnest(%(schemanames)s::pg_catalog.text[], %(indexnames)s::pg_catalog.text[])
                     AS declared (schemaname, indexname)
                 WHERE declared.schemaname = n.nspname AND declared.indexname = c.relname
             )

@@ -1,4 +1,5 @@
 -- One row per table of a watched index and per table that a manifest names, with its counters.
+-- unnest of several arrays is syntax, not a function of pg_catalog; search_path is pinned anyway.
 -- privileges: none; lock: AccessShareLock on the catalogues only, never on the table
 -- cost: one probe per table and per index of it
 -- units: last_* in seconds since the epoch; the rest are counts and estimated rows
@@ -7,7 +8,7 @@ WITH chosen AS (
     SELECT wanted.relid FROM pg_catalog.unnest(%(relids)s::pg_catalog.oid[]) AS wanted (relid)
     UNION
     SELECT c.oid
-    FROM pg_catalog.unnest(%(schemanames)s::pg_catalog.text[], %(relnames)s::pg_catalog.text[])
+    FROM unnest(%(schemanames)s::pg_catalog.text[], %(relnames)s::pg_catalog.text[])
         AS declared (schemaname, relname)
     JOIN pg_catalog.pg_namespace AS n ON n.nspname = declared.schemaname
     JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = declared.relname

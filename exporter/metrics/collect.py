@@ -1,0 +1,340 @@
+"""Database -> DatabaseSnapshot: what is asked, in which order, and what a failure leaves.
+
+Counters come first because reading them never waits for a lock; sizes and definitions come last, because
+they can. A collector that fails leaves a gap with its reason and never takes another one with it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import psycopg
+
+from exporter.errors import ExporterError, TargetError, TargetUnsupported
+from exporter.metrics import reads
+from exporter.metrics.catalogue import COLLECTORS
+from exporter.metrics.session import WarmConnection
+from exporter.metrics.snapshot import (
+    CollectorOutcome,
+    DatabaseSnapshot,
+    IndexRow,
+    StatementRow,
+    StatementsInfo,
+    TableRow,
+)
+from exporter.metrics.statements import StatementSelection
+from exporter.model import Database, RelationName, ServerFacts
+from exporter.postgres.progress import BuildProgress, read_builds
+from exporter.postgres.target import Connection, SessionLimits, describe_error, read_facts
+
+logger = logging.getLogger(__name__)
+
+# A lock that is not free at once is somebody's DDL: a gap is better than the wait.
+LOCK_TIMEOUT_SECONDS = 0.1
+# A renamed column changes a definition but not the index's catalogue rows.
+DEFINITION_AGE_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class CollectOptions:
+    """What bounds a collection. Units: seconds, characters. `max_statements` 0 leaves statements out."""
+
+    connect_timeout_seconds: float = 3.0
+    statement_timeout_seconds: float = 10.0
+    max_indexes: int = 1000
+    max_statements: int = 100
+    query_text: bool = True
+    query_text_length: int = 200
+    journal_schema: str = "public"
+
+
+@dataclass(frozen=True, slots=True)
+class _Definition:
+    catalogue_version: str
+    read_at: float
+    text: str
+
+
+class Draft:
+    """A snapshot in the making; the collecting thread fills it, any thread may freeze it at any moment."""
+
+    def __init__(self) -> None:
+        self.answered = False
+        self.lost = False
+        self.outcomes: dict[str, CollectorOutcome] = {}
+        self.facts: ServerFacts | None = None
+        self.walsenders: int | None = None
+        self.indexes: tuple[IndexRow, ...] | None = None
+        self.indexes_cut: int | None = None
+        self.tables: tuple[TableRow, ...] | None = None
+        self.builds: tuple[BuildProgress, ...] | None = None
+        self.canonical: Mapping[RelationName, str] = {}
+        self.definition_matches: Mapping[RelationName, bool] = {}
+        self.sizes: Mapping[int, int] = {}
+        self.statements: tuple[StatementRow, ...] | None = None
+        self.statements_cut: int | None = None
+        self.statements_info: StatementsInfo | None = None
+        self.query_texts: Mapping[int, str] = {}
+
+
+class DatabaseCollector:
+    """Collects one database over one warm connection; one thread at a time."""
+
+    def __init__(self, database: Database, options: CollectOptions) -> None:
+        self.database = database
+        self._options = options
+        self._warm = WarmConnection(
+            database,
+            SessionLimits(
+                connect_timeout_seconds=options.connect_timeout_seconds,
+                statement_timeout_seconds=options.statement_timeout_seconds,
+                lock_timeout_seconds=LOCK_TIMEOUT_SECONDS,
+            ),
+        )
+        self._declared = database.declared
+        self._selection = StatementSelection(
+            max_statements=options.max_statements, query_text_length=options.query_text_length
+        )
+        self._definitions: dict[int, _Definition] = {}
+        self._last_success: dict[str, float] = {}
+        self._failing: dict[str, str] = {}
+        self._parts = {
+            "server": self._read_server,
+            "indexes": self._read_indexes,
+            "tables": self._read_tables,
+            "builds": self._read_builds,
+            "journal": self._read_journal,
+            "statements": self._read_statements,
+            "sizes": self._read_sizes,
+            "definitions": self._read_definitions,
+        }
+        if options.max_statements == 0:
+            del self._parts["statements"]
+
+    def collect(self, draft: Draft, deadline: float) -> None:
+        """Fills the draft, part by part, and starts none after `deadline` (of time.monotonic())."""
+        was_open = self._warm.is_open
+        try:
+            connection = self._warm.get()
+            self._run("server", connection, draft)
+            # A connection that died since the last collection says nothing about the server.
+            if connection.closed and was_open and time.monotonic() < deadline:
+                connection = self._warm.get()
+                self._run("server", connection, draft)
+        except TargetError as error:
+            self._fail_everything(draft, str(error.what))
+            return
+        for name in COLLECTORS[1:]:
+            if name not in self._parts:
+                continue
+            if connection.closed:
+                self._note(draft, name, None, "the connection was lost")
+            elif time.monotonic() >= deadline:
+                self._note(draft, name, None, "not reached before the deadline")
+            else:
+                self._run(name, connection, draft)
+        draft.lost = draft.lost or connection.closed
+        self._log_changes(draft)
+
+    def interrupt(self) -> None:
+        """Cancels the running statement on the server; for the thread that watches the deadline."""
+        self._warm.interrupt()
+
+    def sever(self, draft: Draft) -> None:
+        """Gives up a server that does not even answer the cancel request."""
+        draft.lost = True
+        self._warm.sever()
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self._warm.close()
+
+    def freeze(self, draft: Draft) -> DatabaseSnapshot:
+        """What the draft holds now; a collector without an outcome yet did not reach its end."""
+        outcomes = dict(draft.outcomes)
+        for name in self._parts:
+            if name not in outcomes:
+                outcomes[name] = CollectorOutcome(
+                    name, False, None, self._last_success.get(name), "did not end before the deadline"
+                )
+        return DatabaseSnapshot(
+            datname=self.database.datname,
+            up=draft.answered and not draft.lost,
+            declared=self._declared,
+            outcomes=tuple(outcomes[name] for name in COLLECTORS if name in outcomes),
+            facts=draft.facts,
+            walsenders=draft.walsenders,
+            indexes=draft.indexes,
+            indexes_cut=draft.indexes_cut,
+            tables=draft.tables,
+            builds=draft.builds,
+            definition_matches=draft.definition_matches,
+            sizes=draft.sizes,
+            statements=draft.statements,
+            statements_cut=draft.statements_cut,
+            statements_info=draft.statements_info,
+            query_texts=draft.query_texts,
+        )
+
+    def _run(self, name: str, connection: Connection, draft: Draft) -> None:
+        started = time.monotonic()
+        try:
+            reason = self._parts[name](connection, draft)
+        except psycopg.Error as error:
+            reason = str(describe_error(self.database, error).what)
+            draft.answered = draft.answered or not connection.closed
+        except ExporterError as error:
+            reason = error.what
+        except UnicodeDecodeError:
+            reason = "the database holds a name or a text that is not valid UTF-8"
+        else:
+            draft.answered = True
+        self._note(draft, name, time.monotonic() - started, reason)
+
+    def _note(self, draft: Draft, name: str, seconds: float | None, reason: str | None) -> None:
+        if reason is None:
+            self._last_success[name] = time.time()
+        draft.outcomes[name] = CollectorOutcome(
+            name, reason is None, seconds, self._last_success.get(name), reason
+        )
+
+    def _fail_everything(self, draft: Draft, reason: str) -> None:
+        for name in self._parts:
+            self._note(draft, name, None, reason)
+        self._log_changes(draft)
+
+    def _log_changes(self, draft: Draft) -> None:
+        """One line when a collector begins to fail and one when it works again, none in between."""
+        failing = {
+            name: outcome.reason or "" for name, outcome in draft.outcomes.items() if not outcome.success
+        }
+        for name in failing.keys() - self._failing.keys():
+            logger.warning(
+                "collector failed: datname=%s collector=%s reason=%s",
+                self.database.datname,
+                name,
+                failing[name],
+            )
+        for name in self._failing.keys() - failing.keys():
+            logger.info("collector works again: datname=%s collector=%s", self.database.datname, name)
+        self._failing = failing
+
+    def _read_server(self, connection: Connection, draft: Draft) -> str | None:
+        draft.facts = read_facts(connection)
+        draft.walsenders = reads.read_walsenders(connection)
+        return None
+
+    def _read_indexes(self, connection: Connection, draft: Draft) -> str | None:
+        names = [index.relation for index in self._declared]
+        watch, most = self.database.watch, self._options.max_indexes
+        rows = reads.read_indexes(connection, names, watch, most)
+        declared = set(names)
+        others = sum(RelationName(row.schemaname, row.indexname) not in declared for row in rows)
+        draft.indexes_cut = (
+            0 if others < most else max(0, reads.count_indexes(connection, names, watch) - others)
+        )
+        draft.indexes = tuple(rows)
+        return None
+
+    def _read_tables(self, connection: Connection, draft: Draft) -> str | None:
+        relids = sorted({row.relid for row in draft.indexes or ()})
+        names = sorted({index.table for index in self._declared})
+        draft.tables = tuple(reads.read_tables(connection, relids, names))
+        return None if draft.indexes is not None else "the watched indexes are not known"
+
+    def _read_builds(self, connection: Connection, draft: Draft) -> str | None:
+        builds = read_builds(connection)
+        # Builds of other roles have neither phase nor oids without pg_read_all_stats.
+        draft.builds = tuple(build for build in builds if build.phase)
+        hidden = len(builds) - len(draft.builds)
+        return f"{hidden} builds of other roles are hidden; grant pg_monitor" if hidden else None
+
+    def _read_journal(self, connection: Connection, draft: Draft) -> str | None:
+        schema = self._options.journal_schema
+        relations = {
+            relation.relname: relation for relation in reads.read_journal_relations(connection, schema)
+        }
+        log = relations.get("migration_log")
+        if log is None or not self._declared:
+            return None
+        if log.relkind != "v" or "definition" not in log.column_names:
+            return f"{schema}.migration_log exists and is not this tool's"
+        if not log.may_select:
+            return f"no SELECT on {schema}.migration_log"
+        migrations = {manifest.migration: manifest for manifest in self.database.manifests}
+        canonical: dict[RelationName, str] = {}
+        for row in reads.read_journal_definitions(connection, schema, migrations):
+            for index in migrations[row.name].indexes:
+                if index.name == row.index_name:
+                    canonical[index.relation] = row.definition
+        draft.canonical = canonical
+        return None
+
+    def _read_statements(self, connection: Connection, draft: Draft) -> str | None:
+        extension = reads.read_statements_extension(connection)
+        if extension is None:
+            return "the extension pg_stat_statements is not installed in this database"
+        if draft.tables is None:
+            return "the watched tables are not known"
+        selection = self._selection
+        selection.watch(row.relname for row in draft.tables)
+        rows = reads.read_statements(connection, extension, selection.rejected)
+        unknown = selection.unknown(rows)
+        if unknown:
+            selection.learn(unknown, reads.read_statement_texts(connection, extension, unknown))
+        chosen, cut = selection.choose(rows)
+        try:
+            draft.statements_info = reads.read_statements_info(connection, extension)
+        except TargetUnsupported:
+            # Before 1.9 the extension has no such view: there is nothing to miss.
+            draft.statements_info = None
+        draft.statements, draft.statements_cut = chosen, cut
+        if self._options.query_text:
+            draft.query_texts = selection.texts(chosen)
+        hidden = sum(row.queryid is None for row in rows)
+        return f"{hidden} statements of other roles are hidden; grant pg_monitor" if hidden else None
+
+    def _read_sizes(self, connection: Connection, draft: Draft) -> str | None:
+        wanted = [row.indexrelid for row in draft.indexes or ()]
+        wanted += [row.relid for row in draft.tables or ()]
+        try:
+            rows = reads.read_sizes(connection, wanted)
+        except psycopg.errors.LockNotAvailable:
+            # Locked after we had looked whether it was; now it is seen and skipped.
+            rows = reads.read_sizes(connection, wanted)
+        draft.sizes = {row.relid: row.size_bytes for row in rows if row.size_bytes is not None}
+        missing = len(wanted) - len(rows)
+        return f"{missing} relations are locked or gone" if missing else None
+
+    def _read_definitions(self, connection: Connection, draft: Draft) -> str | None:
+        present = {RelationName(row.schemaname, row.indexname): row for row in draft.indexes or ()}
+        wanted = {name: present[name] for name in draft.canonical if name in present}
+        now = time.monotonic()
+        stale = [row.indexrelid for row in wanted.values() if not self._is_fresh(row, now)]
+        texts = reads.read_definitions(connection, stale) if stale else {}
+        for row in wanted.values():
+            if row.indexrelid in texts:
+                self._definitions[row.indexrelid] = _Definition(
+                    row.catalogue_version, now, texts[row.indexrelid]
+                )
+        matches: dict[RelationName, bool] = {}
+        for name, row in wanted.items():
+            known = self._definitions.get(row.indexrelid)
+            if known is not None and known.catalogue_version == row.catalogue_version:
+                matches[name] = known.text == draft.canonical[name]
+        draft.definition_matches = matches
+        kept = {row.indexrelid for row in wanted.values()}
+        self._definitions = {oid: known for oid, known in self._definitions.items() if oid in kept}
+        missing = len(wanted) - len(matches)
+        return f"{missing} indexes are locked or gone" if missing else None
+
+    def _is_fresh(self, row: IndexRow, now: float) -> bool:
+        known = self._definitions.get(row.indexrelid)
+        return (
+            known is not None
+            and known.catalogue_version == row.catalogue_version
+            and now - known.read_at < DEFINITION_AGE_SECONDS
+        )

@@ -1,0 +1,298 @@
+"""The reads of the serve line, one function per SQL file, each giving typed rows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from exporter.metrics.snapshot import IndexRow, StatementRow, StatementsInfo, TableRow
+from exporter.model import RelationName, WatchAll, WatchDeclared
+from exporter.postgres.journal import JournalRelation
+from exporter.postgres.target import Connection, fetch_version
+
+Watch = WatchDeclared | WatchAll | tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StatementsExtension:
+    """Where pg_stat_statements is installed. Source: pg_extension."""
+
+    extversion: str
+    schemaname: str
+
+
+@dataclass(frozen=True, slots=True)
+class Walsenders:
+    """How many WAL senders run. Source: pg_stat_get_wal_senders()."""
+
+    walsenders: int
+
+
+@dataclass(frozen=True, slots=True)
+class IndexCount:
+    """How many undeclared indexes are watched. Source: pg_class."""
+
+    indexes: int
+
+
+@dataclass(frozen=True, slots=True)
+class RelationSize:
+    """Size of an index or a table; None without storage. Units: bytes."""
+
+    relid: int
+    size_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class IndexDefinition:
+    """Source: pg_get_indexdef(indexrelid)."""
+
+    indexrelid: int
+    definition: str
+
+
+@dataclass(frozen=True, slots=True)
+class JournalDefinition:
+    """The canonical definition of a declared index. Source: migration_log (our view)."""
+
+    name: str
+    index_name: str
+    definition: str
+
+
+@dataclass(frozen=True, slots=True)
+class StatementText:
+    """Source: pg_stat_statements.query; None when the server lost its file of texts."""
+
+    queryid: int
+    query: str | None
+
+
+# Which row each SQL file fills; the tests run every file and compare.
+ROWS: MappingProxyType[str, type[Any]] = MappingProxyType(
+    {
+        "index_statistics": IndexRow,
+        "index_count": IndexCount,
+        "table_statistics": TableRow,
+        "walsenders": Walsenders,
+        "relation_sizes": RelationSize,
+        "index_definitions": IndexDefinition,
+        "journal_relations": JournalRelation,
+        "journal_definitions": JournalDefinition,
+        "statements_extension": StatementsExtension,
+        "statements_info": StatementsInfo,
+        "statements": StatementRow,
+        "statement_texts": StatementText,
+    }
+)
+
+
+def read_walsenders(connection: Connection) -> int:
+    """How many standbys and other receivers are connected to this server."""
+    rows = fetch_version(connection, "walsenders", Walsenders, _version(connection))
+    return rows[0].walsenders
+
+
+def read_indexes(
+    connection: Connection, declared: Collection[RelationName], watch: Watch, max_indexes: int
+) -> list[IndexRow]:
+    """The declared indexes that exist, and at most `max_indexes` others, the oldest of those watched."""
+    return fetch_version(
+        connection,
+        "index_statistics",
+        IndexRow,
+        _version(connection),
+        {
+            **_names(declared),
+            "watch": bool(watch) and watch != "declared",
+            "pattern": watch_pattern(watch),
+            "max_indexes": max_indexes,
+        },
+    )
+
+
+def count_indexes(connection: Connection, declared: Collection[RelationName], watch: Watch) -> int:
+    """How many indexes that are not declared match what is watched."""
+    rows = fetch_version(
+        connection,
+        "index_count",
+        IndexCount,
+        _version(connection),
+        {**_names(declared), "pattern": watch_pattern(watch)},
+    )
+    return rows[0].indexes
+
+
+def read_tables(
+    connection: Connection, relids: Iterable[int], declared: Collection[RelationName]
+) -> list[TableRow]:
+    """The tables of these oids and of these names, as far as they exist."""
+    return fetch_version(
+        connection,
+        "table_statistics",
+        TableRow,
+        _version(connection),
+        {
+            "relids": list(relids),
+            "schemanames": [table.schemaname for table in declared],
+            "relnames": [table.relname for table in declared],
+        },
+    )
+
+
+def read_sizes(connection: Connection, relids: Iterable[int]) -> list[RelationSize]:
+    """The size of each relation that is not locked against it."""
+    return fetch_version(
+        connection, "relation_sizes", RelationSize, _version(connection), {"relids": list(relids)}
+    )
+
+
+def read_definitions(connection: Connection, indexrelids: Iterable[int]) -> dict[int, str]:
+    """The definition of each index that is not locked against it, by oid."""
+    rows = fetch_version(
+        connection,
+        "index_definitions",
+        IndexDefinition,
+        _version(connection),
+        {"indexrelids": list(indexrelids)},
+    )
+    return {row.indexrelid: row.definition for row in rows}
+
+
+def read_journal_relations(connection: Connection, journal_schema: str) -> list[JournalRelation]:
+    """The relations that bear the journal's names."""
+    return fetch_version(
+        connection,
+        "journal_relations",
+        JournalRelation,
+        _version(connection),
+        {"schemaname": journal_schema},
+    )
+
+
+def read_journal_definitions(
+    connection: Connection, journal_schema: str, migrations: Iterable[str]
+) -> list[JournalDefinition]:
+    """The canonical definitions that the journal holds for these migrations."""
+    return fetch_version(
+        connection,
+        "journal_definitions",
+        JournalDefinition,
+        _version(connection),
+        {"names": list(migrations)},
+        schemaname=journal_schema,
+    )
+
+
+def read_statements_extension(connection: Connection) -> StatementsExtension | None:
+    """Where pg_stat_statements is in this database, None when it is not."""
+    rows = fetch_version(connection, "statements_extension", StatementsExtension, _version(connection))
+    return rows[0] if rows else None
+
+
+def read_statements(
+    connection: Connection, extension: StatementsExtension, rejected: Iterable[int]
+) -> list[StatementRow]:
+    """The statements of this database, without texts and without the rejected ones."""
+    return fetch_version(
+        connection,
+        "statements",
+        StatementRow,
+        _version(connection),
+        {"rejected": list(rejected)},
+        extension.extversion,
+        extension.schemaname,
+    )
+
+
+def read_statement_texts(
+    connection: Connection, extension: StatementsExtension, queryids: Iterable[int]
+) -> dict[int, str | None]:
+    """The text of each statement that still exists."""
+    rows = fetch_version(
+        connection,
+        "statement_texts",
+        StatementText,
+        _version(connection),
+        {"queryids": list(queryids)},
+        extension.extversion,
+        extension.schemaname,
+    )
+    return {row.queryid: row.query for row in rows}
+
+
+def read_statements_info(connection: Connection, extension: StatementsExtension) -> StatementsInfo:
+    """Evictions and the last reset.
+
+    Raises: TargetUnsupported before version 1.9 of the extension.
+    """
+    rows = fetch_version(
+        connection,
+        "statements_info",
+        StatementsInfo,
+        _version(connection),
+        None,
+        extension.extversion,
+        extension.schemaname,
+    )
+    return rows[0]
+
+
+def watch_pattern(watch: Watch) -> str | None:
+    """The shell patterns as one regular expression of PostgreSQL, None where nothing is to be filtered.
+
+    `*`, `?`, `[seq]` and `[!seq]` mean what they mean in Python's fnmatch.
+    """
+    if isinstance(watch, str):
+        return None
+    return "^(?:" + "|".join(map(_expression, watch)) + ")$"
+
+
+def _expression(pattern: str) -> str:
+    parts = []
+    for part in re.findall(r"\[!?\]?[^\]]*\]|.", pattern, re.DOTALL):
+        if part == "*":
+            parts.append(".*")
+        elif part == "?":
+            parts.append(".")
+        elif len(part) > 1:
+            parts.append(_bracket(part[1:-1]))
+        else:
+            parts.append(_literal(part))
+    return "".join(parts)
+
+
+def _bracket(inside: str) -> str:
+    negated = inside.startswith("!")
+    characters = []
+    for first, dash, last in re.findall(r"(.)(?:(-)(.))?", inside[negated:], re.DOTALL):
+        if not dash:
+            characters.append((first, first))
+        elif first <= last:
+            characters.append((first, last))
+    if not characters:
+        return "." if negated else "(?!)"
+    ranges = "".join(_code(first) + "-" + _code(last) for first, last in characters)
+    return f"[{'^' if negated else ''}{ranges}]"
+
+
+def _literal(character: str) -> str:
+    return character if character.isalnum() or character == "_" else _code(character)
+
+
+def _code(character: str) -> str:
+    return f"\\U{ord(character):08x}"
+
+
+def _names(relations: Collection[RelationName]) -> dict[str, object]:
+    return {
+        "schemanames": [relation.schemaname for relation in relations],
+        "indexnames": [relation.relname for relation in relations],
+    }
+
+
+def _version(connection: Connection) -> int:
+    return connection.info.server_version

@@ -1,0 +1,176 @@
+"""The exporter as a whole: its options, its pages, and running it until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import platform
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from isal import igzip
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
+
+from exporter import __version__
+from exporter.metrics import server
+from exporter.metrics.collect import CollectOptions
+from exporter.metrics.flight import TargetService
+from exporter.metrics.page import Page, PageFormat
+from exporter.metrics.render import render_exporter
+from exporter.metrics.web import make_app
+from exporter.model import Target
+from exporter.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+GZIP_LEVEL = 1
+OPENMETRICS_END = b"# EOF\n"
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceOptions:
+    """What `serve` is told. Units: seconds, characters."""
+
+    listen_address: str = ":10187"
+    telemetry_path: str = "/metrics"
+    scrape_timeout_seconds: float = 9.5
+    connect_timeout_seconds: float = 3.0
+    max_indexes: int = 10_000
+    max_statements: int = 500
+    query_text: bool = True
+    query_text_length: int = 300
+    journal_schema: str = "public"
+
+    @classmethod
+    def of(cls, settings: Settings) -> ServiceOptions:
+        """The options that the settings hold."""
+        return cls(
+            listen_address=settings.web_listen_address,
+            telemetry_path=settings.web_telemetry_path,
+            scrape_timeout_seconds=settings.scrape_timeout_seconds,
+            connect_timeout_seconds=settings.connect_timeout_seconds,
+            max_indexes=settings.max_indexes,
+            max_statements=settings.max_statements,
+            query_text=settings.query_text,
+            query_text_length=settings.query_text_length,
+            journal_schema=settings.journal_schema,
+        )
+
+    @property
+    def collect(self) -> CollectOptions:
+        """What of it bounds a collection."""
+        return CollectOptions(
+            connect_timeout_seconds=min(self.connect_timeout_seconds, self.scrape_timeout_seconds),
+            # The server's own limit, for the case that nobody is left to cancel.
+            statement_timeout_seconds=self.scrape_timeout_seconds,
+            max_indexes=self.max_indexes,
+            max_statements=self.max_statements,
+            query_text=self.query_text,
+            query_text_length=self.query_text_length,
+            journal_schema=self.journal_schema,
+        )
+
+
+class Exporter:
+    """The pages of all targets and of the exporter itself."""
+
+    def __init__(self, targets: Sequence[Target], options: ServiceOptions) -> None:
+        self.telemetry_path = options.telemetry_path
+        self._longest_seconds = options.scrape_timeout_seconds
+        self._targets: Mapping[str, TargetService] = MappingProxyType(
+            {target.name: TargetService(target, options.collect) for target in targets}
+        )
+        self._registry = CollectorRegistry(auto_describe=False)
+        ProcessCollector(registry=self._registry)
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """The names that /probe knows."""
+        return tuple(self._targets)
+
+    async def metrics_page(self, page_format: PageFormat, scrape_timeout_seconds: float | None) -> Page:
+        """The exporter itself and, when there is only one target, that target."""
+        parts = [self._own_families(page_format)]
+        if len(self._targets) == 1:
+            (target,) = self._targets.values()
+            parts.append(await target.body(page_format, self._deadline(scrape_timeout_seconds)))
+        return _page(parts, page_format)
+
+    async def probe_page(
+        self, name: str, page_format: PageFormat, scrape_timeout_seconds: float | None
+    ) -> Page:
+        """One target.
+
+        Raises: KeyError when the settings have no target of that name.
+        """
+        target = self._targets[name]
+        body = await target.body(page_format, self._deadline(scrape_timeout_seconds))
+        return _page([body], page_format)
+
+    def cut(self) -> None:
+        """Ends all collections under way."""
+        for target in self._targets.values():
+            target.cut()
+
+    def close(self) -> None:
+        """Ends all connections."""
+        for target in self._targets.values():
+            target.close()
+
+    def _deadline(self, scrape_timeout_seconds: float | None) -> float:
+        """How long a collection may take, some of the scraper's patience being left to send the page."""
+        if scrape_timeout_seconds is None:
+            return self._longest_seconds
+        margin = min(0.5, scrape_timeout_seconds / 2)
+        return min(self._longest_seconds, scrape_timeout_seconds - margin)
+
+    def _own_families(self, page_format: PageFormat) -> bytes:
+        labels = {"version": __version__, "python_version": platform.python_version()}
+        encode = generate_latest if page_format is PageFormat.TEXT else openmetrics.generate_latest
+        process: bytes = encode(self._registry)
+        return render_exporter(labels, page_format) + process.removesuffix(OPENMETRICS_END)
+
+
+def _page(parts: Sequence[bytes], page_format: PageFormat) -> Page:
+    end = OPENMETRICS_END if page_format is PageFormat.OPENMETRICS else b""
+    body = b"".join((*parts, end))
+    return Page(page_format.value, body, igzip.compress(body, compresslevel=GZIP_LEVEL))
+
+
+def run(targets: Sequence[Target], options: ServiceOptions) -> int:
+    """Serves until SIGTERM or SIGINT; the exit code.
+
+    Raises: SettingsError when the address cannot be listened on.
+    """
+    exporter = Exporter(targets, options)
+    with server.listen(options.listen_address) as listener:
+        asyncio.run(server.serve_until_signal(make_app(exporter), listener, on_stop=exporter.cut))
+    exporter.close()
+    return 0
+
+
+@contextmanager
+def serving(targets: Sequence[Target], options: ServiceOptions) -> Iterator[str]:
+    """Serves in a thread of this process; gives the base URL.
+
+    Raises: SettingsError when the address cannot be listened on.
+    """
+    exporter = Exporter(targets, options)
+    with server.listen(options.listen_address) as listener:
+        stop = server.Stop()
+        app = make_app(exporter)
+        thread = threading.Thread(
+            target=lambda: asyncio.run(server.serve(app, listener, stop, on_stop=exporter.cut)),
+            name="exporter",
+        )
+        thread.start()
+        try:
+            yield server.base_url(listener)
+        finally:
+            stop.set()
+            thread.join()
+            exporter.close()

@@ -1,0 +1,111 @@
+"""One warm connection to one database: made when needed, replaced when dead, never more than one.
+
+Used by one collecting thread at a time. `interrupt` and `sever` are for another thread, which watches the
+deadline: the first asks the server to stop what it does, the second no longer waits for an answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import random
+import socket
+import threading
+import time
+
+import psycopg
+
+from exporter.errors import TargetError
+from exporter.model import Database
+from exporter.postgres.target import Connection, SessionLimits, connect, mapped_errors, set_session
+
+logger = logging.getLogger(__name__)
+
+FIRST_BACKOFF_SECONDS = 0.5
+LONGEST_BACKOFF_SECONDS = 5.0
+CANCEL_SECONDS = 1.0
+# Our reads are short: compiling them or starting workers costs the server more than it saves.
+SESSION = {"jit": "off", "max_parallel_workers_per_gather": "0", "idle_session_timeout": "0"}
+
+
+class WarmConnection:
+    """The connection to one database, kept between collections."""
+
+    def __init__(self, database: Database, limits: SessionLimits) -> None:
+        self._database = database
+        self._limits = limits
+        self._connection: Connection | None = None
+        self._lock = threading.Lock()
+        self._failures = 0
+        self._not_before = 0.0
+        self._error: TargetError | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """True when there is a connection that was not found dead."""
+        connection = self._connection
+        return connection is not None and not connection.closed
+
+    def get(self) -> Connection:
+        """The open connection, a new one when there is none.
+
+        Raises: TargetError, the one of the last attempt while the next one has to wait.
+        """
+        connection = self._connection
+        if connection is not None and not connection.closed:
+            return connection
+        self.close()
+        if self._error is not None and time.monotonic() < self._not_before:
+            raise self._error
+        try:
+            connection = connect(self._database, limits=self._limits)
+        except TargetError as error:
+            self._wait_longer(error)
+            raise
+        with self._lock:
+            self._connection = connection
+        self._failures, self._error = 0, None
+        try:
+            with mapped_errors(self._database):
+                set_session(connection, SESSION)
+        except TargetError:
+            self.close()
+            raise
+        return connection
+
+    def interrupt(self) -> None:
+        """Asks the server to cancel the running statement."""
+        connection = self._connection
+        if connection is None or connection.closed:
+            return
+        # A server that does not take the request is what `sever` is for.
+        with contextlib.suppress(psycopg.Error, OSError):
+            connection.cancel_safe(timeout=CANCEL_SECONDS)
+
+    def sever(self) -> None:
+        """Ends the connection under whoever waits for an answer on it."""
+        with self._lock:
+            connection = self._connection
+            if connection is None or connection.closed:
+                return
+            # Closing the descriptor here could hand its number to another file while libpq polls it.
+            with (
+                contextlib.suppress(OSError, psycopg.Error),
+                socket.socket(fileno=os.dup(connection.fileno())) as twin,
+            ):
+                twin.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Ends the connection; the next `get` makes a new one."""
+        with self._lock:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                connection.close()
+
+    def _wait_longer(self, error: TargetError) -> None:
+        pause = min(FIRST_BACKOFF_SECONDS * 2**self._failures, LONGEST_BACKOFF_SECONDS)
+        self._failures = min(self._failures + 1, 10)
+        # Jitter, so that the exporters of a fleet do not return to a restarted server at once.
+        self._not_before = time.monotonic() + pause * random.uniform(0.5, 1.0)  # noqa: S311 - not a secret
+        self._error = error

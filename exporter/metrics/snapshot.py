@@ -1,0 +1,146 @@
+"""What one collection found, as frozen data: the noun between collecting and rendering.
+
+A row's attributes are the columns of its SQL file, and the catalogue's `field` names the attribute that a
+family publishes. Counts are plain numbers, times seconds since the epoch, sizes bytes. None means "not
+known" and gives no sample; a whole part that is None was not collected, and its outcome says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from exporter.model import DeclaredIndex, RelationName, ServerFacts
+from exporter.postgres.progress import BuildProgress
+
+
+@dataclass(frozen=True, slots=True)
+class IndexRow:
+    """One watched index with its counters.
+
+    Source: pg_index, pg_class, pg_am, pg_constraint and the functions behind pg_stat_user_indexes and
+    pg_statio_user_indexes; last_idx_scan since PostgreSQL 16. `catalogue_version` changes with the
+    index's catalogue rows.
+    """
+
+    indexrelid: int
+    relid: int
+    schemaname: str
+    relname: str
+    indexname: str
+    idx_scan: int | None
+    idx_tup_read: int | None
+    idx_tup_fetch: int | None
+    last_idx_scan: float | None
+    idx_blks_read: int | None
+    idx_blks_hit: int | None
+    indisvalid: bool
+    indisready: bool
+    method: str
+    indisunique: bool
+    indisprimary: bool
+    contype: str | None
+    is_partial: bool
+    is_expression: bool
+    catalogue_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class TableRow:
+    """One table of a watched index. Source: the functions behind pg_stat_user_tables."""
+
+    relid: int
+    schemaname: str
+    relname: str
+    seq_scan: int | None
+    seq_tup_read: int | None
+    idx_scan: int | None
+    n_tup_ins: int | None
+    n_tup_upd: int | None
+    n_tup_hot_upd: int | None
+    n_tup_del: int | None
+    n_live_tup: int | None
+    n_mod_since_analyze: int | None
+    last_analyze: float | None
+    last_autoanalyze: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class StatementRow:
+    """One entry of pg_stat_statements.
+
+    `queryid` is None for an entry of another role that we may not read; `toplevel` is None before version
+    1.9 of the extension. Units: seconds; blocks.
+    """
+
+    user: str
+    queryid: int | None
+    toplevel: bool | None
+    calls: int
+    exec_seconds: float
+    plan_seconds: float
+    rows: int
+    shared_blks_hit: int
+    shared_blks_read: int
+    shared_blks_dirtied: int
+    shared_blks_written: int
+    temp_blks_read: int
+    temp_blks_written: int
+
+
+@dataclass(frozen=True, slots=True)
+class StatementsInfo:
+    """Source: pg_stat_statements_info (extension 1.9)."""
+
+    dealloc: int
+    stats_reset: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class CollectorOutcome:
+    """How one collector of one database ended; `reason` says why it failed."""
+
+    collector: str
+    success: bool
+    duration_seconds: float | None
+    last_success: float | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseSnapshot:
+    """Everything known of one database at one moment.
+
+    `sizes` are bytes by the oid of an index or a table, `query_texts` are by queryid.
+    """
+
+    datname: str
+    up: bool
+    declared: tuple[DeclaredIndex, ...]
+    outcomes: tuple[CollectorOutcome, ...]
+    facts: ServerFacts | None = None
+    walsenders: int | None = None
+    indexes: tuple[IndexRow, ...] | None = None
+    indexes_cut: int | None = None
+    tables: tuple[TableRow, ...] | None = None
+    builds: tuple[BuildProgress, ...] | None = None
+    definition_matches: Mapping[RelationName, bool] = field(default_factory=dict)
+    sizes: Mapping[int, int] = field(default_factory=dict)
+    statements: tuple[StatementRow, ...] | None = None
+    statements_cut: int | None = None
+    statements_info: StatementsInfo | None = None
+    query_texts: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TargetSnapshot:
+    """Everything known of one target at one moment. Units: seconds."""
+
+    name: str
+    databases: tuple[DatabaseSnapshot, ...]
+    scrape_duration_seconds: float
+
+    @property
+    def up(self) -> bool:
+        """True when every configured database answered."""
+        return all(database.up for database in self.databases)

@@ -1,0 +1,166 @@
+"""The HTTP surface: which path gives which page. Knows pages and nothing of databases."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from html import escape
+from typing import Protocol, TypeVar
+from urllib.parse import quote
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from exporter import __version__
+from exporter.metrics.page import Page, PageFormat, accepts_gzip, choose_format
+
+CHUNK_BYTES = 64 * 1024
+SMALLEST_GZIP_BYTES = 1024
+SCRAPE_TIMEOUT_HEADER = "x-prometheus-scrape-timeout-seconds"
+HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
+
+Result = TypeVar("Result")
+
+
+class Pages(Protocol):
+    """Where pages come from."""
+
+    telemetry_path: str
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """The names that /probe knows."""
+        ...
+
+    async def metrics_page(self, page_format: PageFormat, scrape_timeout_seconds: float | None) -> Page:
+        """The page of the telemetry path."""
+        ...
+
+    async def probe_page(
+        self, name: str, page_format: PageFormat, scrape_timeout_seconds: float | None
+    ) -> Page:
+        """The page of one target; KeyError when there is none of that name."""
+        ...
+
+
+class PageResponse(Response):
+    """A page in chunks, so that a slow reader holds one of them in memory and not the page."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        body = b"" if scope["method"] == "HEAD" else memoryview(self.body)
+        for start in range(0, len(body), CHUNK_BYTES):
+            chunk = bytes(body[start : start + CHUNK_BYTES])
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+
+class ClientLeft(Exception):
+    """The client closed its connection before it had its page."""
+
+
+def make_app(pages: Pages) -> Starlette:
+    """The application that serves these pages."""
+
+    async def metrics(request: Request) -> Response:
+        return await _answer(request, pages.metrics_page(_format(request), _scrape_timeout_seconds(request)))
+
+    async def probe(request: Request) -> Response:
+        name = request.query_params.get("target")
+        if name is None:
+            return _say("say which target: /probe?target=NAME, a name from the settings", 400)
+        if name not in pages.target_names:
+            return _say("the settings have no target of that name", 404)
+        return await _answer(
+            request, pages.probe_page(name, _format(request), _scrape_timeout_seconds(request))
+        )
+
+    async def landing(request: Request) -> Response:
+        return HTMLResponse(_landing(pages), headers=HEADERS)
+
+    async def healthy(request: Request) -> Response:
+        return _say("healthy")
+
+    async def ready(request: Request) -> Response:
+        return _say("ready")
+
+    app = Starlette(
+        routes=[
+            Route(pages.telemetry_path, metrics),
+            Route("/probe", probe),
+            Route("/-/healthy", healthy),
+            Route("/-/ready", ready),
+            Route("/", landing),
+        ]
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+async def _answer(request: Request, page: Awaitable[Page]) -> Response:
+    try:
+        found = await _unless_left(request, page)
+    except ClientLeft:
+        # Nobody reads this; the collection was told that one scraper fewer waits.
+        return Response(status_code=499)
+    headers = {**HEADERS, "Content-Type": found.content_type, "Vary": "Accept, Accept-Encoding"}
+    body = found.body
+    if len(body) >= SMALLEST_GZIP_BYTES and accepts_gzip(request.headers.get("accept-encoding", "")):
+        body = found.gzipped
+        headers["Content-Encoding"] = "gzip"
+    return PageResponse(body, headers=headers)
+
+
+async def _unless_left(request: Request, work: Awaitable[Result]) -> Result:
+    """The result of `work`, which is cancelled when the client leaves.
+
+    Raises: ClientLeft.
+    """
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_left(request))
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientLeft
+        return await working
+    finally:
+        working.cancel()
+        leaving.cancel()
+
+
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _format(request: Request) -> PageFormat:
+    return choose_format(",".join(request.headers.getlist("accept")))
+
+
+def _scrape_timeout_seconds(request: Request) -> float | None:
+    """What Prometheus says of its patience; None when it says nothing that makes sense."""
+    try:
+        seconds = float(request.headers.get(SCRAPE_TIMEOUT_HEADER, ""))
+    except ValueError:
+        return None
+    return seconds if 0 < seconds < float("inf") else None
+
+
+def _say(text: str, status_code: int = 200) -> Response:
+    return PlainTextResponse(f"{text}\n", status_code, headers=HEADERS)
+
+
+def _landing(pages: Pages) -> str:
+    links = [(pages.telemetry_path, "metrics")]
+    if len(pages.target_names) > 1:
+        links += [(f"/probe?target={quote(name)}", f"metrics of {name}") for name in pages.target_names]
+    links += [("/-/healthy", "health"), ("/-/ready", "readiness")]
+    items = "".join(f'<li><a href="{escape(path)}">{escape(text)}</a></li>' for path, text in links)
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>pg-index-exporter</title></head>'
+        f"<body><h1>pg-index-exporter {escape(__version__)}</h1>"
+        f"<p>Metrics of PostgreSQL indexes for Prometheus.</p><ul>{items}</ul></body></html>\n"
+    )
