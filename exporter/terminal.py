@@ -33,13 +33,14 @@ class BuildDisplay:
     _bars: Progress | None = None
     _tasks: dict[Step, TaskID] = field(default_factory=dict)
     _told: dict[Step, tuple[str, float]] = field(default_factory=dict)
+    _blockers: dict[Step, int] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __enter__(self) -> BuildDisplay:
         if self.console.is_terminal:
             self._bars = Progress(
                 TextColumn("{task.description}"),
-                BarColumn(bar_width=14),
+                BarColumn(bar_width=10),
                 TextColumn("{task.percentage:>3.0f} %"),
                 TimeElapsedColumn(),
                 TextColumn("{task.fields[phase]}", style="dim"),
@@ -78,19 +79,24 @@ class BuildDisplay:
             )
 
     def _advance(self, step: Step, progress: BuildProgress) -> None:
-        phase = progress.phase.removeprefix("building index: ").removeprefix("index validation: ")
-        if progress.waits_for is not None and (progress.locker_transaction_age_seconds or 0) >= 1:
-            phase = f"waits for {progress.waits_for}"
+        self._tell_blocker(step, progress)
+        phase = _SHORT_PHASES.get(progress.phase, progress.phase)
+        told_phase, told_share = self._told.get(step, ("", -1.0))
         if self._bars is not None:
             # A phase that starts its count anew must not move the bar backwards.
-            share = max(progress.share, self._told.get(step, ("", 0.0))[1])
+            share = max(progress.share, told_share)
             self._told[step] = (phase, share)
             self._bars.update(self._tasks[step], completed=share, phase=escape(phase))
-            return
-        told_phase, told_share = self._told.get(step, ("", -1.0))
-        if phase != told_phase or progress.share >= told_share + _LINE_EVERY_SHARE:
+        elif phase != told_phase or progress.share >= told_share + _LINE_EVERY_SHARE:
             self._told[step] = (phase, progress.share)
             self._say(step, f"{progress.share:4.0%}  {phase}")
+
+    def _tell_blocker(self, step: Step, progress: BuildProgress) -> None:
+        """Names each session that a build waits for, once; a wait of a moment is not worth a line."""
+        pid = progress.current_locker_pid
+        if pid and (progress.locker_transaction_age_seconds or 0) >= 1 and self._blockers.get(step) != pid:
+            self._blockers[step] = pid
+            self._say(step, f"waits for {progress.waits_for}")
 
     def _finish(self, event: Event) -> None:
         result = event.result
@@ -110,6 +116,24 @@ class BuildDisplay:
         )
 
 
+# What fits beside a bar on 80 columns.
+_SHORT_PHASES = {
+    "initializing": "starting",
+    "waiting for writers before build": "waits for writers",
+    "building index": "building",
+    "building index: initializing": "building",
+    "building index: scanning table": "scanning table",
+    "building index: sorting live tuples": "sorting",
+    "building index: sorting dead tuples": "sorting",
+    "building index: loading tuples in tree": "loading",
+    "waiting for writers before validation": "waits for writers",
+    "index validation: scanning index": "validating",
+    "index validation: sorting tuples": "validating",
+    "index validation: scanning table": "validating",
+    "waiting for old snapshots": "waits for snapshots",
+    "waiting for readers before marking dead": "waits for readers",
+    "waiting for readers before dropping": "waits for readers",
+}
 _VERBS = {
     StepKind.BUILD: "build",
     StepKind.ADOPT: "follow",

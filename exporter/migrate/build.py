@@ -67,6 +67,7 @@ class Build:
     on_event: Callable[[Event], None]
     _results: dict[Step, StepResult] = field(default_factory=dict)
     _phases: dict[Step, dict[str, float]] = field(default_factory=dict)
+    _seen_at: dict[Step, float] = field(default_factory=dict)
     _broken: list[BaseException] = field(default_factory=list)
 
     def run(self, plan: Plan) -> tuple[StepResult, ...]:
@@ -166,18 +167,17 @@ class Build:
         for build in builds:
             step = pids.get(build.pid)
             if step is not None:
+                now = time.monotonic()
                 phases = self._phases.setdefault(step, {})
-                phases[build.phase] = (
-                    phases.get(build.phase, 0.0) + self.options.steps.poll_seconds
-                )
+                since = now - self._seen_at.get(step, now)
+                phases[build.phase] = phases.get(build.phase, 0.0) + since
+                self._seen_at[step] = now
                 self.on_event(Event(EventKind.PROGRESS, step, progress=build))
         return control
 
     def _with_phases(self, result: StepResult) -> StepResult:
         phases = self._phases.get(result.step, {})
-        return replace(
-            result, phases=tuple(PhaseTime(phase, seconds) for phase, seconds in phases.items())
-        )
+        return replace(result, phases=tuple(PhaseTime(phase, seconds) for phase, seconds in phases.items()))
 
     def _detach(self, runner: StepRunner) -> None:
         runner.stopping.set()
@@ -189,9 +189,7 @@ class Build:
                 limits=SessionLimits(statement_timeout_seconds=5),
             )
         ) as connection:
-            journal = Journal(
-                connection, self.journal.schemaname, self.journal.migration, self.journal.run
-            )
+            journal = Journal(connection, self.journal.schemaname, self.journal.migration, self.journal.run)
             for pid, step in runner.active_pids().items():
                 if step.index is not None:
                     journal.append(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from exporter.model import IndexFacts, ProbeMeasurement
 
 _BYTE_UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
@@ -20,6 +22,11 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def moment(at: datetime) -> str:
+    """A moment to the second, in UTC and saying so."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def byte_size(size_bytes: int) -> str:

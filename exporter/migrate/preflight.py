@@ -33,9 +33,7 @@ class SessionFacts:
 
 def check_before_build(connection: Connection, manifest: Manifest) -> tuple[Finding, ...]:
     """Findings about server, session and every declared table."""
-    rows = fetch_version(
-        connection, "session_facts", SessionFacts, connection.info.server_version
-    )
+    rows = fetch_version(connection, "session_facts", SessionFacts, connection.info.server_version)
     session = rows[0]
     findings = list(_session_findings(session, connection.info.backend_pid))
     for table in dict.fromkeys(index.table for index in manifest.indexes):

@@ -48,9 +48,7 @@ _MENDS = {
 }
 
 
-def observe(
-    connection: Connection, manifest: Manifest, ours: Collection[str]
-) -> tuple[ObservedIndex, ...]:
+def observe(connection: Connection, manifest: Manifest, ours: Collection[str]) -> tuple[ObservedIndex, ...]:
     """Where each declared index of the manifest stands. `ours` are the names this tool began to build.
 
     Raises: ManifestError with every declaration that the server refuses.
@@ -70,9 +68,7 @@ def observe(
         if fault is not None:
             faults.append(fault)
     if faults:
-        raise ManifestError(
-            f"{manifest.path} does not fit this database; nothing was touched", faults=faults
-        )
+        raise ManifestError(f"{manifest.path} does not fit this database; nothing was touched", faults=faults)
     return tuple(observed)
 
 
@@ -109,7 +105,13 @@ def observe_index(
             indexrelid=twin.indexrelid,
             relid=table.relid,
         )
-    return ObservedIndex(index, IndexState.ABSENT, compiled.definition, relid=table.relid)
+    return ObservedIndex(
+        index,
+        IndexState.ABSENT,
+        compiled.definition,
+        detail="no index bears the name",
+        relid=table.relid,
+    )
 
 
 def _observe_named(
@@ -152,8 +154,7 @@ def _observe_invalid(
     builders = [
         (build.pid, build.application_name, build.usename)
         for build in read_builds(connection)
-        if build.index_relid == named.indexrelid
-        or (build.index_relid == 0 and build.relid == table.relid)
+        if build.index_relid == named.indexrelid or (build.index_relid == 0 and build.relid == table.relid)
     ] or [
         (holder.pid, holder.application_name, holder.usename)
         for holder in read_table_builders(connection, table.relid)
@@ -178,9 +179,7 @@ def _describe(relation: NamedRelation) -> str:
 def _table_fault(manifest: Manifest, index: DeclaredIndex, table: TableFacts | None) -> Fault | None:
     place = f"{manifest.path}, index {index.name}"
     if table is None:
-        return Fault(
-            place, f"there is no table {index.table.quoted}", "correct the name or the database"
-        )
+        return Fault(place, f"there is no table {index.table.quoted}", "correct the name or the database")
     if table.relkind == "p":
         return Fault(
             place,
@@ -189,9 +188,7 @@ def _table_fault(manifest: Manifest, index: DeclaredIndex, table: TableFacts | N
         )
     if table.relkind not in _TABLE_KINDS:
         kind = _OTHER_KINDS.get(table.relkind, "relation")
-        return Fault(
-            place, f"{index.table.quoted} is a {kind} and cannot have an index", "name a table"
-        )
+        return Fault(place, f"{index.table.quoted} is a {kind} and cannot have an index", "name a table")
     return None
 
 

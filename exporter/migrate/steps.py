@@ -54,7 +54,7 @@ class StepOptions:
     lock_budget_seconds: float = 60.0
     cleanup_budget_seconds: float = 60.0
     reconnect_budget_seconds: float = 30.0
-    poll_seconds: float = 0.5
+    poll_seconds: float = 0.25
     max_attempts: int = 3
 
 

@@ -10,8 +10,8 @@
     time                  each probe within its max_seconds, where declared
     time before and after each probe, against the baseline
 
-What cannot be judged while the index is absent, INVALID or another one is left out: the finding that says
-so comes first, and one run later the rest is judged.
+What cannot be judged is told once: while the index is absent, INVALID or another one, only that is found,
+and of a probe that could not be planned no time is judged.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
-from exporter.migrate.figures import duration, faster_by, size_ratio, speedup, taken
+from exporter.migrate.figures import duration, faster_by, moment, size_ratio, speedup, taken
 from exporter.model import (
     DeclaredIndex,
     Finding,
@@ -182,12 +182,12 @@ def _statistics(facts: IndexFacts, built_at: datetime | None) -> Finding:
         found = "when the table was last analyzed is not known; the counters may have been reset"
         return _unknown(criterion, name, "analyze_unknown", found, mend)
     if built_at is None:
-        found = f"analyzed at {_moment(analyzed_at)}; when the index was built is not known"
+        found = f"analyzed at {moment(analyzed_at)}; when the index was built is not known"
         return _unknown(criterion, name, "build_unknown", found, f"{mend}, if it was built after that")
     if analyzed_at < built_at:
-        found = f"analyzed at {_moment(analyzed_at)}, built at {_moment(built_at)}"
+        found = f"analyzed at {moment(analyzed_at)}, built at {moment(built_at)}"
         return _fail(criterion, name, "stale", found, mend)
-    return _pass(criterion, name, "fresh", f"analyzed at {_moment(analyzed_at)}, after the build")
+    return _pass(criterion, name, "fresh", f"analyzed at {moment(analyzed_at)}, after the build")
 
 
 # What its probes say
@@ -210,6 +210,8 @@ def _judge_probes(
             yield _unknown("plan uses the index", subject, "not_measured", "not measured", "verify again")
             continue
         yield _plan(facts, subject, after)
+        if after.samples_using_index is None:
+            continue
         yield from _time(probe, subject, after)
         yield _change(probe, subject, baseline.get(key), after)
 
@@ -310,10 +312,6 @@ def _subject(declared: DeclaredIndex) -> str:
 
 def _columns(names: Sequence[str]) -> str:
     return ", ".join(map(quote_identifier, names))
-
-
-def _moment(at: datetime) -> str:
-    return at.isoformat(sep=" ", timespec="seconds")
 
 
 def _pass(criterion: str, subject: str, reason: str, found: str) -> Finding:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
-from exporter.migrate.figures import byte_size, duration, faster_by, size_ratio, taken
+from exporter.migrate.figures import byte_size, duration, faster_by, moment, size_ratio, taken
 from exporter.migrate.report.verdict import HALTED, LEFT_BEHIND, exit_code
 from exporter.model import (
     Finding,
@@ -39,6 +38,7 @@ class Item:
     details: tuple[str, ...] = ()
     sql: str | None = None
     mend: str | None = None
+    depth: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def of_outcome(outcome: Outcome) -> Content:
         f"{outcome.command} {outcome.migration}",
         (
             f"{outcome.address}, PostgreSQL {outcome.server_version}",
-            f"run {outcome.run}, {_moment(outcome.started_at)}, took {_took(outcome)}",
+            f"run {outcome.run}, {moment(outcome.started_at)}, took {_took(outcome)}",
         ),
         summary(outcome),
         tuple(section for section in sections if section.items or section.rows),
@@ -120,7 +120,7 @@ def of_status(
         journal = (
             "the journal knows nothing of it"
             if row is None
-            else f"journal: {row.phase} {row.status}, attempt {row.attempt}, run {row.run}, {_moment(row.at)}"
+            else f"journal: {row.phase} {row.status}, attempt {row.attempt}, run {row.run}, {moment(row.at)}"
         )
         items.append(Item(_STATE_WORDS[index.state], _name(index), details=(index.detail, journal)))
     standing = sum(index.state in (IndexState.PRESENT, IndexState.COVERED) for index in observed)
@@ -152,12 +152,24 @@ def _work(outcome: Outcome) -> Iterator[str]:
     elif _was_refused(outcome):
         yield "Nothing was touched: what must hold before a build does not."
     elif outcome.results:
-        statuses = [result.status for result in outcome.results]
-        for status, words in _STATUS_SUMMARIES.items():
-            if status in statuses:
-                yield f"{_count(statuses.count(status), 'step')} {words}."
+        yield from _work_by_status(outcome.results)
     elif outcome.command != "verify":
         yield _nothing_to_do(plan, outcome.command)
+
+
+def _work_by_status(results: Sequence[StepResult]) -> Iterator[str]:
+    statuses = [result.status for result in results]
+    for status, words in _STATUS_SUMMARIES.items():
+        if status in statuses:
+            yield f"{_count(statuses.count(status), 'step')} {words}."
+    kinds = [result.step.kind for result in results if result.status is StepStatus.DONE]
+    works = [
+        f"{_count(kinds.count(kind), noun)} {verb}"
+        for kind, (noun, verb) in _KIND_SUMMARIES.items()
+        if kind in kinds
+    ]
+    if works:
+        yield f"{', '.join(works)}."
 
 
 def _was_refused(outcome: Outcome) -> bool:
@@ -192,8 +204,14 @@ _STATUS_SUMMARIES = {
     StepStatus.HALTED: "stopped for a decision by a person",
     StepStatus.FAILED: "failed and left nothing behind",
     StepStatus.DETACHED: "left to the server, which goes on",
-    StepStatus.DONE: "done",
     StepStatus.SKIPPED: "not started",
+}
+_KIND_SUMMARIES = {
+    StepKind.DROP_INVALID: ("INVALID index", "cleaned up"),
+    StepKind.BUILD: ("index", "built"),
+    StepKind.ADOPT: ("running build", "followed to its end"),
+    StepKind.DROP: ("index", "dropped"),
+    StepKind.ANALYZE: ("table", "analyzed"),
 }
 _STATUS_LABELS = {
     StepStatus.DONE: "done",
@@ -233,7 +251,7 @@ def _results(outcome: Outcome) -> Section:
 def _result(result: StepResult) -> Item:
     details = []
     if result.phases:
-        details.append(", ".join(f"{time.phase} {duration(time.seconds)}" for time in result.phases))
+        details.append(", ".join(f"{_phase(time.phase)} {duration(time.seconds)}" for time in result.phases))
     if result.attempts > 1:
         details.append(f"{result.attempts} attempts")
     if result.message is not None:
@@ -245,6 +263,11 @@ def _result(result: StepResult) -> Item:
         tuple(details),
         mend=result.mend,
     )
+
+
+def _phase(phase: str) -> str:
+    """PostgreSQL's name of a phase, shortened; JSON has it in full."""
+    return phase.removeprefix("building index: ").replace("index validation: ", "validation: ")
 
 
 def _work_of(step: Step) -> str:
@@ -348,9 +371,7 @@ def _probe(before: ProbeMeasurement | None, after: ProbeMeasurement | None) -> R
     either = after or before
     if either is None:
         raise ValueError("a probe is measured before or after")
-    figures = tuple(
-        NOT_KNOWN if one is None else taken(one) or one.reason or NOT_KNOWN for one in (before, after)
-    )
+    figures = tuple(NOT_KNOWN if one is None else taken(one) or NOT_KNOWN for one in (before, after))
     note = ""
     if after is not None:
         plans = (
@@ -358,7 +379,7 @@ def _probe(before: ProbeMeasurement | None, after: ProbeMeasurement | None) -> R
             if after.samples_using_index is None
             else f"{after.samples_using_index} of {after.samples} plans"
         )
-        note = ", ".join(part for part in (after.node, plans, after.detail) if part)
+        note = ", ".join(part for part in (after.node, plans, after.reason, after.detail) if part)
     name = f"{quote_identifier(either.index_name)}, {either.probe}"
     return Row(name, (*figures, faster_by(before, after) or NOT_KNOWN), note)
 
@@ -367,21 +388,22 @@ def _probe(before: ProbeMeasurement | None, after: ProbeMeasurement | None) -> R
 
 
 def _criteria(findings: Sequence[Finding]) -> Section:
-    """One item for all that a subject passed, one for each criterion that it did not."""
+    """By subject: one item for all that passed, one for each criterion that did not."""
     items: list[Item] = []
     for subject in dict.fromkeys(finding.subject for finding in findings):
         mine = [finding for finding in findings if finding.subject == subject]
         passed = [finding.criterion for finding in mine if finding.verdict is Verdict.PASS]
+        items.append(Item("", subject))
         if passed:
-            items.append(Item("pass", subject, details=(", ".join(passed),)))
+            items.append(Item("pass", ", ".join(passed), depth=1))
         items += [_finding(finding) for finding in mine if finding.verdict is not Verdict.PASS]
     return Section("Criteria", tuple(items))
 
 
 def _finding(finding: Finding) -> Item:
     label = "FAIL" if finding.verdict is Verdict.FAIL else finding.verdict.value
-    details = (f"{finding.criterion}: {finding.reason}", finding.found)
-    return Item(label, finding.subject, details=details, mend=finding.mend)
+    line = f"{finding.criterion}: {finding.reason}"
+    return Item(label, line, details=(finding.found,), mend=finding.mend, depth=1)
 
 
 # What next
@@ -399,7 +421,7 @@ def next_steps(outcome: Outcome) -> tuple[str, ...]:
     if any(result.status is StepStatus.DETACHED for result in outcome.results):
         return ("Run the same command again: it follows what the server goes on with.",)
     if code == HALTED:
-        return ("Decide what stands under “Needs a decision” or HALTED, then run the same command again.",)
+        return ("Decide what stands under 'Needs a decision' or HALTED, then run the same command again.",)
     if code:
         return ("Do what the arrows say, then run the same command again: what is done is not done twice.",)
     if outcome.command == "init":
@@ -416,10 +438,6 @@ def _name(index: ObservedIndex) -> str:
 
 def _took(outcome: Outcome) -> str:
     return duration((outcome.finished_at - outcome.started_at).total_seconds())
-
-
-def _moment(at: datetime) -> str:
-    return at.isoformat(sep=" ", timespec="seconds")
 
 
 def _count(number: int, noun: str) -> str:

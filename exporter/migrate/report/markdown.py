@@ -26,9 +26,12 @@ def write(content: Content) -> str:
 
 
 def escape(text: str) -> str:
-    """The text so that Markdown shows every character of it and acts upon none."""
-    shown = _SPECIAL.sub(lambda match: f"\\{match[0]}", printable(text)).translate(_ENTITIES)
-    return _LINE_START.sub(lambda match: f"{match[0][:-1]}\\{match[0][-1]}", shown)
+    """The text so that Markdown shows every character of it and acts upon none, also where a line begins."""
+    return _LINE_START.sub(lambda match: f"{match[0][:-1]}\\{match[0][-1]}", _escape_inside(text))
+
+
+def _escape_inside(text: str) -> str:
+    return _SPECIAL.sub(lambda match: f"\\{match[0]}", printable(text)).translate(_ENTITIES)
 
 
 def _section(section: Section) -> Iterator[str]:
@@ -36,7 +39,7 @@ def _section(section: Section) -> Iterator[str]:
         yield _cells(["", *section.columns, ""])
         yield _cells(["---", *["---:"] * len(section.columns), "---"])
         for row in section.rows:
-            yield _cells([escape(row.name), *map(escape, row.figures), escape(row.note)])
+            yield _cells([*map(_escape_inside, (row.name, *row.figures, row.note))])
         return
     for item in section.items:
         yield from _item(item)
@@ -49,13 +52,14 @@ def _cells(cells: list[str]) -> str:
 def _item(item: Item) -> Iterator[str]:
     label = f"**{escape(item.label)}** " if item.label else ""
     aside = f" ({item.aside})" if item.aside else ""
-    yield f"- {label}{escape(item.line)}{aside}"
+    indent = "  " * item.depth
+    yield f"{indent}- {label}{escape(item.line)}{aside}"
     if item.sql is not None:
-        yield from ("", *(f"  {line}".rstrip() for line in _fenced(item.sql)), "")
+        yield from ("", *(f"{indent}  {line}".rstrip() for line in _fenced(item.sql)), "")
     for detail in item.details:
-        yield f"  - {escape(detail)}"
+        yield f"{indent}  - {escape(detail)}"
     if item.mend is not None:
-        yield f"  - → {escape(item.mend)}"
+        yield f"{indent}  - → {escape(item.mend)}"
 
 
 def _fenced(sql: str) -> Iterator[str]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from exporter.migrate.report.characters import columns_of, printable, wrap
-from exporter.migrate.report.content import Content, Item, Row, Section
+from exporter.migrate.report.content import Content, Item, Section
 
 WIDTH = 80
 LABEL_COLUMNS = 9
-FIGURE_COLUMNS = 11
+GUTTER = 2
 INDENT = 2
 
 
@@ -28,9 +28,7 @@ def write(content: Content) -> str:
 
 def _section(section: Section) -> Iterator[str]:
     if section.rows:
-        yield _aligned(section.title, section.columns)
-        for row in section.rows:
-            yield from _row(row)
+        yield from _table(section)
         return
     yield section.title
     for item in section.items:
@@ -38,34 +36,38 @@ def _section(section: Section) -> Iterator[str]:
 
 
 def _item(item: Item) -> Iterator[str]:
-    margin = INDENT + (LABEL_COLUMNS if item.label else 0)
-    lead = " " * INDENT + (item.label.ljust(LABEL_COLUMNS) if item.label else "")
-    room = WIDTH - margin - (len(item.aside) + 2 if item.aside else 0)
+    indent = " " * INDENT * (item.depth + 1)
+    lead = indent + (item.label.ljust(LABEL_COLUMNS) if item.label else "")
+    room = WIDTH - len(lead) - (GUTTER + len(item.aside) if item.aside else 0)
     first, *rest = wrap(printable(item.line), room)
-    gap = " " * (room - columns_of(first) + 2) if item.aside else ""
+    gap = " " * (room - columns_of(first) + GUTTER) if item.aside else ""
     yield f"{lead}{first}{gap}{item.aside}"
     for line in rest:
-        yield " " * margin + line
+        yield " " * len(lead) + line
     for statement in (item.sql or "").splitlines():
-        yield from _block(statement, margin)
+        yield from _block(statement, len(lead))
     for detail in item.details:
-        yield from _block(detail, margin)
+        yield from _block(detail, len(lead))
     if item.mend is not None:
-        yield from _block(item.mend, margin, "-> ")
+        yield from _block(item.mend, len(lead), "-> ")
 
 
-def _row(row: Row) -> Iterator[str]:
-    name = printable(row.name)
-    if INDENT + columns_of(name) + 1 > WIDTH - FIGURE_COLUMNS * len(row.figures):
-        yield from _block(name, INDENT)
-        name = ""
-    yield _aligned(" " * INDENT + name, row.figures)
-    if row.note:
-        yield from _block(row.note, 2 * INDENT)
+def _table(section: Section) -> Iterator[str]:
+    cells = [section.columns, *(row.figures for row in section.rows)]
+    widths = [GUTTER + max(map(len, column)) for column in zip(*cells, strict=True)]
+    yield _aligned(section.title, section.columns, widths)
+    for row in section.rows:
+        name = " " * INDENT + printable(row.name)
+        if columns_of(name) > WIDTH - sum(widths):
+            yield from _block(row.name, INDENT)
+            name = ""
+        yield _aligned(name, row.figures, widths)
+        if row.note:
+            yield from _block(row.note, 2 * INDENT)
 
 
-def _aligned(name: str, figures: tuple[str, ...]) -> str:
-    right = "".join(figure.rjust(FIGURE_COLUMNS) for figure in figures)
+def _aligned(name: str, figures: Sequence[str], widths: Sequence[int]) -> str:
+    right = "".join(figure.rjust(width) for figure, width in zip(figures, widths, strict=True))
     return name + " " * (WIDTH - columns_of(name) - len(right)) + right
 
 
