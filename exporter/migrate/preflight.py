@@ -47,6 +47,7 @@ def _session_findings(session: SessionFacts, pid_at_login: int) -> Iterator[Find
     version = session.server_version_num
     yield _finding(
         "version",
+        "corrupting_version",
         _SERVER,
         version not in _CORRUPTING_VERSIONS,
         f"PostgreSQL {version // 10000}.{version % 10000}",
@@ -54,6 +55,7 @@ def _session_findings(session: SessionFacts, pid_at_login: int) -> Iterator[Find
     )
     yield _finding(
         "primary",
+        "standby",
         _SERVER,
         not session.in_recovery,
         "a standby" if session.in_recovery else "a primary",
@@ -61,6 +63,7 @@ def _session_findings(session: SessionFacts, pid_at_login: int) -> Iterator[Find
     )
     yield _finding(
         "writable",
+        "read_only",
         _SERVER,
         session.in_recovery or not session.read_only,
         "transactions are read-only" if session.read_only else "transactions may write",
@@ -68,6 +71,7 @@ def _session_findings(session: SessionFacts, pid_at_login: int) -> Iterator[Find
     )
     yield _finding(
         "direct connection",
+        "pooler",
         _SERVER,
         session.backend_pid == pid_at_login,
         "one server process serves the session"
@@ -77,6 +81,7 @@ def _session_findings(session: SessionFacts, pid_at_login: int) -> Iterator[Find
     )
     yield _finding(
         "temporary tables",
+        "no_temporary_tables",
         _SERVER,
         session.may_create_temporary,
         "allowed" if session.may_create_temporary else "not allowed",
@@ -84,6 +89,7 @@ def _session_findings(session: SessionFacts, pid_at_login: int) -> Iterator[Find
     )
     yield _finding(
         "statistics collector",
+        "track_counts_off",
         _SERVER,
         session.track_counts,
         "track_counts is on" if session.track_counts else "track_counts is off",
@@ -93,7 +99,7 @@ def _session_findings(session: SessionFacts, pid_at_login: int) -> Iterator[Find
         "sees other sessions",
         _SERVER,
         Verdict.PASS if session.may_read_all_stats else Verdict.UNKNOWN,
-        "privileges",
+        "ok" if session.may_read_all_stats else "not_permitted",
         "member of pg_read_all_stats"
         if session.may_read_all_stats
         else "not a member of pg_read_all_stats: blockers stay nameless",
@@ -104,6 +110,7 @@ def _session_findings(session: SessionFacts, pid_at_login: int) -> Iterator[Find
 def _table_findings(table: RelationName, facts: TableFacts, usename: str) -> Iterator[Finding]:
     yield _finding(
         "ownership",
+        "not_owner",
         table.quoted,
         facts.is_owner,
         f"owned by {facts.owner_name}",
@@ -111,6 +118,7 @@ def _table_findings(table: RelationName, facts: TableFacts, usename: str) -> Ite
     )
     yield _finding(
         "create in schema",
+        "no_create",
         table.quoted,
         facts.may_create,
         "CREATE on the schema is " + ("granted" if facts.may_create else "not granted"),
@@ -118,12 +126,12 @@ def _table_findings(table: RelationName, facts: TableFacts, usename: str) -> Ite
     )
 
 
-def _finding(criterion: str, subject: str, holds: bool, found: str, mend: str) -> Finding:
+def _finding(criterion: str, reason: str, subject: str, holds: bool, found: str, mend: str) -> Finding:
     return Finding(
         criterion,
         subject,
         Verdict.PASS if holds else Verdict.FAIL,
-        "ok" if holds else criterion.replace(" ", "_"),
+        "ok" if holds else reason,
         found,
         None if holds else mend,
     )
