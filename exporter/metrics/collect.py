@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import psycopg
 
-from exporter.errors import ExporterError, TargetError, TargetUnsupported
+from exporter.errors import ExporterError, TargetError, TargetUnreachable, TargetUnsupported
 from exporter.metrics import reads
 from exporter.metrics.catalogue import COLLECTORS
 from exporter.metrics.session import WarmConnection
@@ -101,6 +101,7 @@ class DatabaseCollector:
         self._definitions: dict[int, _Definition] = {}
         self._last_success: dict[str, float] = {}
         self._failing: dict[str, str] = {}
+        self._down = False
         self._parts = {
             "server": self._read_server,
             "indexes": self._read_indexes,
@@ -125,8 +126,10 @@ class DatabaseCollector:
                 connection = self._warm.get()
                 self._run("server", connection, draft)
         except TargetError as error:
-            self._fail_everything(draft, str(error.what))
+            self._fail_everything(draft, error)
             return
+        reason = draft.outcomes["server"].reason or "the connection was lost"
+        self._log_answer(TargetUnreachable(reason) if connection.closed else None)
         for name in COLLECTORS[1:]:
             if name not in self._parts:
                 continue
@@ -201,25 +204,35 @@ class DatabaseCollector:
             name, reason is None, seconds, self._last_success.get(name), reason
         )
 
-    def _fail_everything(self, draft: Draft, reason: str) -> None:
+    def _fail_everything(self, draft: Draft, error: TargetError) -> None:
         for name in self._parts:
-            self._note(draft, name, None, reason)
-        self._log_changes(draft)
+            self._note(draft, name, None, error.what)
+        self._log_answer(error)
+
+    def _log_answer(self, error: TargetError | None) -> None:
+        """One line when the database goes and one when it comes back, none in between."""
+        extra: dict[str, object] = {"datname": self.database.datname}
+        if error is not None and not self._down:
+            logger.warning(
+                "database does not answer", extra={**extra, "reason": error.what, "mend": error.mend}
+            )
+        elif error is None and self._down:
+            logger.info("database answers again", extra=extra)
+        self._down = error is not None
 
     def _log_changes(self, draft: Draft) -> None:
         """One line when a collector begins to fail and one when it works again, none in between."""
         failing = {
             name: outcome.reason or "" for name, outcome in draft.outcomes.items() if not outcome.success
         }
-        for name in failing.keys() - self._failing.keys():
-            logger.warning(
-                "collector failed: datname=%s collector=%s reason=%s",
-                self.database.datname,
-                name,
-                failing[name],
-            )
-        for name in self._failing.keys() - failing.keys():
-            logger.info("collector works again: datname=%s collector=%s", self.database.datname, name)
+        datname = self.database.datname
+        for name in COLLECTORS:
+            if name in failing and name not in self._failing:
+                extra = {"datname": datname, "collector": name, "reason": failing[name]}
+                logger.warning("collector failed", extra=extra)
+            elif name in self._failing and name not in failing:
+                extra = {"datname": datname, "collector": name}
+                logger.info("collector works again", extra=extra)
         self._failing = failing
 
     def _read_server(self, connection: Connection, draft: Draft) -> str | None:

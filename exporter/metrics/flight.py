@@ -81,7 +81,10 @@ class TargetService:
 
     async def body(self, page_format: PageFormat, seconds: float) -> bytes:
         """The families of the target as known within `seconds`, without the end of a page."""
-        flight = self._flight or self._start(seconds)
+        flight = self._flight
+        # One that was cut gives less than this scrape may have.
+        if flight is None or flight.cut.is_set():
+            flight = self._start(seconds)
         task = flight.task
         assert task is not None  # noqa: S101 - set by _start
         flight.waiters += 1
@@ -125,8 +128,12 @@ class TargetService:
                 )
             )
         finally:
-            self._flight = None
-        return self._freeze(flight)
+            if self._flight is flight:
+                self._flight = None
+        snapshot = self._freeze(flight)
+        extra = {"target": self.name, "up": snapshot.up, "seconds": snapshot.scrape_duration_seconds}
+        logger.debug("collected", extra=extra)
+        return snapshot
 
     async def _collect_database(
         self, collector: DatabaseCollector, draft: Draft, cut: asyncio.Event, deadline: float

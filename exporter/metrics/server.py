@@ -102,7 +102,7 @@ async def serve(app: Starlette, listener: socket.socket, stop: Stop, *, on_stop:
     running = asyncio.create_task(
         hypercorn_serve(cast(ASGIFramework, app), _config(listener), shutdown_trigger=stopped)
     )
-    logger.info("listening url=%s", base_url(listener))
+    logger.info("listening", extra={"url": base_url(listener)})
     await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
     if not running.done():
         logger.info("stopping")

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Literal
 
 from isal import igzip
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -19,6 +20,7 @@ from exporter import __version__
 from exporter.metrics import server
 from exporter.metrics.collect import CollectOptions
 from exporter.metrics.flight import TargetService
+from exporter.metrics.logs import configure_logging
 from exporter.metrics.page import Page, PageFormat
 from exporter.metrics.render import render_exporter
 from exporter.metrics.web import make_app
@@ -44,6 +46,8 @@ class ServiceOptions:
     query_text: bool = True
     query_text_length: int = 300
     journal_schema: str = "public"
+    log_level: str = "info"
+    log_format: Literal["logfmt", "json"] = "logfmt"
 
     @classmethod
     def of(cls, settings: Settings) -> ServiceOptions:
@@ -58,6 +62,8 @@ class ServiceOptions:
             query_text=settings.query_text,
             query_text_length=settings.query_text_length,
             journal_schema=settings.journal_schema,
+            log_level=settings.log_level,
+            log_format=settings.log_format,
         )
 
     @property
@@ -142,10 +148,11 @@ def _page(parts: Sequence[bytes], page_format: PageFormat) -> Page:
 
 
 def run(targets: Sequence[Target], options: ServiceOptions) -> int:
-    """Serves until SIGTERM or SIGINT; the exit code.
+    """Serves until SIGTERM or SIGINT and logs to standard error; the exit code.
 
     Raises: SettingsError when the address cannot be listened on.
     """
+    configure_logging(options.log_level, options.log_format)
     exporter = Exporter(targets, options)
     with server.listen(options.listen_address) as listener:
         asyncio.run(server.serve_until_signal(make_app(exporter), listener, on_stop=exporter.cut))

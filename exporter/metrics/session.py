@@ -7,7 +7,6 @@ deadline: the first asks the server to stop what it does, the second no longer w
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import random
 import socket
@@ -19,8 +18,6 @@ import psycopg
 from exporter.errors import TargetError
 from exporter.model import Database
 from exporter.postgres.target import Connection, SessionLimits, connect, mapped_errors, set_session
-
-logger = logging.getLogger(__name__)
 
 FIRST_BACKOFF_SECONDS = 0.5
 LONGEST_BACKOFF_SECONDS = 5.0
@@ -57,7 +54,8 @@ class WarmConnection:
             return connection
         self.close()
         if self._error is not None and time.monotonic() < self._not_before:
-            raise self._error
+            # Without its traceback, which would grow with every time it is raised.
+            raise self._error.with_traceback(None)
         try:
             connection = connect(self._database, limits=self._limits)
         except TargetError as error:

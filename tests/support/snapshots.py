@@ -1,0 +1,140 @@
+"""A snapshot in which every family of the metric table has a sample; prints its page when run.
+
+`python -m tests.support.snapshots > tests/golden/metrics.prom` accepts a change of the published contract.
+"""
+
+import dataclasses
+import sys
+
+from exporter.metrics.catalogue import COLLECTORS
+from exporter.metrics.page import PageFormat
+from exporter.metrics.render import LabelBlocks, render, render_exporter
+from exporter.metrics.snapshot import (
+    CollectorOutcome,
+    DatabaseSnapshot,
+    IndexRow,
+    StatementRow,
+    StatementsInfo,
+    TableRow,
+    TargetSnapshot,
+)
+from exporter.model import DeclaredIndex, RelationName, ServerFacts
+from exporter.postgres.progress import BuildProgress
+
+MESSAGES = RelationName("public", "messages")
+DECLARED = (
+    DeclaredIndex("idx_messages_sender_created", MESSAGES, ("sender_id", "created_at DESC")),
+    DeclaredIndex("idx_messages_absent", MESSAGES, ("content",)),
+)
+INDEX = IndexRow(
+    indexrelid=20001,
+    relid=20000,
+    schemaname="public",
+    relname="messages",
+    indexname="idx_messages_sender_created",
+    idx_scan=12,
+    idx_tup_read=345,
+    idx_tup_fetch=340,
+    last_idx_scan=1732288888.25,
+    idx_blks_read=7,
+    idx_blks_hit=9007199254740993,
+    indisvalid=False,
+    indisready=True,
+    method="btree",
+    indisunique=True,
+    indisprimary=False,
+    contype="u",
+    is_partial=True,
+    is_expression=False,
+    catalogue_version="731/731",
+)
+TABLE = TableRow(
+    relid=20000,
+    schemaname="public",
+    relname="messages",
+    seq_scan=3,
+    seq_tup_read=60000,
+    idx_scan=None,
+    n_tup_ins=20000,
+    n_tup_upd=10,
+    n_tup_hot_upd=4,
+    n_tup_del=2,
+    n_live_tup=19998,
+    n_mod_since_analyze=12,
+    last_analyze=1732288000.5,
+    last_autoanalyze=None,
+)
+BUILD = BuildProgress(
+    pid=4242,
+    relid=20000,
+    index_relid=20001,
+    application_name="pg-index-exporter/1/idx",
+    usename="builder",
+    command="CREATE INDEX CONCURRENTLY",
+    phase="building index: scanning table",
+    lockers_total=0,
+    lockers_done=0,
+    current_locker_pid=None,
+    blocks_total=1000,
+    blocks_done=250,
+    tuples_total=0,
+    tuples_done=0,
+    locker_application_name=None,
+    locker_usename=None,
+    locker_state=None,
+    locker_transaction_age_seconds=None,
+)
+STATEMENT = StatementRow(
+    user="app",
+    queryid=-4651247091262212345,
+    toplevel=True,
+    calls=100,
+    exec_seconds=0.125,
+    plan_seconds=0.0,
+    rows=5000,
+    shared_blks_hit=400,
+    shared_blks_read=50,
+    shared_blks_dirtied=0,
+    shared_blks_written=0,
+    temp_blks_read=0,
+    temp_blks_written=0,
+)
+DATABASE = DatabaseSnapshot(
+    datname="nova",
+    up=True,
+    declared=DECLARED,
+    outcomes=tuple(
+        CollectorOutcome(name, name != "sizes", 0.001, 1732288889.5, None if name != "sizes" else "locked")
+        for name in COLLECTORS
+    ),
+    facts=ServerFacts(180006, "18.6", "7311042256663658788", False, "1.12"),
+    walsenders=1,
+    indexes=(INDEX,),
+    indexes_cut=0,
+    tables=(dataclasses.replace(TABLE, idx_scan=12, last_autoanalyze=1732288100.0),),
+    builds=(BUILD,),
+    definition_matches={DECLARED[0].relation: True},
+    sizes={20001: 1048576, 20000: 8388608},
+    statements=(STATEMENT,),
+    statements_cut=2,
+    statements_info=StatementsInfo(5, 1732280000.0),
+    query_texts={-4651247091262212345: "SELECT content FROM messages WHERE sender_id = $1"},
+)
+TARGET = TargetSnapshot("default", (DATABASE,), 0.0125)
+BUILD_LABELS = {"version": "1.2.3", "python_version": "3.11.9"}
+
+
+def down(database: DatabaseSnapshot) -> DatabaseSnapshot:
+    """What is known of a database that does not answer."""
+    outcomes = tuple(CollectorOutcome(name, False, None, None, "refused") for name in COLLECTORS)
+    return DatabaseSnapshot(database.datname, False, database.declared, outcomes)
+
+
+def page(target: TargetSnapshot, page_format: PageFormat = PageFormat.TEXT) -> str:
+    """The page of a target in one of the formats, complete."""
+    body = render_exporter(BUILD_LABELS, page_format) + render(target, page_format, LabelBlocks())
+    return body.decode() + ("# EOF\n" if page_format is PageFormat.OPENMETRICS else "")
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page(TARGET))

@@ -1,0 +1,149 @@
+"""The HTTP surface over pages that need no database."""
+
+import asyncio
+import gzip
+
+import httpx
+import pytest
+
+from exporter.metrics.page import Page, PageFormat
+from exporter.metrics.web import CHUNK_BYTES, make_app
+
+BIG = b"x" * (2 * CHUNK_BYTES + 17)
+
+
+class FixedPages:
+    """Pages as they come from the exporter, with what it was asked for."""
+
+    telemetry_path = "/metrics"
+
+    def __init__(self, *target_names: str, body: bytes = BIG) -> None:
+        self.target_names = target_names
+        self.body = body
+        self.asked: list[tuple[str, PageFormat, float | None]] = []
+
+    async def metrics_page(self, page_format: PageFormat, scrape_timeout_seconds: float | None) -> Page:
+        return self._page("", page_format, scrape_timeout_seconds)
+
+    async def probe_page(
+        self, name: str, page_format: PageFormat, scrape_timeout_seconds: float | None
+    ) -> Page:
+        return self._page(name, page_format, scrape_timeout_seconds)
+
+    def _page(self, name: str, page_format: PageFormat, seconds: float | None) -> Page:
+        self.asked.append((name, page_format, seconds))
+        return Page(page_format.value, self.body, gzip.compress(self.body))
+
+
+def request(
+    pages: FixedPages, path: str, method: str = "GET", headers: dict[str, str] | None = None
+) -> httpx.Response:
+    async def send() -> httpx.Response:
+        transport = httpx.ASGITransport(make_app(pages))
+        async with httpx.AsyncClient(transport=transport, base_url="http://exporter") as client:
+            client.headers.pop("accept-encoding")
+            return await client.request(method, path, headers=headers)
+
+    return asyncio.run(send())
+
+
+def test_metrics_in_text_without_opinions() -> None:
+    pages = FixedPages("default")
+
+    answer = request(pages, "/metrics")
+
+    assert answer.status_code == 200
+    assert answer.content == BIG
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert answer.headers["content-length"] == str(len(BIG))
+    assert "content-encoding" not in answer.headers
+    assert answer.headers["vary"] == "Accept, Accept-Encoding"
+    assert pages.asked == [("", PageFormat.TEXT, None)]
+
+
+def test_metrics_as_prometheus_asks() -> None:
+    pages = FixedPages("default")
+    headers = {
+        "Accept": "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5",
+        "Accept-Encoding": "gzip",
+        "X-Prometheus-Scrape-Timeout-Seconds": "7.5",
+    }
+
+    answer = request(pages, "/metrics", headers=headers)
+
+    assert answer.headers["content-encoding"] == "gzip"
+    assert answer.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
+    assert int(answer.headers["content-length"]) < len(BIG)
+    assert answer.content == BIG
+    assert pages.asked == [("", PageFormat.OPENMETRICS, 7.5)]
+
+
+def test_a_small_page_is_not_compressed() -> None:
+    answer = request(FixedPages(body=b"up 1\n"), "/metrics", headers={"Accept-Encoding": "gzip"})
+
+    assert "content-encoding" not in answer.headers
+    assert answer.content == b"up 1\n"
+
+
+@pytest.mark.parametrize("patience", ["", "soon", "-1", "0", "nan", "inf", "1e999"])
+def test_a_patience_that_makes_no_sense_is_none(patience: str) -> None:
+    pages = FixedPages()
+
+    request(pages, "/metrics", headers={"X-Prometheus-Scrape-Timeout-Seconds": patience})
+
+    assert pages.asked[0][2] is None
+
+
+def test_head_has_the_headers_and_no_body() -> None:
+    answer = request(FixedPages(), "/metrics", "HEAD")
+
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert answer.headers["content-length"] == str(len(BIG))
+
+
+def test_probe_takes_names_of_targets_only() -> None:
+    pages = FixedPages("primary", "replica")
+
+    assert request(pages, "/probe?target=replica").status_code == 200
+    assert request(pages, "/probe").status_code == 400
+    refused = request(pages, "/probe?target=host%3Dother%20password%3Dhunter2")
+
+    assert refused.status_code == 404
+    assert "hunter2" not in refused.text
+    assert [name for name, _, _ in pages.asked] == ["replica"]
+
+
+@pytest.mark.parametrize("path", ["/-/healthy", "/-/ready"])
+def test_health_needs_no_page(path: str) -> None:
+    pages = FixedPages("default")
+
+    assert request(pages, path).status_code == 200
+    assert pages.asked == []
+
+
+@pytest.mark.parametrize("path", ["/metrics/", "/favicon.ico", "/-/reload", "/metrics%00"])
+def test_other_paths_are_not_found(path: str) -> None:
+    assert request(FixedPages(), path).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/", "/metrics", "/probe?target=x", "/-/healthy", "/-/ready"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+def test_other_methods_are_not_allowed(path: str, method: str) -> None:
+    answer = request(FixedPages("x"), path, method)
+
+    assert answer.status_code == 405
+    assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD"}
+
+
+def test_landing_page_links_escaped() -> None:
+    answer = request(FixedPages("a", "<script>&"), "/")
+
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert 'href="/metrics"' in answer.text
+    assert 'href="/probe?target=%3Cscript%3E%26"' in answer.text
+    assert "<script>" not in answer.text
+
+
+def test_every_answer_forbids_guessing_its_type() -> None:
+    for path in ("/", "/metrics", "/-/healthy", "/-/ready", "/probe"):
+        assert request(FixedPages(), path).headers["x-content-type-options"] == "nosniff"
