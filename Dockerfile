@@ -21,6 +21,18 @@ RUN python -m pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
     && python -m pip --python /opt/pg-index-exporter/bin/python install --no-deps /wheels/*.whl
 
 FROM ${BASE}
+COPY --from=builder /opt/pg-index-exporter /opt/pg-index-exporter
+# DONTWRITEBYTECODE: the file system may be read-only, and everything is compiled already.
+ENV PATH=/opt/pg-index-exporter/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+# By number, so that runAsNonRoot can be checked without the image's /etc/passwd.
+USER 65532:65532
+WORKDIR /
+EXPOSE 10187
+# It reads the environment and the settings file; an address given to `serve` as a flag it cannot know.
+HEALTHCHECK --interval=15s --timeout=5s --start-period=10s --retries=3 CMD ["pg-index-exporter", "healthcheck"]
+ENTRYPOINT ["pg-index-exporter"]
+CMD ["serve"]
+# Last, because they differ with every build.
 ARG VERSION=
 ARG REVISION=
 ARG CREATED=
@@ -30,13 +42,3 @@ LABEL org.opencontainers.image.title="pg-index-exporter" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.created="${CREATED}"
-COPY --from=builder /opt/pg-index-exporter /opt/pg-index-exporter
-# DONTWRITEBYTECODE: the file system may be read-only, and everything is compiled already.
-ENV PATH=/opt/pg-index-exporter/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
-# By number, so that runAsNonRoot can be checked without the image's /etc/passwd.
-USER 65532:65532
-WORKDIR /
-EXPOSE 10187
-HEALTHCHECK --interval=15s --timeout=5s --start-period=10s --retries=3 CMD ["pg-index-exporter", "healthcheck"]
-ENTRYPOINT ["pg-index-exporter"]
-CMD ["serve"]
