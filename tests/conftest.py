@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from tests.support.postgres_server import (
 )
 from tests.support.run_directory import run_guard
 
+GOLDEN = Path(__file__).parent / "golden"
 FOREIGN_SETTINGS = ("PG", "DATA_SOURCE_NAME")
 COMPARISONS: Mapping[str, Callable[[int, int], bool]] = {
     ">=": operator.ge,
@@ -39,6 +41,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         choices=("embedded", "debian", "container"),
         default="embedded",
         help="the PostgreSQL to test with: 18 from PyPI (default), Debian's packaged one, or a container",
+    )
+    parser.addoption(
+        "--update-golden",
+        action="store_true",
+        help="write tests/golden anew from what the code gives now, to be read before it is committed",
     )
 
 
@@ -71,6 +78,20 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(FOREIGN_SETTINGS):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Asserts that a text equals the file of that name in tests/golden, or writes it with --update-golden."""
+    update: bool = request.config.getoption("--update-golden")
+
+    def check(name: str, text: str) -> None:
+        path = GOLDEN / name
+        if update:
+            path.write_text(text, encoding="utf-8")
+        assert text == path.read_text(encoding="utf-8")
+
+    return check
 
 
 @pytest.fixture(autouse=True)

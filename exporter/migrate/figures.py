@@ -32,10 +32,10 @@ def moment(at: datetime) -> str:
 def byte_size(size_bytes: int) -> str:
     """A size in bytes in the units and steps of pg_size_pretty()."""
     size = float(size_bytes)
-    for unit in _BYTE_UNITS:
-        if size < _NEXT_BYTE_UNIT_FROM or unit == _BYTE_UNITS[-1]:
-            break
+    unit, *larger = _BYTE_UNITS
+    while larger and size >= _NEXT_BYTE_UNIT_FROM:
         size /= 1024
+        unit = larger.pop(0)
     return f"{size:.0f} {unit}"
 
 

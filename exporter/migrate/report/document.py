@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from exporter.migrate.figures import size_ratio, speedup
-from exporter.migrate.report.content import next_steps, probe_pairs, summary
+from exporter.migrate.report.outline import probe_pairs
+from exporter.migrate.report.summary import next_steps, summary
 from exporter.migrate.report.verdict import exit_code
 from exporter.model import (
     Finding,

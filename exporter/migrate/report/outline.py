@@ -1,0 +1,298 @@
+"""Which sections each report has, and what stands in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from exporter.migrate.figures import byte_size, duration, faster_by, moment, size_ratio, taken
+from exporter.migrate.report.content import NOT_KNOWN, Content, Item, Row, Section
+from exporter.migrate.report.summary import counted, decisions, next_steps, nothing_to_do, summary
+from exporter.model import (
+    Finding,
+    IndexFacts,
+    IndexState,
+    Manifest,
+    ObservedIndex,
+    Outcome,
+    Plan,
+    ProbeMeasurement,
+    Step,
+    StepKind,
+    StepResult,
+    StepStatus,
+    Verdict,
+    quote_identifier,
+)
+from exporter.postgres.journal import LogRow
+
+
+def of_outcome(outcome: Outcome) -> Content:
+    """Everything a run did and found."""
+    sections = (
+        _plan_sections(outcome.plan, outcome.command)
+        if outcome.dry_run
+        else (
+            _results(outcome),
+            _settled(outcome.plan, outcome.command),
+            _refused(outcome.plan),
+            _left_behind(outcome),
+            _sizes(outcome.facts),
+            _probes(outcome),
+            _criteria(outcome.findings),
+            _next(outcome),
+        )
+    )
+    return Content(
+        f"{outcome.command} {outcome.migration}",
+        (
+            f"{outcome.address}, PostgreSQL {outcome.server_version}",
+            f"run {outcome.run}, {moment(outcome.started_at)}, took {_took(outcome)}",
+        ),
+        summary(outcome),
+        tuple(section for section in sections if section.items or section.rows),
+    )
+
+
+def of_plan(plan: Plan) -> Content:
+    """What init would do."""
+    sections = _plan_sections(plan, "init")
+    told = f"{counted(len(plan.steps), 'step')} to do." if plan.steps else nothing_to_do(plan, "init")
+    return Content(
+        f"plan {plan.migration}",
+        (),
+        (told, *decisions(plan)),
+        tuple(section for section in sections if section.items),
+    )
+
+
+def of_status(
+    manifest: Manifest, observed: Sequence[ObservedIndex], log: Mapping[str | None, LogRow]
+) -> Content:
+    """Where every declared index stands."""
+    items = []
+    for index in observed:
+        row = log.get(index.declared.name)
+        journal = (
+            "the journal knows nothing of it"
+            if row is None
+            else f"journal: {row.phase} {row.status}, attempt {row.attempt}, run {row.run}, {moment(row.at)}"
+        )
+        items.append(Item(_STATE_WORDS[index.state], _name(index), details=(index.detail, journal)))
+    standing = sum(index.state in (IndexState.PRESENT, IndexState.COVERED) for index in observed)
+    return Content(
+        f"status {manifest.migration}",
+        (),
+        (f"{standing} of {counted(len(observed), 'declared index')} stand as declared.",),
+        (Section("Indexes", tuple(items)),) if items else (),
+    )
+
+
+# Steps
+
+
+_STATUS_LABELS = {
+    StepStatus.DONE: "done",
+    StepStatus.FAILED: "FAILED",
+    StepStatus.LEFT_BEHIND: "LEFT",
+    StepStatus.HALTED: "HALTED",
+    StepStatus.SKIPPED: "skipped",
+    StepStatus.DETACHED: "goes on",
+}
+_VERBS = {
+    StepKind.BUILD: "build",
+    StepKind.ADOPT: "follow the build of",
+    StepKind.DROP_INVALID: "clean up the INVALID",
+    StepKind.DROP: "drop",
+    StepKind.ANALYZE: "analyze",
+}
+_STATE_WORDS = {
+    IndexState.ABSENT: "absent",
+    IndexState.PRESENT: "present",
+    IndexState.COVERED: "covered",
+    IndexState.CONFLICT: "CONFLICT",
+    IndexState.INVALID_OURS: "INVALID",
+    IndexState.INVALID_FOREIGN: "INVALID",
+    IndexState.BUILDING_OURS: "building",
+    IndexState.BUILDING_FOREIGN: "building",
+}
+
+
+def _results(outcome: Outcome) -> Section:
+    told = {result.step for result in outcome.results}
+    items = [_result(result) for result in outcome.results]
+    if outcome.results:
+        items += [Item("skipped", _work_of(step)) for step in outcome.plan.steps if step not in told]
+    return Section("Steps", tuple(items))
+
+
+def _result(result: StepResult) -> Item:
+    details = []
+    if result.phases:
+        details.append(", ".join(f"{_phase(time.phase)} {duration(time.seconds)}" for time in result.phases))
+    if result.attempts > 1:
+        details.append(f"{result.attempts} attempts")
+    if result.message is not None:
+        details.append(result.message + (f" (SQLSTATE {result.sqlstate})" if result.sqlstate else ""))
+    return Item(
+        _STATUS_LABELS[result.status],
+        _work_of(result.step),
+        duration(result.seconds) if result.status is not StepStatus.SKIPPED else "",
+        tuple(details),
+        mend=result.mend,
+    )
+
+
+def _phase(phase: str) -> str:
+    """PostgreSQL's name of a phase, shortened; JSON has it in full."""
+    return phase.removeprefix("building index: ").replace("index validation: ", "validation: ")
+
+
+def _work_of(step: Step) -> str:
+    name = step.table.quoted if step.index is None else step.index.relation.quoted
+    return f"{_VERBS[step.kind]} {name}"
+
+
+def _left_behind(outcome: Outcome) -> Section:
+    items = tuple(
+        Item("LEFT", _work_of(result.step), mend=result.mend)
+        for result in outcome.results
+        if result.status is StepStatus.LEFT_BEHIND
+    )
+    return Section("Left behind", items)
+
+
+# The plan
+
+
+def _plan_sections(plan: Plan, command: str) -> tuple[Section, ...]:
+    steps = tuple(_planned(number, step) for number, step in enumerate(plan.steps, start=1))
+    return Section("Steps", steps), _settled(plan, command), _refused(plan)
+
+
+def _planned(number: int, step: Step) -> Item:
+    details = [f"lock: {step.lock}", f"done when: {step.done_when}"]
+    if step.undo is not None:
+        details.append(f"undo: {step.undo}")
+    return Item(f"{number}.", _work_of(step), details=tuple(details), sql=step.sql)
+
+
+def _settled(plan: Plan, command: str) -> Section:
+    title = "Left as they are" if command == "rollback" else "In place before"
+    if command == "verify":
+        return Section(title)
+    items = tuple(
+        Item(_STATE_WORDS[index.state], _name(index), details=(index.detail,)) for index in plan.settled
+    )
+    return Section(title, items)
+
+
+def _refused(plan: Plan) -> Section:
+    return Section("Needs a decision", tuple(_refusal(index) for index in plan.refused))
+
+
+def _refusal(index: ObservedIndex) -> Item:
+    details = [index.detail]
+    if index.state is IndexState.CONFLICT and index.found_definition is not None:
+        details += [f"found: {index.found_definition}", f"declared: {index.definition}"]
+    mends = {
+        IndexState.CONFLICT: "declare another name, or rename or drop what bears this one",
+        IndexState.INVALID_FOREIGN: "init --adopt-invalid replaces it; or drop it: "
+        f"DROP INDEX CONCURRENTLY {_name(index)}",
+        IndexState.BUILDING_FOREIGN: "wait until it is built, then run init again",
+    }
+    mend = mends.get(index.state, "wait until it ends, then try again")
+    return Item(_STATE_WORDS[index.state], _name(index), details=tuple(details), mend=mend)
+
+
+# Figures
+
+
+def _sizes(facts: Sequence[IndexFacts]) -> Section:
+    rows = tuple(_size(index) for index in facts if index.size_bytes is not None)
+    return Section("Sizes", columns=("index", "table", "ratio", "limit"), rows=rows)
+
+
+def _size(facts: IndexFacts) -> Row:
+    ratio, limit = size_ratio(facts), facts.observed.declared.max_size_ratio
+    return Row(
+        _name(facts.observed),
+        (
+            NOT_KNOWN if facts.size_bytes is None else byte_size(facts.size_bytes),
+            NOT_KNOWN if facts.table_size_bytes is None else byte_size(facts.table_size_bytes),
+            NOT_KNOWN if ratio is None else f"{ratio:.3f}",
+            NOT_KNOWN if limit is None else f"{limit:.3f}",
+        ),
+    )
+
+
+def _probes(outcome: Outcome) -> Section:
+    rows = tuple(
+        _probe(before, after)
+        for before, after in probe_pairs(outcome)
+        if before is not None or after is not None
+    )
+    return Section("Probes", columns=("before", "after", "faster"), rows=rows)
+
+
+def probe_pairs(
+    outcome: Outcome,
+) -> Iterator[tuple[ProbeMeasurement | None, ProbeMeasurement | None]]:
+    """Each probe as measured before and after, in the order of the later measurement."""
+    before = {(found.index_name, found.probe): found for found in outcome.before}
+    after = {(found.index_name, found.probe): found for found in outcome.after}
+    for key in dict.fromkeys([*after, *before]):
+        yield before.get(key), after.get(key)
+
+
+def _probe(before: ProbeMeasurement | None, after: ProbeMeasurement | None) -> Row:
+    either = after or before
+    if either is None:
+        raise ValueError("a probe is measured before or after")
+    figures = tuple(NOT_KNOWN if one is None else taken(one) or NOT_KNOWN for one in (before, after))
+    note = ""
+    if after is not None:
+        plans = (
+            ""
+            if after.samples_using_index is None
+            else f"{after.samples_using_index} of {after.samples} plans"
+        )
+        note = ", ".join(part for part in (after.node, plans, after.reason, after.detail) if part)
+    name = f"{quote_identifier(either.index_name)}, {either.probe}"
+    return Row(name, (*figures, faster_by(before, after) or NOT_KNOWN), note)
+
+
+# Criteria
+
+
+def _criteria(findings: Sequence[Finding]) -> Section:
+    """By subject: one item for all that passed, one for each criterion that did not."""
+    items: list[Item] = []
+    for subject in dict.fromkeys(finding.subject for finding in findings):
+        mine = [finding for finding in findings if finding.subject == subject]
+        passed = [finding.criterion for finding in mine if finding.verdict is Verdict.PASS]
+        items.append(Item("", subject))
+        if passed:
+            items.append(Item("pass", ", ".join(passed), depth=1))
+        items += [_finding(finding) for finding in mine if finding.verdict is not Verdict.PASS]
+    return Section("Criteria", tuple(items))
+
+
+def _finding(finding: Finding) -> Item:
+    label = "FAIL" if finding.verdict is Verdict.FAIL else finding.verdict.value
+    line = f"{finding.criterion}: {finding.reason}"
+    return Item(label, line, details=(finding.found,), mend=finding.mend, depth=1)
+
+
+# What next
+
+
+def _next(outcome: Outcome) -> Section:
+    return Section("What next", tuple(Item("", line) for line in next_steps(outcome)))
+
+
+def _name(index: ObservedIndex) -> str:
+    return index.declared.relation.quoted
+
+
+def _took(outcome: Outcome) -> str:
+    return duration((outcome.finished_at - outcome.started_at).total_seconds())

@@ -1,0 +1,266 @@
+"""The report in each form: goldens for the whole, and what must hold whatever a name contains."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporter.migrate.report import (
+    as_json,
+    as_markdown,
+    as_text,
+    exit_code,
+    plan_as_text,
+    status_as_text,
+)
+from exporter.migrate.report.characters import columns_of, wrap
+from exporter.model import (
+    IndexState,
+    Manifest,
+    Outcome,
+    StepStatus,
+    Verdict,
+)
+from exporter.postgres.journal import LogRow
+from tests.unit.migrate.samples import (
+    BUILT_AT,
+    MESSAGES,
+    ODD,
+    POSTS,
+    done,
+    dry_run,
+    failed,
+    found_wanting,
+    nothing_to_do,
+    observed,
+    outcome_of,
+    plan_of,
+    refused,
+    rolled_back,
+)
+
+REPORT_PAGE = Path(__file__).parents[3] / "docs" / "report.md"
+OUTCOMES: dict[str, Callable[[], Outcome]] = {
+    "done": lambda: done(MESSAGES, POSTS),
+    "nothing_to_do": nothing_to_do,
+    "dry_run": dry_run,
+    "failed": failed,
+    "found_wanting": found_wanting,
+    "refused": refused,
+    "rolled_back": rolled_back,
+    "odd_names": lambda: done(ODD),
+}
+FORMS: dict[str, Callable[[Outcome], str]] = {"txt": as_text, "md": as_markdown, "json": as_json}
+
+every_outcome = pytest.mark.parametrize("make", OUTCOMES.values(), ids=OUTCOMES)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", OUTCOMES)
+def test_the_report_reads_as_it_did(name: str, form: str, golden: Callable[[str, str], None]) -> None:
+    golden(f"report_{name}.{form}", FORMS[form](OUTCOMES[name]()))
+
+
+@every_outcome
+def test_no_line_of_the_text_is_wider_than_a_terminal_or_acts_upon_it(make: Callable[[], Outcome]) -> None:
+    lines = as_text(make()).split("\n")
+
+    assert max(map(columns_of, lines)) <= 80
+    assert all(line.isprintable() for line in lines)
+    assert all(line == line.rstrip() for line in lines)
+
+
+def test_names_as_long_and_as_wide_as_can_be_stay_within_the_terminal() -> None:
+    wide = replace(
+        MESSAGES,
+        name="索引" * 10 + "索",
+        table=replace(MESSAGES.table, schemaname="s" * 63, relname="t" * 63),
+        where=f"note <> '{'x' * 200}'",
+    )
+    long = replace(MESSAGES, name="i" * 63)
+
+    for index in (wide, long):
+        for text in (as_text(done(index)), plan_as_text(plan_of(index))):
+            assert max(map(columns_of, text.split("\n"))) <= 80
+        # Broken over lines, but nothing is cut off.
+        assert index.name in re.sub(r"\s+", "", as_text(done(index)))
+
+
+class Elements(HTMLParser):
+    """Collects the elements of what a Markdown processor would take for HTML."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append(tag)
+
+
+def test_markdown_holds_no_html_and_no_broken_table() -> None:
+    text = as_markdown(done(ODD))
+
+    elements = Elements()
+    elements.feed(text)
+    assert elements.found == []
+    assert all(line.isprintable() for line in text.split("\n"))
+    rows = [line for line in text.split("\n") if line.startswith("|")]
+    # A bar in a name would add a cell: sizes have six of them, probes five.
+    assert [len(re.split(r"(?<!\\)\|", row)) - 2 for row in rows] == [6] * 3 + [5] * 3
+    assert all(line.count("`") == line.count("\\`") for line in text.split("\n"))
+
+
+def test_markdown_shows_sql_in_a_fence_that_the_sql_cannot_close() -> None:
+    index = replace(MESSAGES, where="note = '```\n```` <b>'")
+
+    lines = as_markdown(replace(outcome_of(plan_of(index)), dry_run=True)).split("\n")
+
+    fences = [line.strip() for line in lines if line.strip().startswith("`````")]
+    assert fences[:2] == ["`````sql", "`````"]
+    assert any("<b>" in line for line in lines)
+
+
+@every_outcome
+def test_json_has_the_documented_keys_only(make: Callable[[], Outcome]) -> None:
+    page = REPORT_PAGE.read_text(encoding="utf-8")
+    text = as_json(make())
+
+    assert text.isascii()
+    keys = set(keys_of(json.loads(text)))
+    assert {key for key in keys if f"`{key}`" not in page} == set()
+
+
+def keys_of(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [*value, *(key for inner in value.values() for key in keys_of(inner))]
+    if isinstance(value, list):
+        return [key for inner in value for key in keys_of(inner)]
+    return []
+
+
+def test_json_gives_back_names_and_figures_as_they_are() -> None:
+    document = json.loads(as_json(done(ODD)))
+
+    (index,) = document["indexes"]
+    assert (index["schemaname"], index["relname"]) == (ODD.table.schemaname, ODD.table.relname)
+    assert index["indexname"] == ODD.name
+    assert index["size_ratio"] == pytest.approx(0.125)
+    (probe,) = document["probes"]
+    assert probe["speedup"] == pytest.approx(200)
+    assert document["results"][0]["phases"][0]["phase"] == "building index: scanning table"
+    assert document["exit_code"] == 0
+
+
+def test_json_of_unknown_figures_is_null_not_zero() -> None:
+    outcome = found_wanting()
+    unread = replace(outcome.facts[0], size_bytes=None, table_size_bytes=None, table_pages=None)
+
+    document = json.loads(as_json(replace(outcome, facts=(unread,))))
+
+    assert document["indexes"][0]["size_bytes"] is None
+    assert document["indexes"][0]["size_ratio"] is None
+    assert document["probes"][1]["after"]["median_seconds"] is None
+    assert document["probes"][1]["speedup"] is None
+
+
+def test_a_second_run_says_that_there_was_nothing_to_do() -> None:
+    assert "Nothing to do: 2 declared indexes, all in place." in as_text(nothing_to_do())
+
+
+def test_a_refused_preflight_is_not_taken_for_nothing_to_do() -> None:
+    fault = replace(found_wanting().findings[3], verdict=Verdict.FAIL)
+
+    text = as_text(replace(outcome_of(plan_of()), findings=(fault,)))
+
+    assert "Nothing to do" not in text
+    assert "Nothing was touched: what must hold before a build does not." in text
+
+
+def test_a_figure_from_a_stopped_run_is_told_as_a_bound() -> None:
+    text = as_text(found_wanting())
+
+    assert "> 15.0 s" in text
+    assert re.search(r"> \d+x", text)
+
+
+def test_a_plan_tells_sql_lock_end_and_undo_of_each_step() -> None:
+    text = re.sub(r"\s+", " ", plan_as_text(plan_of(MESSAGES)))
+
+    assert "2 steps to do." in text
+    for step in plan_of(MESSAGES).steps:
+        assert step.sql in text
+        assert f"lock: {step.lock}" in text
+        assert f"done when: {step.done_when}" in text
+        assert step.undo is None or f"undo: {step.undo}" in text
+
+
+def test_an_empty_plan_says_so() -> None:
+    settled = (observed(MESSAGES),)
+
+    assert "Nothing to do: 1 declared index, all in place." in plan_as_text(
+        replace(plan_of(), settled=settled)
+    )
+
+
+def test_the_status_tells_catalogue_and_journal() -> None:
+    manifest = Manifest("m.yaml", "090", ("public",), (), (MESSAGES, POSTS))
+    row = LogRow("090", MESSAGES.name, "building", "failed", 2, "0f3a9c1d", None, {}, "builder", BUILT_AT)
+    indexes = [observed(MESSAGES, IndexState.INVALID_OURS), observed(POSTS, IndexState.ABSENT)]
+
+    text = re.sub(r"\s+", " ", status_as_text(manifest, indexes, {MESSAGES.name: row}))
+
+    assert "0 of 2 declared indexes stand as declared." in text
+    assert "INVALID public.idx_messages_sender_created" in text
+    assert "journal: building failed, attempt 2, run 0f3a9c1d, 2026-08-20 14:03:18 UTC" in text
+    assert "absent public.idx_posts_user_created" in text
+    assert "the journal knows nothing of it" in text
+
+
+def with_status(status: StepStatus) -> Outcome:
+    outcome = done(MESSAGES)
+    return replace(outcome, results=(replace(outcome.results[0], status=status), *outcome.results[1:]))
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code"),
+    [
+        (done(MESSAGES), 0),
+        (nothing_to_do(), 0),
+        (dry_run(), 0),
+        (rolled_back(), 0),
+        (found_wanting(), 1),
+        (with_status(StepStatus.FAILED), 1),
+        (failed(), 3),
+        (with_status(StepStatus.LEFT_BEHIND), 3),
+        (refused(), 4),
+        (with_status(StepStatus.HALTED), 4),
+        (with_status(StepStatus.DETACHED), 4),
+        (replace(failed(), plan=refused().plan), 3),
+    ],
+)
+def test_the_exit_code_tells_the_worst_that_happened(outcome: Outcome, code: int) -> None:
+    assert exit_code(outcome) == code
+
+
+def test_unknown_findings_count_when_strict() -> None:
+    outcome = done(MESSAGES)
+    unknown = replace(outcome.findings[0], verdict=Verdict.UNKNOWN, mend="look again")
+    doubtful = replace(outcome, findings=(unknown, *outcome.findings[1:]))
+
+    assert (exit_code(doubtful), exit_code(doubtful, strict=True)) == (0, 1)
+    assert exit_code(outcome, strict=True) == 0
+
+
+@pytest.mark.parametrize("width", [2, 7, 80])
+def test_wrapped_lines_fit_and_lose_only_spaces(width: int) -> None:
+    text = "a bb ccc 索引索引索引 dddddddddddddd e\u0301e\u0301e\u0301 f"
+
+    lines = wrap(text, width)
+
+    assert max(map(columns_of, lines)) <= width
+    assert "".join(lines).replace(" ", "") == text.replace(" ", "")
