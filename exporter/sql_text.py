@@ -10,12 +10,13 @@ import re
 
 MAX_IDENTIFIER_BYTES = 63  # NAMEDATALEN - 1
 
+# The server's blanks, which are fewer than Python's \s.
 _PART = re.compile(
-    r"""\s*(?:
+    r"""[ \t\n\r\f\v]*(?:
         (?P<unicode> [Uu]&" )
       | " (?P<quoted> (?: [^"] | "" )* ) "
       | (?P<bare> [A-Za-z_\x80-\U0010ffff] [A-Za-z_0-9$\x80-\U0010ffff]* )
-    )\s*""",
+    )[ \t\n\r\f\v]*""",
     re.VERBOSE,
 )
 _UPPER_TO_LOWER = {ord(upper): ord(upper) + 32 for upper in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}

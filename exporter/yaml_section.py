@@ -59,7 +59,7 @@ class Section:
         if not entry.value.strip():
             self._faults.add(entry.line, f"{what!r} is empty", "give it a value or remove the line")
             return None
-        return entry.value.strip()
+        return entry.value.strip(" \t\r\n")  # a block scalar ends in a line break
 
     def parsed(self, key: str, parse: Callable[[str], T], *, required: bool = False) -> T | None:
         entry = self._entry(key, required=required)

@@ -96,7 +96,11 @@ class _Resolution:
             if name:
                 databases = (DatabaseSettings(name=name),)
             else:
-                self._add(location, f"target {target.name!r} names no database", "add `databases:`")
+                self._add(
+                    location,
+                    f"target {target.name!r} names no database",
+                    "add dbname to the DSN, or `databases:` to the target",
+                )
         self._refuse_twins([item.name for item in databases], (*location, "databases"), "database")
         resolved = []
         for number, database in enumerate(databases):
@@ -178,8 +182,8 @@ class _Resolution:
             return ""
 
     def _manifests(self, paths: Sequence[str], place: Location) -> tuple[Manifest, ...]:
-        unique = {Path(path).resolve(): path for path in reversed(paths)}
-        loaded = [self._manifest(path) for path in reversed(unique.values())]
+        unique = {Path(path).resolve(): path for path in paths}
+        loaded = [self._manifest(path) for path in unique.values()]
         manifests = tuple(manifest for manifest in loaded if manifest is not None)
         self._refuse_overlap(manifests, place)
         return manifests

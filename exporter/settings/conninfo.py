@@ -38,6 +38,10 @@ _SOCKET_DIRECTORIES = (Path("/var/run/postgresql"), Path("/tmp"))  # noqa: S108 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.:-]*://")
 _URI = re.compile(r"postgres(?:ql)?://")
 _HOST = re.compile(r"[\w.:%-]+|[/@][^@]*|")
+# A scheme, user:password@host, or a keyword of a connection string.
+_DSN_MARK = re.compile(
+    r"://|\bpostgres(?:ql)?:|[^/\s:]*:[^\s]*@|\b(?:password|host|hostaddr|user|dbname|port)\s*="
+)
 _MEND = (
     "write postgresql://user@host:5432/dbname or host=… user=… dbname=…; "
     "in a URI, a password needs @ as %40, / as %2F, % as %25, or give password_file"
@@ -95,7 +99,7 @@ def check_address(parameters: Mapping[str, str]) -> None:
 
 def looks_like_dsn(text: str) -> bool:
     """Whether a text that should be a name or a path is a connection string, by mistake."""
-    return "://" in text or re.search(r"\b(?:password|host|user)\s*=", text) is not None
+    return _DSN_MARK.search(text) is not None
 
 
 def variables() -> Mapping[str, str]:

@@ -6,15 +6,14 @@ DATA_SOURCE_NAME and PG* rank just above the defaults and count only when neithe
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from exporter.errors import Fault, SettingsError
 from exporter.settings.conninfo import set_variables
@@ -52,7 +51,7 @@ _MENDS = {
 
 @dataclass(frozen=True, slots=True)
 class SettingReference:
-    """What documentation and `--help` say of one setting."""
+    """What documentation and `--help` say of one setting; `flag` is empty where there is none."""
 
     name: str
     flag: str
@@ -67,7 +66,7 @@ def setting_references() -> tuple[SettingReference, ...]:
     return tuple(
         SettingReference(
             name=name,
-            flag=flag_of(name),
+            flag="" if name == "targets" else flag_of(name),
             variable=variable_of(name),
             default=_shown(info.default),
             description=info.description or "",
@@ -143,34 +142,21 @@ def _places(layers: Sequence[Layer]) -> dict[Location, str]:
 def _validated(
     layers: Sequence[Layer], places: Mapping[Location, str], faults: list[Fault]
 ) -> Settings | None:
-    class Loading(Settings):
-        @classmethod
-        def settings_customise_sources(
-            cls, settings_cls: type[BaseSettings], *_: object, **__: object
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            return tuple(_LayerSource(settings_cls, layer) for layer in layers)
-
+    merged: dict[str, Any] = {}
+    for layer in reversed(layers):
+        merged.update(layer.values)
+    # pydantic-settings takes some keys, such as _env_file, for arguments of its own.
+    for name in sorted(merged.keys() - Settings.model_fields.keys()):
+        place = nearest_place(places, (name,)) or flag_of(name)
+        faults.append(Fault(place, *unknown_key(name, Settings.model_fields)))
+        del merged[name]
     try:
-        return Loading()
+        return Settings(**merged)
     except ValidationError as error:
         # Never its text: that repeats what was given.
         details = error.errors(include_url=False, include_input=False)
     faults.extend(_fault(detail, places) for detail in details)
     return None
-
-
-class _LayerSource(PydanticBaseSettingsSource):
-    """One layer, as pydantic-settings wants its sources."""
-
-    def __init__(self, settings_cls: type[BaseSettings], layer: Layer) -> None:
-        super().__init__(settings_cls)
-        self._layer = layer
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        return self._layer.values.get(field_name), field_name, False
-
-    def __call__(self) -> dict[str, Any]:
-        return dict(self._layer.values)
 
 
 def _fault(detail: ErrorDetails, places: Mapping[Location, str]) -> Fault:
@@ -185,7 +171,7 @@ def _fault(detail: ErrorDetails, places: Mapping[Location, str]) -> Fault:
         return Fault(place, f"{_written(location[:-1])} lacks {location[-1]!r}", f"add `{location[-1]}:`")
     if isinstance(cause, InvalidText):
         return Fault(place, f"{name}: {cause.what}", cause.mend)
-    what = detail["msg"].replace("Input should", "it should")
+    what = re.sub(r"^\w+ should", "it should", detail["msg"])
     mend = next((mend for prefix, mend in _MENDS.items() if kind.startswith(prefix)), "see docs/settings.md")
     return Fault(place, f"{name}: {what}", mend)
 
@@ -198,6 +184,4 @@ def _written(location: Location) -> str:
 
 def _known_keys(location: Location) -> list[str]:
     names = [part for part in location[:-1] if isinstance(part, str)]
-    if not names:
-        return list(Settings.model_fields)
     return list((TargetSettings if len(names) == 1 else DatabaseSettings).model_fields)

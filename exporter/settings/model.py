@@ -135,7 +135,7 @@ class Settings(BaseSettings):
 
     @property
     def ignored_variables(self) -> tuple[str, ...]:
-        """DATA_SOURCE_NAME and PG* variables that are set but count for nothing, because a server is named elsewhere."""
+        """DATA_SOURCE_NAME and PG* where they are set but count for nothing: a server is named elsewhere."""
         return self._ignored_variables
 
     def place(self, *location: str | int) -> str:

@@ -55,6 +55,8 @@ def _watch(value: object) -> WatchDeclared | WatchAll | tuple[str, ...]:
 
 
 def _identifier(value: str) -> str:
+    if looks_like_dsn(value):
+        raise InvalidText("a connection string where a name is wanted", "give it as `dsn`")
     return parse_identifier(value)
 
 
