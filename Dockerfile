@@ -3,6 +3,8 @@
 ARG BASE=python:3.13-slim-trixie
 
 FROM ${BASE} AS builder
+# The classic builder leaves this stage behind without a name; so it can be found and removed.
+LABEL pg-index-exporter.stage=builder
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
 # The locked wheels first: this layer changes only with the lock.

@@ -39,6 +39,9 @@ def image() -> Iterator[str]:
     build(name)
     yield name
     run_docker("image", "rm", "--force", name)
+    # Recent ones stay, as the cache of the next build and because another run may be building on them.
+    stages = ("--filter", "label=pg-index-exporter.stage=builder", "--filter", "until=1h")
+    run_docker("image", "prune", "--force", *stages)
 
 
 def build(name: str) -> None:
