@@ -34,6 +34,7 @@ class BuildDisplay:
     _tasks: dict[Step, TaskID] = field(default_factory=dict)
     _told: dict[Step, tuple[str, float]] = field(default_factory=dict)
     _blockers: dict[Step, int] = field(default_factory=dict)
+    _finished: set[Step] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __enter__(self) -> BuildDisplay:
@@ -79,6 +80,9 @@ class BuildDisplay:
             )
 
     def _advance(self, step: Step, progress: BuildProgress) -> None:
+        # The last look at a build can arrive after its end.
+        if step in self._finished:
+            return
         self._tell_blocker(step, progress)
         phase = _SHORT_PHASES.get(progress.phase, progress.phase)
         told_phase, told_share = self._told.get(step, ("", -1.0))
@@ -102,6 +106,7 @@ class BuildDisplay:
         result = event.result
         if result is None:
             return
+        self._finished.add(event.step)
         task = self._tasks.pop(event.step, None)
         if self._bars is not None and task is not None:
             self._bars.remove_task(task)
