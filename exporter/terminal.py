@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from exporter.migrate.build import Event, EventKind
 from exporter.model import Step, StepKind, StepStatus
 from exporter.postgres.progress import BuildProgress
+from exporter.postgres.target import APPLICATION_NAME
 
 _LINE_EVERY_SHARE = 0.1
 
@@ -96,8 +97,13 @@ class BuildDisplay:
             self._say(step, f"{progress.share:4.0%}  {phase}")
 
     def _tell_blocker(self, step: Step, progress: BuildProgress) -> None:
-        """Names each session that a build waits for, once; a wait of a moment is not worth a line."""
+        """Names each session that a build waits for, once; a wait of a moment is not worth a line.
+
+        Neither is one for a build beside it: that ends by itself, and its own bar tells when.
+        """
         pid = progress.current_locker_pid
+        if (progress.locker_application_name or "").startswith(f"{APPLICATION_NAME}/"):
+            return
         if pid and (progress.locker_transaction_age_seconds or 0) >= 1 and self._blockers.get(step) != pid:
             self._blockers[step] = pid
             self._say(step, f"waits for {progress.waits_for}")
