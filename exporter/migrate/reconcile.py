@@ -6,7 +6,7 @@ finished what it was told to stop, or stopped what it seemed to finish.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import psycopg
 
@@ -27,6 +27,7 @@ from exporter.postgres.progress import read_builds
 from exporter.postgres.target import APPLICATION_NAME, Connection, first_line
 
 _TABLE_KINDS = {"r": "table", "p": "partitioned table", "m": "materialized view"}
+_ANALYZED_KINDS = {*_TABLE_KINDS, "f"}
 _OTHER_KINDS = {
     "v": "view",
     "f": "foreign table",
@@ -67,6 +68,7 @@ def observe(connection: Connection, manifest: Manifest, ours: Collection[str]) -
                 observed.append(observe_index(connection, index, compiled, table, ours))
         if fault is not None:
             faults.append(fault)
+    faults += _analyze_faults(connection, manifest)
     if faults:
         raise ManifestError(f"{manifest.path} does not fit this database; nothing was touched", faults=faults)
     return tuple(observed)
@@ -190,6 +192,20 @@ def _table_fault(manifest: Manifest, index: DeclaredIndex, table: TableFacts | N
         kind = _OTHER_KINDS.get(table.relkind, "relation")
         return Fault(place, f"{index.table.quoted} is a {kind} and cannot have an index", "name a table")
     return None
+
+
+def _analyze_faults(connection: Connection, manifest: Manifest) -> Iterator[Fault]:
+    declared_on = {index.table for index in manifest.indexes}
+    for name in manifest.analyze:
+        table = None if name in declared_on else read_table(connection, name)
+        if name in declared_on or (table is not None and table.relkind in _ANALYZED_KINDS):
+            continue
+        kind = None if table is None else _OTHER_KINDS.get(table.relkind, "relation")
+        yield Fault(
+            f"{manifest.path}, analyze",
+            f"{name.quoted} is a {kind}" if kind else f"there is no table {name.quoted}",
+            "correct the name or take it out of analyze",
+        )
 
 
 def _compile_fault(manifest: Manifest, index: DeclaredIndex, error: psycopg.Error) -> Fault:
