@@ -283,10 +283,12 @@ class EmbeddedServer:
 
     def _accepts_connections(self) -> bool:
         try:
-            with psycopg.connect(self.dsn(), connect_timeout=5):
-                return True
+            with psycopg.connect(self.dsn(), connect_timeout=2) as connection:
+                row = connection.execute("SELECT current_setting('data_directory')").fetchone()
         except psycopg.OperationalError:
             return False
+        # On a port that another server holds, it is that one which answers until ours has given up.
+        return row is not None and Path(row[0]).samefile(self.data_directory)
 
     def _failed_start(self, what: str) -> TargetError:
         return TargetError(
