@@ -83,6 +83,14 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         metavar="DSN",
         help="connection string; passwords belong into the environment or a file, not on a command line",
     )
+    _setting(group, "--dsn-file", "dsn_file", metavar="FILE", help="file that holds the connection string")
+    _setting(
+        group,
+        "--connect-timeout-seconds",
+        "connect_timeout_seconds",
+        metavar="SECONDS",
+        help="limit of one attempt to connect",
+    )
     _setting(
         group,
         "--manifest",
@@ -173,6 +181,12 @@ def _configure_serve(parser: argparse.ArgumentParser) -> None:
         "query_text",
         action="store_false",
         help="publish statements by number only",
+    )
+    _setting(
+        group, "--query-text-length", "query_text_length", metavar="N", help="characters of a text, at most"
+    )
+    _setting(
+        group, "--web.enable-lifecycle", "web_enable_lifecycle", action="store_true", help="allow /-/reload"
     )
     _setting(group, "--log.level", "log_level", metavar="LEVEL", help="debug, info, warning or error")
     _setting(group, "--log.format", "log_format", metavar="FORMAT", help="logfmt or json")

@@ -32,7 +32,8 @@ def resolve_targets(settings: Settings) -> tuple[Target, ...]:
     if faults:
         branch = SettingsError if resolution.faults else ManifestError
         count = len(faults)
-        what = "settings and manifests" if resolution.faults else "manifests"
+        wrong = {"settings": resolution.faults, "manifests": resolution.manifest_faults}
+        what = " and ".join(name for name, found in wrong.items() if found)
         raise branch(f"the {what} have {count} fault{'s' if count != 1 else ''}", faults=faults)
     return targets
 
@@ -102,6 +103,8 @@ class _Resolution:
                     "add dbname to the DSN, or `databases:` to the target",
                 )
         self._refuse_twins([item.name for item in databases], (*location, "databases"), "database")
+        if not databases:
+            self._manifests(bound, location)  # for their faults
         resolved = []
         for number, database in enumerate(databases):
             place = (*location, "databases", number) if target.databases else location

@@ -44,7 +44,7 @@ _DSN_MARK = re.compile(
 )
 _MEND = (
     "write postgresql://user@host:5432/dbname or host=… user=… dbname=…; "
-    "in a URI, a password needs @ as %40, / as %2F, % as %25, or give password_file"
+    "in a URI, a password needs @ as %40, / as %2F and % as %25"
 )
 
 

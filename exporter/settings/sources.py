@@ -34,6 +34,8 @@ _SERVICE_LINK = re.compile(
     r"|PORT_[0-9]+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)=.*"
     r"|PG_INDEX_EXPORTER_(?:[A-Z0-9_]+_)?PORT=(?:tcp|udp|sctp)://.*"
 )
+# A list is given one by one; a switch that is on can only be turned off.
+_OTHER_FLAGS = {"manifests": "--manifest", "query_text": "--no-query-text"}
 _DOTTED_FLAGS = ("web", "log")
 
 
@@ -47,8 +49,8 @@ class Layer:
 
 def flag_of(name: str) -> str:
     """The command line's flag for a setting: `--web.listen-address` for web_listen_address."""
-    if name == "manifests":
-        return "--manifest"  # repeated, one at a time
+    if name in _OTHER_FLAGS:
+        return _OTHER_FLAGS[name]
     group, _, rest = name.partition("_")
     return "--" + (f"{group}.{rest}" if group in _DOTTED_FLAGS else name).replace("_", "-")
 

@@ -34,13 +34,14 @@ def _no_dsn(value: str) -> str:
 
 
 def _watch(value: object) -> WatchDeclared | WatchAll | tuple[str, ...]:
-    if value == "declared":
-        return "declared"
-    if value == "all":
-        return "all"
     patterns = as_list(value)
     if not isinstance(patterns, list | tuple) or not patterns:
         raise InvalidText("not something to watch", "write declared, all, or a list of patterns")
+    # One word alone is a list too where a flag that may be repeated was given once.
+    if list(patterns) == ["declared"]:
+        return "declared"
+    if list(patterns) == ["all"]:
+        return "all"
     kept: list[str] = []
     for pattern in patterns:
         if not isinstance(pattern, str) or pattern in ("declared", "all"):

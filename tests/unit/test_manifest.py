@@ -1,6 +1,7 @@
 """Manifests: what is read, and that every fault is told with its line and its mend."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -143,12 +144,14 @@ indexes:
     )
 
 
-def test_all_faults_of_a_file_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_faults_of_a_file_are_told_at_once(
+    monkeypatch: pytest.MonkeyPatch, golden: Callable[[str, str], None]
+) -> None:
     monkeypatch.chdir(GOLDEN)
     with pytest.raises(ManifestError) as caught:
         load_manifest(Path("faulty_manifest.yaml"))
 
-    assert f"{caught.value}\n" == (GOLDEN / "faulty_manifest.txt").read_text()
+    golden("faulty_manifest.txt", f"{caught.value}\n")
 
 
 @pytest.mark.parametrize(

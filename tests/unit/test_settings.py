@@ -3,6 +3,8 @@
 import json
 import logging
 import re
+import subprocess
+import sys
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
@@ -134,6 +136,7 @@ def test_the_process_environment_is_never_read(monkeypatch: pytest.MonkeyPatch) 
     ("text", "watch"),
     [
         ("declared", "declared"),
+        ('["all"]', "all"),
         ("all", "all"),
         ("public.idx_*, app.*", ("public.idx_*", "app.*")),
         ('["public.idx_a,b", "*"]', ("public.idx_a,b", "*")),
@@ -210,7 +213,7 @@ targets:
       - name: a
         manifest: x.yaml
   - host: {CANARY}
-watch: [all]
+watch: [all, public.*]
 log_level: info
 log_level: debug
 """
@@ -633,6 +636,12 @@ def test_one_manifest_may_be_bound_to_many_databases(tmp_path: Path) -> None:
     assert all(manifest is manifests[0] for manifest in manifests)
 
 
+def test_faults_of_a_server_and_of_its_manifest_are_told_together(tmp_path: Path) -> None:
+    faults = faults_of(PG_INDEX_EXPORTER_DSN="nonsense", PG_INDEX_EXPORTER_MANIFESTS="absent")
+
+    assert [fault.place for fault in faults] == ["PG_INDEX_EXPORTER_DSN", "absent"]
+
+
 def test_faults_of_manifests_alone_are_a_manifest_error(tmp_path: Path) -> None:
     (tmp_path / "m.yaml").write_text("migration: m\n")
     settings = load(
@@ -845,6 +854,15 @@ def test_the_documentation_lists_every_setting_as_it_is() -> None:
     found = [line for line in text.splitlines() if re.match(r"\| `[a-z_]+` \| (?:`--|none)", line)]
 
     assert found == table_rows()
+
+
+def test_every_flag_is_one_of_the_command_line() -> None:
+    shown = subprocess.run(
+        [sys.executable, "-m", "exporter", "serve", "--help"], capture_output=True, text=True, check=True
+    ).stdout
+
+    for setting in setting_references():
+        assert not setting.flag or re.search(rf"^  {re.escape(setting.flag)}\b", shown, re.MULTILINE)
 
 
 @pytest.mark.parametrize("model", [TargetSettings, DatabaseSettings])
