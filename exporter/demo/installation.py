@@ -94,7 +94,7 @@ def _check_can_enter(directory: Path, user: str | None) -> None:
     if result.returncode:
         raise SettingsError(
             f"PostgreSQL would run as the user {user}, who cannot enter {directory}",
-            mend="choose a directory below one that everybody can enter, such as TMPDIR=/var/tmp",
+            mend="choose one below a directory that everybody can enter, such as /var/tmp (TMPDIR=/var/tmp)",
         )
 
 

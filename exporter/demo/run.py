@@ -151,7 +151,7 @@ class _Demo:
 
     def farewell(self) -> str:
         """The last line."""
-        if self._options.keep is None:
+        if self._options.keep is None or not self._server.data_directory.exists():
             return "Stopping. No process and no file stays behind."
         return f"Stopping. The data stays in {self._server.data_directory}"
 
@@ -208,7 +208,9 @@ class _Demo:
     def _watch(self, dsns: database.NovaDatabase) -> None:
         address = f"{LOOPBACK}:{self._options.port}"
         words = ("serve", "--manifest", MANIFEST, "--web.listen-address", address)
-        self._screen.heading(f"$ {shlex.join(('pg-index-exporter', *words))}")
+        # On two lines, each of which fits 80 columns and which a shell takes as one.
+        self._screen.heading(f"$ pg-index-exporter {shlex.join(words[:3])} \\")
+        self._screen.line(f"    {shlex.join(words[3:])}")
         exporter = monitoring.start_service(
             self._guard,
             "The exporter",
