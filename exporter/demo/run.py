@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import shlex
 import sys
 import tempfile
@@ -16,7 +15,6 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGINT
 
@@ -26,61 +24,19 @@ from rich.console import Console
 
 from exporter.demo import database, monitoring, nova
 from exporter.demo.guard import Guard
-from exporter.demo.processes import LOOPBACK, is_free
+from exporter.demo.options import DemoOptions, check_options, configure_parser
+from exporter.demo.processes import LOOPBACK
 from exporter.demo.screen import Screen
 from exporter.demo.server import EmbeddedServer
 from exporter.demo.signals import Interrupted, Interruptible, signals_deferred
 from exporter.demo.workload import WorkloadResult, run_gently, run_workload
-from exporter.errors import SettingsError
+from exporter.errors import TargetError
+
+__all__ = ["configure_parser", "run", "run_demo"]
 
 MANIFEST = "090_quick_win_4_missing_indexes"
-DEFAULT_PORT = 10187
-FEWEST_MESSAGES = 1000
 WORKLOAD_SECONDS = 5.0
 SCANS = "pg_stat_user_indexes_idx_scan_total"
-_DURATION = re.compile(r"(?P<number>[0-9]+(\.[0-9]+)?)(?P<unit>s|m|h)?")
-_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600}
-
-
-@dataclass(frozen=True, slots=True)
-class DemoOptions:
-    """What the user asked for. `duration_seconds` limits the exporter's part only; None: until Ctrl-C."""
-
-    messages: int = nova.DEFAULT_MESSAGES
-    duration_seconds: float | None = None
-    port: int = DEFAULT_PORT
-    keep: Path | None = None
-    prometheus: bool = True
-
-
-def configure_parser(parser: argparse.ArgumentParser) -> None:
-    """Give the parser of `demo` its options."""
-    parser.add_argument(
-        "--messages",
-        type=_message_count,
-        default=nova.DEFAULT_MESSAGES,
-        metavar="N",
-        help="rows of messages; the other tables keep their proportion (default %(default)s)",
-    )
-    parser.add_argument(
-        "--duration",
-        type=_duration_seconds,
-        metavar="TIME",
-        help="end by itself after the exporter has run so long, such as 60s or 5m (default: until Ctrl-C)",
-    )
-    parser.add_argument(
-        "--port",
-        type=_port,
-        default=DEFAULT_PORT,
-        metavar="PORT",
-        help="port of the exporter on 127.0.0.1 (default %(default)s)",
-    )
-    parser.add_argument(
-        "--keep", type=Path, metavar="DIR", help="keep the data in this new or empty directory"
-    )
-    parser.add_argument(
-        "--no-prometheus", action="store_true", help="start neither Prometheus nor Alertmanager"
-    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -99,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
 def run_demo(options: DemoOptions, console: Console | None = None) -> int:
     """The exit code: 0, that of an `init` that failed, or 128 and the signal that ended it early."""
     screen = Screen(console or Console(highlight=False))
-    _check(options)
+    check_options(options)
     with Interruptible() as interruptible, ExitStack() as stack:
         demo = _Demo(options, screen, stack)
         try:
@@ -108,6 +64,8 @@ def run_demo(options: DemoOptions, console: Console | None = None) -> int:
             # The exporter's part has no end of its own: there a signal is the way to end it.
             early = not demo.serving
             return 128 + interruption.signum if early else 0
+        except psycopg.Error as error:
+            raise demo.failure(error) from error
         finally:
             # Nothing may interrupt the clean-up, which is what the stack does now.
             interruptible.settle()
@@ -154,6 +112,13 @@ class _Demo:
         if self._options.keep is None or not self._server.data_directory.exists():
             return "Stopping. No process and no file stays behind."
         return f"Stopping. The data stays in {self._server.data_directory}"
+
+    def failure(self, error: psycopg.Error) -> TargetError:
+        """The error of the database as one that is shown with what to do next."""
+        return TargetError(
+            f"the demo's PostgreSQL failed: {str(error).strip()}\nits log ends with:\n{self._server.log_tail()}",
+            mend=f"look whether {self._directory.parent} has room, and start the demo again",
+        )
 
     def _make_directory(self) -> Path:
         keep = self._options.keep
@@ -300,20 +265,6 @@ def scans_by_index(page: str) -> dict[str, float]:
     }
 
 
-def _check(options: DemoOptions) -> None:
-    """Raises: SettingsError for what would fail only after the load."""
-    if not is_free(options.port):
-        raise SettingsError(
-            f"port {options.port} of {LOOPBACK} is in use, so the exporter could not listen there",
-            mend=f"choose another: --port {options.port + 1}",
-        )
-    keep = options.keep
-    if keep is not None and keep.exists() and (not keep.is_dir() or any(keep.iterdir())):
-        raise SettingsError(
-            f"--keep {keep}: there is something already", mend="name a new or empty directory"
-        )
-
-
 def _product(*words: str) -> list[str]:
     return [sys.executable, "-m", "exporter", *words]
 
@@ -322,24 +273,3 @@ def _environment(dsn: str) -> dict[str, str]:
     """The environment of a command of ours: the user's own settings and servers do not count in the demo."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "DATA_SOURCE_"))}
     return {**kept, "PG_INDEX_EXPORTER_DSN": dsn}
-
-
-def _message_count(text: str) -> int:
-    if not text.isdecimal() or int(text) < FEWEST_MESSAGES:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a number of at least {FEWEST_MESSAGES} (with fewer rows no index pays)"
-        )
-    return int(text)
-
-
-def _duration_seconds(text: str) -> float:
-    match = _DURATION.fullmatch(text)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 60s, 5m or 1h")
-    return float(match["number"]) * _UNIT_SECONDS[match["unit"] or "s"]
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port: 1 to 65535")
-    return int(text)

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from exporter.demo import monitoring
+from exporter.demo.options import DemoOptions, configure_parser
 from exporter.demo.processes import LOOPBACK, free_port
-from exporter.demo.run import DemoOptions, configure_parser, run_demo, scans_by_index
+from exporter.demo.run import run_demo, scans_by_index
 from exporter.errors import SettingsError
 
 

@@ -1,0 +1,93 @@
+"""What the user of the demo can choose, and what is refused before anything is started."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from exporter.demo import nova
+from exporter.demo.processes import LOOPBACK, is_free
+from exporter.errors import SettingsError
+
+DEFAULT_PORT = 10187
+FEWEST_MESSAGES = 1000
+_DURATION = re.compile(r"(?P<number>[0-9]+(\.[0-9]+)?)(?P<unit>s|m|h)?")
+_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600}
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """What the user asked for. `duration_seconds` limits the exporter's part only; None: until Ctrl-C."""
+
+    messages: int = nova.DEFAULT_MESSAGES
+    duration_seconds: float | None = None
+    port: int = DEFAULT_PORT
+    keep: Path | None = None
+    prometheus: bool = True
+
+
+def configure_parser(parser: argparse.ArgumentParser) -> None:
+    """Give the parser of `demo` its options."""
+    parser.add_argument(
+        "--messages",
+        type=_message_count,
+        default=nova.DEFAULT_MESSAGES,
+        metavar="N",
+        help="rows of messages; the other tables keep their proportion (default %(default)s)",
+    )
+    parser.add_argument(
+        "--duration",
+        type=_duration_seconds,
+        metavar="TIME",
+        help="end by itself after the exporter has run so long, such as 60s or 5m (default: until Ctrl-C)",
+    )
+    parser.add_argument(
+        "--port",
+        type=_port,
+        default=DEFAULT_PORT,
+        metavar="PORT",
+        help="port of the exporter on 127.0.0.1 (default %(default)s)",
+    )
+    parser.add_argument(
+        "--keep", type=Path, metavar="DIR", help="keep the data in this new or empty directory"
+    )
+    parser.add_argument(
+        "--no-prometheus", action="store_true", help="start neither Prometheus nor Alertmanager"
+    )
+
+
+def check_options(options: DemoOptions) -> None:
+    """Raises: SettingsError for what would fail only after the load."""
+    if not is_free(options.port):
+        raise SettingsError(
+            f"port {options.port} of {LOOPBACK} is in use, so the exporter could not listen there",
+            mend=f"choose another: --port {options.port + 1}",
+        )
+    keep = options.keep
+    if keep is not None and keep.exists() and (not keep.is_dir() or any(keep.iterdir())):
+        raise SettingsError(
+            f"--keep {keep}: there is something already", mend="name a new or empty directory"
+        )
+
+
+def _message_count(text: str) -> int:
+    if not text.isdecimal() or int(text) < FEWEST_MESSAGES:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number of at least {FEWEST_MESSAGES} (with fewer rows no index pays)"
+        )
+    return int(text)
+
+
+def _duration_seconds(text: str) -> float:
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 60s, 5m or 1h")
+    return float(match["number"]) * _UNIT_SECONDS[match["unit"] or "s"]
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: 1 to 65535")
+    return int(text)
