@@ -6,6 +6,7 @@ they can. A collector that fails leaves a gap with its reason and never takes an
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Mapping
@@ -36,6 +37,7 @@ logger = logging.getLogger(__name__)
 LOCK_TIMEOUT_SECONDS = 0.1
 # A renamed column changes a definition but not the index's catalogue rows.
 DEFINITION_AGE_SECONDS = 60.0
+UNKNOWN_INDEXES = "the watched indexes are not known"
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,8 +193,6 @@ class DatabaseCollector:
             draft.answered = draft.answered or not connection.closed
         except ExporterError as error:
             reason = error.what
-        except UnicodeDecodeError:
-            reason = "the database holds a name or a text that is not valid UTF-8"
         else:
             draft.answered = True
         self._note(draft, name, time.monotonic() - started, reason)
@@ -256,7 +256,7 @@ class DatabaseCollector:
         relids = sorted({row.relid for row in draft.indexes or ()})
         names = sorted({index.table for index in self._declared})
         draft.tables = tuple(reads.read_tables(connection, relids, names))
-        return None if draft.indexes is not None else "the watched indexes are not known"
+        return None if draft.indexes is not None else UNKNOWN_INDEXES
 
     def _read_builds(self, connection: Connection, draft: Draft) -> str | None:
         builds = read_builds(connection)
@@ -295,20 +295,29 @@ class DatabaseCollector:
         selection = self._selection
         selection.watch(row.relname for row in draft.tables)
         rows = reads.read_statements(connection, extension, selection.rejected)
-        unknown = selection.unknown(rows)
-        if unknown:
-            selection.learn(unknown, reads.read_statement_texts(connection, extension, unknown))
+        reason = self._learn_texts(connection, extension, selection.unknown(rows))
         chosen, cut = selection.choose(rows)
-        try:
-            draft.statements_info = reads.read_statements_info(connection, extension)
-        except TargetUnsupported:
-            # Before 1.9 the extension has no such view: there is nothing to miss.
-            draft.statements_info = None
         draft.statements, draft.statements_cut = chosen, cut
         if self._options.query_text:
             draft.query_texts = selection.texts(chosen)
+        # Before 1.9 the extension does not tell: there is nothing to miss.
+        with contextlib.suppress(TargetUnsupported):
+            draft.statements_info = reads.read_statements_info(connection, extension)
         hidden = sum(row.queryid is None for row in rows)
-        return f"{hidden} statements of other roles are hidden; grant pg_monitor" if hidden else None
+        return f"{hidden} statements of other roles are hidden; grant pg_monitor" if hidden else reason
+
+    def _learn_texts(
+        self, connection: Connection, extension: reads.StatementsExtension, queryids: list[int]
+    ) -> str | None:
+        if not queryids:
+            return None
+        try:
+            texts = reads.read_statement_texts(connection, extension, queryids)
+        except psycopg.errors.DataError as error:
+            # One text of a database in another encoding spoils them all; what is known already stays.
+            return describe_error(self.database, error).what
+        self._selection.learn(queryids, texts)
+        return None
 
     def _read_sizes(self, connection: Connection, draft: Draft) -> str | None:
         wanted = [row.indexrelid for row in draft.indexes or ()]
@@ -320,10 +329,14 @@ class DatabaseCollector:
             rows = reads.read_sizes(connection, wanted)
         draft.sizes = {row.relid: row.size_bytes for row in rows if row.size_bytes is not None}
         missing = len(wanted) - len(rows)
+        if draft.indexes is None or draft.tables is None:
+            return UNKNOWN_INDEXES
         return f"{missing} relations are locked or gone" if missing else None
 
     def _read_definitions(self, connection: Connection, draft: Draft) -> str | None:
-        present = {RelationName(row.schemaname, row.indexname): row for row in draft.indexes or ()}
+        if draft.indexes is None:
+            return UNKNOWN_INDEXES
+        present = {RelationName(row.schemaname, row.indexname): row for row in draft.indexes}
         wanted = {name: present[name] for name in draft.canonical if name in present}
         now = time.monotonic()
         stale = [row.indexrelid for row in wanted.values() if not self._is_fresh(row, now)]
