@@ -28,7 +28,7 @@ def as_list(value: object) -> object:
 
 
 def _no_dsn(value: str) -> str:
-    if not value.strip() or looks_like_dsn(value):
+    if not value.strip() or "\0" in value or looks_like_dsn(value):
         raise InvalidText("not a path", "give the path of a file; a connection string belongs to `dsn`")
     return value
 

@@ -276,6 +276,7 @@ log_level: debug
         ("targets", "{}"),
         ("targets", "[1]"),
         ("dsn_file", "postgresql://u@h/d"),
+        ("dsn_file", "a\0b"),
     ],
 )
 def test_a_wrong_value_names_its_variable(name: str, value: str) -> None:
