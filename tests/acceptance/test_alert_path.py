@@ -3,10 +3,6 @@
 The shipped rules and the example routes, with their windows scaled to seconds: an hour is 24 seconds.
 """
 
-import json
-import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,21 +10,19 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 import pytest
 import yaml
-from psycopg import conninfo, sql
+from psycopg import sql
 
-from exporter.demo.monitoring import Service, fetch, prometheus_config, start_service
-from exporter.demo.processes import LOOPBACK, free_port
+from exporter.demo.monitoring import Service
 from tests.conftest import OwnServer, TestDatabase
 from tests.support.rule_file import ALERTS, RULE_FILE, scaled_rules
 from tests.support.run_directory import run_guard
+from tests.support.services import ask, make_monitor_role, start, start_exporter, start_prometheus
 from tests.support.tools import find_tool
 from tests.support.webhook_sink import WebhookSink, webhook_sink
 
-CHECKOUT = ALERTS.parent
 SCALE = 24 / 3600
 INTERVAL = "2s"
 PATIENCE_SECONDS = 200
@@ -84,8 +78,7 @@ class AlertPath:
 
     def ask(self, expr: str) -> list[dict[str, Any]]:
         """The result of an instant query to Prometheus."""
-        answer = json.loads(fetch(f"{self.prometheus.url}/api/v1/query?{urlencode({'query': expr})}"))
-        return list(answer["data"]["result"])
+        return ask(self.prometheus, expr)
 
     def scans(self) -> dict[str, int]:
         """The recorded scans of each declared index, by its name."""
@@ -119,62 +112,22 @@ def alert_path(own_server: OwnServer, tmp_path: Path) -> Iterator[AlertPath]:
     for statement in filter(str.strip, SCHEMA.split(";")):
         database.execute(sql.SQL(statement))
     database.execute("VACUUM ANALYZE messages")
-    monitor_dsn = make_monitor_role(database)
+    monitor_dsn = make_monitor_role(database, "{messages}")
+    manifest = tmp_path / "alert_path.yaml"
+    manifest.write_text(MANIFEST, encoding="utf-8")
+    rules = tmp_path / "scaled.rules.yml"
+    rules.write_text(scaled_rules(RULE_FILE.read_text(encoding="utf-8"), SCALE), encoding="utf-8")
     with ExitStack() as stack:
         pages = stack.enter_context(webhook_sink())
-        exporter = start_exporter(stack, tmp_path, monitor_dsn)
+        exporter = start_exporter(stack, tmp_path, monitor_dsn, manifest)
         alertmanager = start_alertmanager(stack, tmp_path, pages)
-        prometheus = start_prometheus(stack, tmp_path, exporter, alertmanager)
+        prometheus = start_prometheus(
+            stack, tmp_path, exporter, interval=INTERVAL, rules=rules, alertmanager=alertmanager
+        )
         workload = Workload(database)
         workload.start()
         stack.callback(workload.stop)
         yield AlertPath(database, workload, exporter, prometheus, pages)
-
-
-def make_monitor_role(database: TestDatabase) -> str:
-    """The conninfo of the monitor role, made by its own script."""
-    given = conninfo.conninfo_to_dict(database.dsn)
-    password = str(given.pop("password"))
-    subprocess.run(
-        [
-            *(find_tool("psql"), "-X", "-q", "-d", conninfo.make_conninfo("", **given)),
-            *("-v", "tables={messages}", "-f", CHECKOUT / "deploy" / "sql" / "monitor.sql"),
-        ],
-        env={**os.environ, "PGPASSWORD": password},
-        check=True,
-    )
-    database.execute("ALTER ROLE index_monitor PASSWORD 'throw-away'")
-    return database.server.dsn(database.name, "index_monitor", "throw-away")
-
-
-def start(stack: ExitStack, directory: Path, name: str, *command: str | Path, **env: str) -> Service:
-    """The started and ready program; `{address}` in its command becomes its own."""
-    address = f"{LOOPBACK}:{free_port()}"
-    guard = run_guard()
-    service = start_service(
-        guard,
-        name,
-        [str(word).replace("{address}", address) for word in command],
-        url=f"http://{address}",
-        log_path=directory / f"{name}.log",
-        env={**os.environ, **env},
-    )
-    stack.callback(guard.stop, service.process)
-    service.wait_until_ready()
-    return service
-
-
-def start_exporter(stack: ExitStack, directory: Path, dsn: str) -> Service:
-    manifest = directory / "alert_path.yaml"
-    manifest.write_text(MANIFEST, encoding="utf-8")
-    return start(
-        stack,
-        directory,
-        "exporter",
-        *(sys.executable, "-m", "exporter", "serve"),
-        *("--manifest", manifest, "--web.listen-address", "{address}"),
-        PG_INDEX_EXPORTER_DSN=dsn,
-    )
 
 
 def start_alertmanager(stack: ExitStack, directory: Path, pages: WebhookSink) -> Service:
@@ -195,30 +148,6 @@ def start_alertmanager(stack: ExitStack, directory: Path, pages: WebhookSink) ->
         "alertmanager",
         *(find_tool("alertmanager"), f"--config.file={path}", f"--storage.path={directory / 'alertmanager'}"),
         *("--web.listen-address={address}", "--cluster.listen-address="),
-    )
-
-
-def start_prometheus(stack: ExitStack, directory: Path, exporter: Service, alertmanager: Service) -> Service:
-    """Prometheus with the shipped rules, scaled, and a scrape job like the demo's."""
-    rules = directory / "scaled.rules.yml"
-    rules.write_text(scaled_rules(RULE_FILE.read_text(encoding="utf-8"), SCALE), encoding="utf-8")
-    config = prometheus_config(exporter.url.removeprefix("http://"), alertmanager.url)
-    config |= {
-        "global": {"scrape_interval": INTERVAL, "scrape_timeout": INTERVAL, "evaluation_interval": INTERVAL},
-        "rule_files": [str(rules)],
-    }
-    path = directory / "prometheus.yml"
-    path.write_text(yaml.safe_dump(config), encoding="utf-8")
-    return start(
-        stack,
-        directory,
-        "prometheus",
-        *(
-            find_tool("prometheus"),
-            f"--config.file={path}",
-            f"--storage.tsdb.path={directory / 'prometheus'}",
-        ),
-        *("--web.listen-address={address}", "--rules.alert.resend-delay=1s"),
     )
 
 

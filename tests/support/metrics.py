@@ -2,14 +2,14 @@
 
 import functools
 from dataclasses import dataclass
-from pathlib import Path
 
 import yaml
 
 from exporter.metrics import catalogue
 from tests.support import promql
+from tests.support.rule_file import ALERTS
 
-RULES = sorted((Path(__file__).resolve().parents[2] / "alerts" / "rules").glob("*.rules.yml"))
+RULES = sorted((ALERTS / "rules").glob("*.rules.yml"))
 
 CATALOGUE = {metric.name: metric for metric in catalogue.METRICS}
 # Prometheus gives these to every series that it scrapes.

@@ -1,0 +1,105 @@
+"""The programs around PostgreSQL, started for a test and stopped with it."""
+
+import json
+import os
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import yaml
+from psycopg import conninfo
+
+from exporter.demo.monitoring import Service, fetch, prometheus_config, start_service
+from exporter.demo.processes import LOOPBACK, free_port
+from tests.conftest import TestDatabase
+from tests.support.run_directory import run_guard
+from tests.support.tools import find_tool
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+def start(stack: ExitStack, directory: Path, name: str, *command: str | Path, **env: str) -> Service:
+    """The started and ready program; `{address}` in its command becomes its own."""
+    address = f"{LOOPBACK}:{free_port()}"
+    guard = run_guard()
+    service = start_service(
+        guard,
+        name,
+        [str(word).replace("{address}", address) for word in command],
+        url=f"http://{address}",
+        log_path=directory / f"{name}.log",
+        env={**os.environ, **env},
+    )
+    stack.callback(guard.stop, service.process)
+    service.wait_until_ready()
+    return service
+
+
+def start_exporter(stack: ExitStack, directory: Path, dsn: str, manifest: Path) -> Service:
+    """`serve` on the database of `dsn`, with one manifest."""
+    return start(
+        stack,
+        directory,
+        "exporter",
+        *(sys.executable, "-m", "exporter", "serve"),
+        *("--manifest", manifest, "--web.listen-address", "{address}"),
+        PG_INDEX_EXPORTER_DSN=dsn,
+    )
+
+
+def start_prometheus(
+    stack: ExitStack,
+    directory: Path,
+    exporter: Service,
+    *,
+    interval: str,
+    rules: Path,
+    alertmanager: Service | None = None,
+) -> Service:
+    """Prometheus with the demo's scrape job, scraping and evaluating `rules` at `interval`."""
+    config = prometheus_config(
+        exporter.url.removeprefix("http://"), alertmanager.url if alertmanager is not None else None
+    )
+    config |= {
+        "global": {
+            "scrape_interval": interval,
+            "scrape_timeout": interval,
+            "evaluation_interval": interval,
+        },
+        "rule_files": [str(rules)],
+    }
+    path = directory / "prometheus.yml"
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    return start(
+        stack,
+        directory,
+        "prometheus",
+        *(find_tool("prometheus"), f"--config.file={path}"),
+        f"--storage.tsdb.path={directory / 'prometheus'}",
+        *("--web.listen-address={address}", "--rules.alert.resend-delay=1s"),
+    )
+
+
+def make_monitor_role(database: TestDatabase, tables: str) -> str:
+    """The conninfo of the monitor role, made by its own script; `tables` as SQL writes an array of names."""
+    given = conninfo.conninfo_to_dict(database.dsn)
+    password = str(given.pop("password"))
+    subprocess.run(
+        [
+            *(find_tool("psql"), "-X", "-q", "-d", conninfo.make_conninfo("", **given)),
+            *("-v", f"tables={tables}", "-f", CHECKOUT / "deploy" / "sql" / "monitor.sql"),
+        ],
+        env={**os.environ, "PGPASSWORD": password},
+        check=True,
+    )
+    database.execute("ALTER ROLE index_monitor PASSWORD 'throw-away'")
+    return database.server.dsn(database.name, "index_monitor", "throw-away")
+
+
+def ask(prometheus: Service, expr: str) -> list[dict[str, Any]]:
+    """The series that an instant query returns."""
+    answer = json.loads(fetch(f"{prometheus.url}/api/v1/query?{urlencode({'query': expr})}"))
+    return list(answer["data"]["result"])
