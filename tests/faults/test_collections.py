@@ -1,0 +1,192 @@
+"""Many scrapes, impatient scrapes and scrapers that leave: one collection, one connection, an end in time."""
+
+import asyncio
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
+
+import pytest
+
+from exporter.metrics import reads
+from exporter.metrics.collect import CollectOptions
+from exporter.metrics.flight import TargetService
+from exporter.metrics.page import PageFormat
+from exporter.metrics.service import ServiceOptions, serving
+from exporter.model import Target
+from exporter.postgres.target import Connection
+from tests.conftest import TestDatabase
+from tests.faults.scraping import scrape
+from tests.postgres.metrics.collecting import declare, described
+from tests.support.waiting import wait_for
+
+DECLARED = declare("idx_messages_id", "messages")
+OPTIONS = ServiceOptions(listen_address="127.0.0.1:0")
+OURS = "FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'pg-index-exporter'"
+
+
+@pytest.fixture
+def messages(database: TestDatabase) -> TestDatabase:
+    database.execute("CREATE TABLE messages (id int)")
+    database.execute("CREATE INDEX idx_messages_id ON messages (id)")
+    return database
+
+
+@pytest.fixture
+def slow_messages(messages: TestDatabase, monkeypatch: pytest.MonkeyPatch) -> TestDatabase:
+    """A database in which reading the builds takes until it is cancelled: no short read can be made slow."""
+
+    def sleep(connection: Connection) -> list[object]:
+        connection.execute("SELECT pg_sleep(3600)")
+        return []
+
+    monkeypatch.setattr("exporter.metrics.collect.read_builds", sleep)
+    return messages
+
+
+def running(database: TestDatabase) -> int:
+    ((count,),) = database.execute(f"SELECT count(*) {OURS} AND state = 'active'")
+    return int(count)
+
+
+def test_scrapes_at_once_share_one_collection(messages: TestDatabase) -> None:
+    service = TargetService(Target("default", (described(messages, DECLARED),)), CollectOptions())
+
+    async def scrapes() -> list[bytes]:
+        return await asyncio.gather(*(service.body(PageFormat.TEXT, 30) for _ in range(20)))
+
+    bodies = asyncio.run(scrapes())
+    service.close()
+
+    assert len({id(body) for body in bodies}) == 1
+    assert b"pg_index_exporter_target_up 1\n" in bodies[0]
+
+
+def test_scrapes_one_after_another_are_collections_of_their_own(messages: TestDatabase) -> None:
+    service = TargetService(Target("default", (described(messages, DECLARED),)), CollectOptions())
+
+    async def scrapes() -> list[bytes]:
+        return [await service.body(PageFormat.TEXT, 30) for _ in range(2)]
+
+    first, second = asyncio.run(scrapes())
+    service.close()
+
+    assert first != second
+
+
+def test_however_many_scrape_there_is_one_connection(messages: TestDatabase) -> None:
+    with (
+        serving([Target("default", (described(messages, DECLARED),))], OPTIONS) as url,
+        ThreadPoolExecutor(20) as scrapers,
+    ):
+        answers = list(scrapers.map(scrape, [url] * 60))
+        connections = messages.execute(f"SELECT count(*) {OURS}")
+
+    assert {answer.target_up for answer in answers} == {1}
+    assert connections == [(1,)]
+
+
+def test_at_the_deadline_the_server_cancels_and_the_page_has_what_is_there(
+    slow_messages: TestDatabase,
+) -> None:
+    with serving([Target("default", (described(slow_messages, DECLARED),))], OPTIONS) as url:
+        answer = scrape(url, patience_seconds=1)
+        still_running = running(slow_messages)
+        ((backend,),) = slow_messages.execute(f"SELECT pid {OURS}")
+        scrape(url, patience_seconds=1)
+        ((same_backend,),) = slow_messages.execute(f"SELECT pid {OURS}")
+
+    assert answer.status_code == 200
+    assert answer.target_up == 1
+    assert answer.value("pg_index_present") == 1
+    assert answer.value("pg_stat_user_tables_seq_scan_total") is not None
+    success = "pg_index_exporter_collector_success"
+    assert answer.value(success, collector="tables") == 1
+    assert answer.value(success, collector="builds") == 0
+    assert answer.value(success, collector="sizes") == 0
+    assert still_running == 0
+    assert backend == same_backend
+
+
+def test_the_own_limit_ends_a_collection_too(slow_messages: TestDatabase) -> None:
+    options = ServiceOptions(listen_address="127.0.0.1:0", scrape_timeout_seconds=0.5)
+    with serving([Target("default", (described(slow_messages, DECLARED),))], options) as url:
+        answer = scrape(url, patience_seconds=3000)
+
+    assert answer.value("pg_index_exporter_collector_success", collector="builds") == 0
+    assert answer.value("pg_index_present") == 1
+
+
+def test_a_scraper_with_less_time_takes_what_is_there(slow_messages: TestDatabase) -> None:
+    service = TargetService(Target("default", (described(slow_messages, DECLARED),)), CollectOptions())
+
+    async def scrapes() -> tuple[bytes, bytes, bool]:
+        patient = asyncio.create_task(service.body(PageFormat.TEXT, 3))
+        await asyncio.sleep(0)
+        hasty = await service.body(PageFormat.TEXT, 1)
+        was_done = patient.done()
+        return hasty, await patient, was_done
+
+    hasty, patient, was_done = asyncio.run(scrapes())
+    service.close()
+
+    assert not was_done
+    for body in (hasty, patient):
+        assert b"pg_index_exporter_target_up 1\n" in body
+        assert b'collector_success{collector="builds"' in body
+
+
+def test_when_the_scraper_leaves_the_server_cancels(slow_messages: TestDatabase) -> None:
+    with serving([Target("default", (described(slow_messages, DECLARED),))], OPTIONS) as url:
+        address = urlsplit(url)
+        with socket.create_connection((address.hostname, address.port or 0)) as scraper:
+            scraper.sendall(b"GET /metrics HTTP/1.1\r\nHost: exporter\r\n\r\n")
+            wait_for("the slow read", lambda: running(slow_messages) or None)
+        # Far from its own limit: only leaving ends it this soon.
+        wait_for("its end", lambda: running(slow_messages) == 0 or None, timeout_seconds=6)
+
+
+def test_a_scrape_after_one_that_left_gets_a_collection_of_its_own(
+    messages: TestDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = TargetService(Target("default", (described(messages, DECLARED),)), CollectOptions())
+
+    async def scrapes() -> bytes:
+        leaving = asyncio.create_task(service.body(PageFormat.TEXT, 30))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        await asyncio.wait({leaving})
+        return await service.body(PageFormat.TEXT, 30)
+
+    body = asyncio.run(scrapes())
+    service.close()
+
+    assert b'collector_success{collector="sizes"' in body
+    assert b"pg_index_exporter_target_up 1\n" in body
+    assert b"pg_index_present" in body
+
+
+def test_a_bug_in_a_collector_is_logged_and_not_a_lost_page(
+    messages: TestDatabase, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(connection: Connection) -> int:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(reads, "read_walsenders", fail)
+    with serving([Target("default", (described(messages, DECLARED),))], OPTIONS) as url:
+        answer = scrape(url)
+
+    assert answer.status_code == 200
+    assert answer.value("pg_index_declared") == 1
+    assert "collecting failed unexpectedly" in caplog.text
+
+
+def test_silent_clients_do_not_keep_a_scrape_out(messages: TestDatabase) -> None:
+    with serving([Target("default", (described(messages, DECLARED),))], OPTIONS) as url:
+        address = urlsplit(url)
+        silent = [socket.create_connection((address.hostname, address.port or 0)) for _ in range(100)]
+        silent[0].sendall(b"GET /metr")
+        answer = scrape(url)
+        for connection in silent:
+            connection.close()
+
+    assert answer.target_up == 1

@@ -1,0 +1,227 @@
+"""What /metrics says while a database is in trouble, and that it recovers without a restart."""
+
+import dataclasses
+import logging
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from pydantic import SecretStr
+
+from exporter.metrics.service import ServiceOptions, serving
+from exporter.model import Database, Manifest, Target
+from tests.conftest import OwnServer, TestDatabase
+from tests.faults.scraping import Scrape, scrape
+from tests.postgres.metrics.collecting import declare, described
+from tests.support.postgres_server import PostgresServer
+from tests.support.waiting import wait_for
+
+DECLARED = declare("idx_messages_id", "messages")
+OPTIONS = ServiceOptions(listen_address="127.0.0.1:0")
+CONNECTIONS = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pg-index-exporter'"
+
+
+@pytest.fixture
+def own_database(own_server: OwnServer) -> TestDatabase:
+    """A database with the declared index on a server that the test may stop."""
+    server = own_server()
+    server.execute("CREATE EXTENSION pg_stat_statements")
+    server.execute("CREATE TABLE messages (id int)")
+    server.execute("CREATE INDEX idx_messages_id ON messages (id)")
+    return TestDatabase(server, "postgres")
+
+
+@contextmanager
+def exporter_of(*databases: Database, options: ServiceOptions = OPTIONS) -> Iterator[str]:
+    with serving([Target("default", databases)], options) as url:
+        yield url
+
+
+def nowhere(conninfo: str) -> Database:
+    """A database at an address where none is."""
+    manifest = Manifest("m.yaml", "090_test", ("public",), (), (DECLARED,))
+    return Database("nova", SecretStr(conninfo), (manifest,))
+
+
+def assert_is_down(answer: Scrape) -> None:
+    """200, everything that is known without the database, and nothing else."""
+    assert answer.status_code == 200
+    assert answer.target_up == 0
+    assert answer.value("pg_index_exporter_database_up") == 0
+    assert answer.value("pg_index_declared", indexname="idx_messages_id") == 1
+    assert answer.value("pg_index_exporter_collector_success", collector="indexes") == 0
+    assert answer.value("pg_index_exporter_build_info") == 1
+    for absent in ("pg_index_present", "pg_stat_user_indexes_idx_scan_total", "pg_in_recovery"):
+        assert answer.value(absent) is None
+
+
+def assert_is_up(answer: Scrape) -> None:
+    assert answer.status_code == 200
+    assert answer.target_up == 1
+    assert answer.value("pg_index_present", indexname="idx_messages_id") == 1
+    assert answer.value("pg_index_exporter_collector_success", collector="definitions") == 1
+
+
+def recovered(url: str) -> Scrape:
+    """The first good scrape."""
+
+    def look() -> Scrape | None:
+        answer = scrape(url)
+        return answer if answer.target_up == 1 else None
+
+    return wait_for("the recovery", look)
+
+
+def test_a_server_that_stops_and_starts(own_database: TestDatabase) -> None:
+    with exporter_of(described(own_database, DECLARED)) as url:
+        assert_is_up(scrape(url))
+
+        own_database.server.stop()
+        assert_is_down(scrape(url))
+        assert_is_down(scrape(url))
+
+        own_database.server.start()
+        assert_is_up(recovered(url))
+
+
+def test_a_server_that_is_killed(own_database: TestDatabase) -> None:
+    with exporter_of(described(own_database, DECLARED)) as url:
+        assert_is_up(scrape(url))
+        own_database.server.kill()
+        assert_is_down(scrape(url))
+        own_database.server.start()
+        assert_is_up(recovered(url))
+
+
+def test_a_server_that_starts_after_the_exporter(own_database: TestDatabase) -> None:
+    own_database.server.stop()
+    with exporter_of(described(own_database, DECLARED)) as url:
+        assert_is_down(scrape(url))
+        own_database.server.start()
+        assert_is_up(recovered(url))
+
+
+def test_a_restart_between_two_scrapes_is_not_seen(own_database: TestDatabase) -> None:
+    with exporter_of(described(own_database, DECLARED)) as url:
+        assert_is_up(scrape(url))
+        own_database.server.stop()
+        own_database.server.start()
+        assert_is_up(scrape(url))
+
+
+@pytest.mark.parametrize("is_connected", [True, False])
+def test_a_server_that_does_not_answer_any_more(own_database: TestDatabase, is_connected: bool) -> None:
+    with exporter_of(described(own_database, DECLARED)) as url:
+        if is_connected:
+            assert_is_up(scrape(url))
+        own_database.server.freeze()
+        assert_is_down(scrape(url, patience_seconds=1.5))
+        assert_is_down(scrape(url, patience_seconds=1.5))
+        own_database.server.thaw()
+        assert_is_up(recovered(url))
+        assert own_database.execute(CONNECTIONS) == [(1,)]
+
+
+def test_a_backend_that_is_killed(own_database: TestDatabase) -> None:
+    terminate = (
+        "SELECT count(pg_terminate_backend(pid, 10000)) FROM pg_stat_activity "
+        "WHERE application_name = 'pg-index-exporter'"
+    )
+    with exporter_of(described(own_database, DECLARED)) as url:
+        assert_is_up(scrape(url))
+        assert own_database.execute(terminate) == [(1,)]
+        assert_is_up(scrape(url))
+
+
+def test_an_address_that_accepts_and_says_nothing() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        with exporter_of(nowhere(f"host=127.0.0.1 port={port} user=app")) as url:
+            assert_is_down(scrape(url, patience_seconds=1))
+            assert_is_down(scrape(url, patience_seconds=1))
+
+
+def test_an_address_where_nobody_listens() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    with exporter_of(nowhere(f"host=127.0.0.1 port={port} user=app")) as url:
+        assert_is_down(scrape(url))
+
+
+def test_a_database_that_is_dropped_leaves_the_other_one(
+    server: PostgresServer, database: TestDatabase
+) -> None:
+    database.execute("CREATE TABLE messages (id int)")
+    database.execute("CREATE INDEX idx_messages_id ON messages (id)")
+    other = TestDatabase(server, server.create_database())
+    with exporter_of(described(database, DECLARED), described(other, DECLARED)) as url:
+        assert scrape(url).target_up == 1
+        server.drop_database(other.name)
+        answer = scrape(url)
+
+    assert answer.target_up == 0
+    assert answer.value("pg_index_exporter_database_up", datname=database.name) == 1
+    assert answer.value("pg_index_exporter_database_up", datname=other.name) == 0
+    assert answer.value("pg_index_present", datname=database.name) == 1
+    assert answer.value("pg_index_declared", datname=other.name) == 1
+    assert answer.value("pg_in_recovery") == 0
+
+
+@pytest.mark.parametrize(
+    "conninfo",
+    [
+        "host=127.0.0.1 port={port} user=postgres password=canary-1",
+        "postgresql://postgres:canary-2@127.0.0.1:{port}/",
+        "postgresql://postgres@127.0.0.1:{port}/?password=canary-3",
+    ],
+)
+@pytest.mark.parametrize("answers", [True, False])
+def test_no_password_is_ever_shown(
+    server: PostgresServer, caplog: pytest.LogCaptureFixture, conninfo: str, answers: bool
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = server.port if answers else closed.getsockname()[1]
+        if not answers:
+            closed.close()
+        with exporter_of(nowhere(conninfo.format(port=port))) as url:
+            answer = scrape(url)
+
+    assert_is_down(answer)
+    logged = "\n".join(f"{record.getMessage()} {vars(record)}" for record in caplog.records)
+    assert "database does not answer" in logged
+    assert "canary" not in logged
+    assert "canary" not in answer.text
+
+
+def test_trouble_is_logged_once_and_its_end_too(
+    own_database: TestDatabase, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="exporter.metrics.collect")
+    with exporter_of(described(own_database, DECLARED)) as url:
+        scrape(url)
+        own_database.server.stop()
+        for _ in range(3):
+            scrape(url)
+        own_database.server.start()
+        recovered(url)
+
+    messages = [record.getMessage() for record in caplog.records if "collect" in record.name]
+    assert messages == ["database does not answer", "database answers again"]
+
+
+def test_several_targets_are_probed_by_name(database: TestDatabase) -> None:
+    database.execute("CREATE TABLE messages (id int)")
+    database.execute("CREATE INDEX idx_messages_id ON messages (id)")
+    up, down = described(database, DECLARED), nowhere("host=127.0.0.1 port=1 user=app")
+    targets = [Target("primary", (up,)), Target("replica", (down,))]
+    with serving(targets, dataclasses.replace(OPTIONS, telemetry_path="/own")) as url:
+        own = scrape(url, path="/own")
+        primary = scrape(url, path="/probe?target=primary")
+        replica = scrape(url, path="/probe?target=replica")
+
+    assert own.value("pg_index_exporter_build_info") == 1
+    assert own.target_up is None
+    assert (primary.target_up, replica.target_up) == (1, 0)
+    assert primary.value("process_open_fds") is None

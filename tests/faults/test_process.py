@@ -1,0 +1,128 @@
+"""The exporter as a process: it starts, says what is wrong, and stops when it is told to."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from exporter.demo.processes import free_port
+from exporter.metrics.health import check_health
+from tests.conftest import OwnServer, TestDatabase
+from tests.faults.scraping import scrape
+from tests.support.waiting import wait_for
+
+STOP_SECONDS = 60
+
+
+@contextmanager
+def serve(
+    dsn: str, log: Path, *arguments: str, port: int | None = None
+) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """The process of `serve` and its URL, once it answers."""
+    port = port or free_port()
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "exporter", "serve", *arguments),
+                *("--web.listen-address", f"127.0.0.1:{port}"),
+            ],
+            env={**os.environ, "PG_INDEX_EXPORTER_DSN": dsn},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        wait_for("the exporter", lambda: check_health(f"127.0.0.1:{port}") or None)
+        yield process, f"http://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_it_with_success(database: TestDatabase, tmp_path: Path, signum: int) -> None:
+    log = tmp_path / "log"
+    with serve(database.dsn, log, "--watch", "all") as (process, url):
+        assert scrape(url).target_up == 1
+        process.send_signal(signum)
+        status = process.wait(STOP_SECONDS)
+
+    said = log.read_text()
+    assert status == 0
+    assert f"msg=listening url={url}" in said
+    assert "msg=stopping" in said
+    assert "Traceback" not in said
+    ours = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND application_name = 'pg-index-exporter'"
+    )
+    wait_for("the disconnect", lambda: database.execute(ours, [database.name]) == [(0,)] or None)
+
+
+@pytest.mark.parametrize("is_connected", [True, False])
+def test_a_signal_in_mid_scrape_cuts_it_and_stops(
+    own_server: OwnServer, tmp_path: Path, is_connected: bool
+) -> None:
+    server = own_server()
+    log = tmp_path / "log"
+    arguments = ("--scrape-timeout-seconds", "3000", "--watch", "all", "--log.level", "debug")
+    with serve(server.dsn(), log, *arguments) as (process, url), ThreadPoolExecutor(1) as scraper:
+        if is_connected:
+            scrape(url)
+        server.freeze()
+        answer = scraper.submit(scrape, url)
+        # A connection of its own tells that the scrape is under way, whichever file descriptor it has.
+        wait_for("the scrape", lambda: _connections_to(process.pid, url) or None)
+        process.send_signal(signal.SIGTERM)
+        status = process.wait(STOP_SECONDS)
+        server.thaw()
+        cut = answer.result(STOP_SECONDS)
+
+    assert status == 0
+    assert (cut.status_code, cut.target_up) == (200, 0)
+    assert "Traceback" not in log.read_text()
+
+
+def _connections_to(pid: int, url: str) -> int:
+    """How many connections the process has accepted on its port."""
+    port = f"{int(url.rpartition(':')[2]):04X}"
+    lines = Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]
+    established = "01"
+    return sum(
+        fields[1].endswith(f":{port}") and fields[3] == established
+        for fields in (line.split() for line in lines)
+    )
+
+
+def test_a_port_in_use_is_said_plainly(database: TestDatabase, tmp_path: Path) -> None:
+    with serve(database.dsn, tmp_path / "log") as (_, url):
+        port = url.rpartition(":")[2]
+        second = subprocess.run(
+            [sys.executable, "-m", "exporter", "serve", "--web.listen-address", f"127.0.0.1:{port}"],
+            env={**os.environ, "PG_INDEX_EXPORTER_DSN": database.dsn},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    assert second.returncode == 2
+    assert f"cannot listen on 127.0.0.1:{port}: another program listens there" in second.stderr
+    assert "--web.listen-address" in second.stderr
+    assert "Traceback" not in second.stderr
+
+
+def test_it_starts_and_is_healthy_without_its_database(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    dsn = "host=127.0.0.1 port=1 user=app password=canary-hunter2 dbname=nova"
+    with serve(dsn, log, "--log.level", "debug", "--log.format", "json") as (process, url):
+        answer = scrape(url)
+        process.terminate()
+        assert process.wait(STOP_SECONDS) == 0
+
+    assert (answer.status_code, answer.target_up) == (200, 0)
+    assert "database does not answer" in log.read_text()
+    assert "canary" not in log.read_text() + answer.text
