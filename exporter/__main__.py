@@ -2,7 +2,11 @@
 
 import sys
 
-from exporter.cli import main
+try:
+    from exporter.cli import main
+except KeyboardInterrupt:
+    # Loading takes long enough for a Ctrl-C to fall into it.
+    sys.exit(130)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -115,8 +115,9 @@ class _Demo:
 
     def failure(self, error: psycopg.Error) -> TargetError:
         """The error of the database as one that is shown with what to do next."""
+        log = self._server.log_tail()
         return TargetError(
-            f"the demo's PostgreSQL failed: {str(error).strip()}\nits log ends with:\n{self._server.log_tail()}",
+            f"the demo's PostgreSQL failed: {str(error).strip()}\nits log ends with:\n{log}",
             mend=f"look whether {self._directory.parent} has room, and start the demo again",
         )
 
