@@ -143,10 +143,8 @@ def wait_for_phases(database: TestDatabase, *phases: str) -> None:
 
 
 def substituted(expr: str) -> str:
-    """The query as Grafana would send it with everything chosen, the hour scaled to the test's window."""
-    expr = expr.replace('"$job"', f'"{JOB}"').replace("$__rate_interval", WINDOW)
-    expr = re.sub(r'"\$[a-z]+"', '".+"', expr)
-    return re.sub(r"\b1h\b", WINDOW, expr)
+    """The query with everything chosen and the alert's hour scaled to the test's window."""
+    return re.sub(r"\b1h\b", WINDOW, dashboard.with_everything_chosen(expr, JOB, WINDOW))
 
 
 def has_data(prometheus: Service, query: Query) -> bool:

@@ -1,6 +1,7 @@
 """The checked-in dashboard, read as data."""
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,3 +61,9 @@ def variable_queries(model: dict[str, Any]) -> list[Query]:
             selector, label = inside.rsplit(", ", 1)
             queries.append(Query(f"variable {name}", selector, f"{{{{{label}}}}}"))
     return queries
+
+
+def with_everything_chosen(expr: str, job: str, rate_interval: str) -> str:
+    """The query as Grafana would send it for one job with All in every other variable."""
+    expr = expr.replace('"$job"', f'"{job}"').replace("$__rate_interval", rate_interval)
+    return re.sub(r'"\$[a-z]+"', '".+"', expr)
