@@ -129,7 +129,7 @@ INDEX_METRICS = (
         "pg_index_info",
         "info",
         (*INDEX, "method", "unique", "primary", "constraint", "partial", "expression"),
-        "What kind of index it is, constant 1.",
+        "What kind of index it is, constant 1; constraint is primary_key, unique, exclusion or empty.",
         "pg_index, pg_am, pg_constraint",
         "index",
         "info",
@@ -225,7 +225,10 @@ def _statement(column: str, text: str, source: str | None = None, unit: str = ""
 
 
 STATEMENT_METRICS = (
-    _statement("calls", "Times the statement was executed."),
+    _statement(
+        "calls",
+        "Times the statement was executed; toplevel is empty where the extension is older than 1.9.",
+    ),
     _statement("exec_seconds", "Time spent executing it.", "total_exec_time", "seconds"),
     _statement(
         "plan_seconds",
@@ -244,7 +247,7 @@ STATEMENT_METRICS = (
         "pg_stat_statements_query_info",
         "info",
         ("datname", "queryid", "query"),
-        "Normalised text of a statement, constant 1; absent with --no-query-text.",
+        "Normalised text of a statement up to its first literal, constant 1; absent with --no-query-text.",
         "pg_stat_statements.query",
         "statement",
         "query",

@@ -15,6 +15,7 @@ from exporter.demo.processes import free_port
 from exporter.metrics.health import check_health
 from tests.conftest import OwnServer, TestDatabase
 from tests.faults.scraping import scrape
+from tests.support.tools import find_tool
 from tests.support.waiting import wait_for
 
 STOP_SECONDS = 60
@@ -96,6 +97,24 @@ def _connections_to(pid: int, url: str) -> int:
         fields[1].endswith(f":{port}") and fields[3] == established
         for fields in (line.split() for line in lines)
     )
+
+
+def test_promtool_has_no_complaint_about_a_real_page(database: TestDatabase, tmp_path: Path) -> None:
+    database.execute("CREATE EXTENSION pg_stat_statements")
+    database.execute("CREATE TABLE messages (id int PRIMARY KEY)")
+    database.execute("INSERT INTO messages VALUES (1)")
+    with serve(database.dsn, tmp_path / "log", "--watch", "all") as (_, url):
+        answer = scrape(url)
+    checked = subprocess.run(
+        [find_tool("promtool"), "check", "metrics"],
+        input=answer.text,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert answer.value("pg_stat_user_tables_n_tup_ins_total") == 1
+    assert (checked.returncode, checked.stderr) == (0, "")
 
 
 def test_a_port_in_use_is_said_plainly(database: TestDatabase, tmp_path: Path) -> None:
