@@ -1,0 +1,162 @@
+"""Running the commands of the change line: init, rollback, verify, status, plan."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from rich.console import Console
+
+from exporter.cli.options import chosen, print_text, read_settings
+from exporter.errors import ExporterError, SettingsError
+from exporter.migrate import report
+from exporter.migrate.build import BuildOptions, Detach
+from exporter.migrate.run import check_result, initialise, only_manifest, roll_back
+from exporter.migrate.situation import RunOptions, Situation, look
+from exporter.migrate.steps import StepOptions
+from exporter.model import IndexState, Outcome
+from exporter.settings import Settings, resolve_targets
+from exporter.terminal import BuildDisplay
+
+
+def init(arguments: argparse.Namespace) -> int:
+    """The exit code of creating the declared indexes."""
+    return _change(arguments, initialise)
+
+
+def rollback(arguments: argparse.Namespace) -> int:
+    """The exit code of dropping what the migration created."""
+    return _change(arguments, roll_back)
+
+
+def verify(arguments: argparse.Namespace) -> int:
+    """The exit code of checking the success criteria."""
+    settings = read_settings(arguments)
+    exit_code = 0
+    for database, manifest in chosen(arguments, resolve_targets(settings)):
+        outcome = check_result(database, manifest, _run_options(arguments, settings))
+        _write_reports(outcome, arguments)
+        exit_code = max(exit_code, report.exit_code(outcome, strict=arguments.strict))
+    return exit_code
+
+
+def status(arguments: argparse.Namespace) -> int:
+    """The exit code of showing where every declared index stands: 0 when all are settled."""
+    settings = read_settings(arguments)
+    exit_code = 0
+    for database, manifest in chosen(arguments, resolve_targets(settings)):
+        situation = look(database, manifest, _run_options(arguments, settings))
+        print_text(report.status_as_text(manifest, situation.observed, situation.log))
+        settled = all(index.state in (IndexState.PRESENT, IndexState.COVERED) for index in situation.observed)
+        exit_code = max(exit_code, 0 if settled else 1)
+    return exit_code
+
+
+def plan(arguments: argparse.Namespace) -> int:
+    """The exit code of showing what init would do."""
+    settings = read_settings(arguments)
+    targets = resolve_targets(settings)
+    if arguments.sql:
+        from exporter.migrate.script import as_script
+
+        manifests = dict.fromkeys(manifest for _, manifest in chosen(arguments, targets))
+        manifest = only_manifest(list(manifests), arguments.migration)
+        print_text(as_script(manifest, settings.journal_schema))
+        return 0
+    for database, manifest in chosen(arguments, targets):
+        situation = look(database, manifest, _run_options(arguments, settings))
+        print_text(report.plan_as_text(situation.plan))
+    return 0
+
+
+def _run_options(arguments: argparse.Namespace, settings: Settings) -> RunOptions:
+    deadline_seconds = getattr(arguments, "deadline_seconds", None)
+    steps = StepOptions() if deadline_seconds is None else StepOptions(deadline_seconds=deadline_seconds)
+    return RunOptions(
+        journal_schema=settings.journal_schema,
+        adopt_invalid=getattr(arguments, "adopt_invalid", False),
+        dry_run=getattr(arguments, "dry_run", False),
+        connect_timeout_seconds=settings.connect_timeout_seconds,
+        build=BuildOptions(sequential=getattr(arguments, "sequential", False), steps=steps),
+    )
+
+
+def _change(arguments: argparse.Namespace, change: Callable[..., Outcome]) -> int:
+    settings = read_settings(arguments)
+    options = _run_options(arguments, settings)
+    console = Console(stderr=True)
+    exit_code = 0
+    with _detach_on_sigterm():
+        for database, manifest in chosen(arguments, resolve_targets(settings)):
+            display = BuildDisplay(console)
+
+            def confirm(situation: Situation) -> bool:
+                return _confirm(situation, arguments, console)
+
+            with _shown_while_building(display) as on_event:
+                outcome = change(database, manifest, options, confirm=confirm, on_event=on_event)
+            _write_reports(outcome, arguments)
+            exit_code = max(exit_code, report.exit_code(outcome))
+    return exit_code
+
+
+@contextmanager
+def _shown_while_building(display: BuildDisplay) -> Iterator[Callable[..., None]]:
+    """The display, started by the first event: a question to the user must not meet a live bar."""
+    entered = False
+
+    def on_event(event: object) -> None:
+        nonlocal entered
+        if not entered:
+            display.__enter__()
+            entered = True
+        display(event)  # type: ignore[arg-type]  # the builder sends events only
+
+    try:
+        yield on_event
+    finally:
+        if entered:
+            display.__exit__()
+
+
+def _confirm(situation: Situation, arguments: argparse.Namespace, console: Console) -> bool:
+    console.print(report.plan_as_text(situation.plan), markup=False, highlight=False, soft_wrap=True)
+    if arguments.yes:
+        return True
+    if not (sys.stdin.isatty() and console.is_terminal):
+        raise SettingsError(
+            "this changes the database and nobody can be asked", mend="add --yes, or --dry-run"
+        )
+    return console.input("Go on? [y/N] ", markup=False).strip().lower() in ("y", "yes")
+
+
+@contextmanager
+def _detach_on_sigterm() -> Iterator[None]:
+    def detach(_signal: int, _frame: FrameType | None) -> None:
+        raise Detach
+
+    previous = signal.signal(signal.SIGTERM, detach)
+    try:
+        yield
+    except Detach:
+        raise ExporterError("ended by SIGTERM before anything was running") from None
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _write_reports(outcome: Outcome, arguments: argparse.Namespace) -> None:
+    forms = {"text": report.as_text, "markdown": report.as_markdown, "json": report.as_json}
+    endings = {".md": "markdown", ".json": "json"}
+    print_text(forms[arguments.format](outcome))
+    for path in arguments.report:
+        text = forms[endings.get(path.suffix, "text")](outcome)
+        try:
+            path.write_text(text if text.endswith("\n") else text + "\n", encoding="utf-8")
+        except OSError as error:
+            raise SettingsError(
+                f"the report cannot be written to {path}: {error.strerror}", mend="choose another place"
+            ) from error

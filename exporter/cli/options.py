@@ -1,0 +1,123 @@
+"""Flags that several commands share, and what they come to: settings, and the migrations chosen."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from exporter.errors import SettingsError
+from exporter.model import Database, Manifest, Target
+from exporter.settings import ENVIRONMENT_PREFIX, Settings, load_settings, take_environment
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of every command that meets a server."""
+    group = parser.add_argument_group("settings")
+    setting(group, "--config.file", "config_file", metavar="FILE", help="YAML file with settings")
+    setting(
+        group,
+        "--dsn",
+        "dsn",
+        metavar="DSN",
+        help="connection string; passwords belong into the environment or a file, not on a command line",
+    )
+    setting(group, "--dsn-file", "dsn_file", metavar="FILE", help="file that holds the connection string")
+    setting(
+        group,
+        "--connect-timeout-seconds",
+        "connect_timeout_seconds",
+        metavar="SECONDS",
+        help="limit of one attempt to connect",
+    )
+    setting(
+        group,
+        "--manifest",
+        "manifests",
+        metavar="FILE",
+        action="append",
+        help="declared indexes: a YAML file or the name of a bundled one; may be repeated",
+    )
+    setting(group, "--journal-schema", "journal_schema", metavar="SCHEMA", help="schema of the journal")
+
+
+def add_web(parser: argparse.ArgumentParser) -> None:
+    """Adds where the exporter listens."""
+    group = parser.add_argument_group("web")
+    setting(
+        group,
+        "--web.listen-address",
+        "web_listen_address",
+        metavar="HOST:PORT",
+        help="where to listen, default :10187",
+    )
+    setting(
+        group,
+        "--web.telemetry-path",
+        "web_telemetry_path",
+        metavar="PATH",
+        help="path of the metrics, default /metrics",
+    )
+
+
+def setting(group: argparse._ArgumentGroup, flag: str, field: str, **options: object) -> None:
+    """Adds the flag of one setting, its environment variable in the help."""
+    variable = ENVIRONMENT_PREFIX + field.upper()
+    options["help"] = f"{options['help']} (env: {variable})"
+    group.add_argument(flag, dest=f"setting_{field}", default=None, **options)  # type: ignore[arg-type]  # passed through
+
+
+def read_settings(arguments: argparse.Namespace) -> Settings:
+    """The settings of flags, environment and file.
+
+    Raises: SettingsError, with all faults.
+    """
+    flags = {
+        name.removeprefix("setting_"): value
+        for name, value in vars(arguments).items()
+        if name.startswith("setting_") and value is not None
+    }
+    file = flags.pop("config_file", None)
+    # libpq reads PG* variables for whatever a connection string leaves out: one server's password would
+    # go to all of them.
+    environment = take_environment(os.environ)
+    return load_settings(file=Path(file) if file is not None else None, flags=flags, environment=environment)
+
+
+def add_choice(parser: argparse.ArgumentParser) -> None:
+    """Adds the choice among several migrations."""
+    group = parser.add_argument_group("which migration, where several are in the settings")
+    group.add_argument("--target", help="name of the target")
+    group.add_argument("--database", help="name of the database")
+    group.add_argument("--migration", help="name of the migration")
+
+
+def chosen(arguments: argparse.Namespace, targets: Sequence[Target]) -> Iterator[tuple[Database, Manifest]]:
+    """Every database with a manifest that the choice leaves.
+
+    Raises: SettingsError when there is none.
+    """
+    found = False
+    for target in targets:
+        if arguments.target not in (None, target.name):
+            continue
+        for database in target.databases:
+            if arguments.database not in (None, database.datname):
+                continue
+            for manifest in database.manifests:
+                if arguments.migration in (None, manifest.migration):
+                    found = True
+                    yield database, manifest
+    if not found:
+        raise SettingsError(
+            "no manifest is bound to a database here, so nothing is declared",
+            mend="name one: --manifest FILE, or targets[].databases[].manifests in the settings",
+        )
+
+
+def print_text(text: str) -> None:
+    """Writes a result to standard output, ending in a newline."""
+    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,210 @@
+"""The parser of every command: its flags and what runs it.
+
+Each runner loads its own room: `serve` stays small without the change line, the others start faster
+without the web stack.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from exporter import __version__
+from exporter.cli.options import add_choice, add_settings, add_web, read_settings, setting
+from exporter.settings import resolve_targets
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="pg-index-exporter",
+        description="Declare PostgreSQL indexes, have them built safely, and watch that they are used.",
+    )
+    parser.add_argument("--version", action="version", version=f"pg-index-exporter {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _configure_serve(commands.add_parser("serve", help="publish the metrics for Prometheus"))
+    _configure_init(commands.add_parser("init", help="create the declared indexes, without downtime"))
+    _configure_plan(commands.add_parser("plan", help="show what init would do"))
+    _configure_verify(commands.add_parser("verify", help="check the success criteria one by one"))
+    _configure_status(commands.add_parser("status", help="show where every declared index stands"))
+    _configure_rollback(commands.add_parser("rollback", help="drop what the migration created"))
+    _configure_healthcheck(commands.add_parser("healthcheck", help="0 when the running exporter answers"))
+    _configure_demo(commands.add_parser("demo", help="see everything at once on an embedded PostgreSQL"))
+    return parser
+
+
+def _configure_serve(parser: argparse.ArgumentParser) -> None:
+    add_settings(parser)
+    add_web(parser)
+    group = parser.add_argument_group("what is published")
+    setting(
+        group,
+        "--watch",
+        "watch",
+        metavar="PATTERN",
+        action="append",
+        help="declared, all, or a pattern over schema.index; may be repeated",
+    )
+    setting(
+        group,
+        "--scrape-timeout-seconds",
+        "scrape_timeout_seconds",
+        metavar="SECONDS",
+        help="own limit of one scrape; Prometheus' own timeout counts too",
+    )
+    setting(group, "--max-indexes", "max_indexes", metavar="N", help="watched indexes beyond the declared")
+    setting(group, "--max-statements", "max_statements", metavar="N", help="statements per database")
+    setting(
+        group,
+        "--no-query-text",
+        "query_text",
+        action="store_false",
+        help="publish statements by number only",
+    )
+    setting(
+        group, "--query-text-length", "query_text_length", metavar="N", help="characters of a text, at most"
+    )
+    setting(
+        group, "--web.enable-lifecycle", "web_enable_lifecycle", action="store_true", help="allow /-/reload"
+    )
+    setting(group, "--log.level", "log_level", metavar="LEVEL", help="debug, info, warning or error")
+    setting(group, "--log.format", "log_format", metavar="FORMAT", help="logfmt or json")
+    parser.set_defaults(run=_serve)
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from exporter.metrics.service import ServiceOptions, run
+
+    settings = read_settings(arguments)
+    targets = resolve_targets(settings)
+    return run(targets, ServiceOptions.of(settings))
+
+
+def _configure_healthcheck(parser: argparse.ArgumentParser) -> None:
+    add_settings(parser)
+    add_web(parser)
+    parser.set_defaults(run=_healthcheck)
+
+
+def _healthcheck(arguments: argparse.Namespace) -> int:
+    from exporter.metrics.health import check_health
+
+    settings = read_settings(arguments)
+    return 0 if check_health(settings.web_listen_address) else 1
+
+
+def _configure_init(parser: argparse.ArgumentParser) -> None:
+    add_settings(parser)
+    add_choice(parser)
+    _add_run(parser)
+    parser.add_argument(
+        "--adopt-invalid",
+        action="store_true",
+        help="replace INVALID indexes of the declared names that the journal does not know",
+    )
+    parser.set_defaults(run=_init)
+
+
+def _init(arguments: argparse.Namespace) -> int:
+    from exporter.cli.change import init
+
+    return init(arguments)
+
+
+def _configure_rollback(parser: argparse.ArgumentParser) -> None:
+    add_settings(parser)
+    add_choice(parser)
+    _add_run(parser)
+    parser.set_defaults(run=_rollback)
+
+
+def _rollback(arguments: argparse.Namespace) -> int:
+    from exporter.cli.change import rollback
+
+    return rollback(arguments)
+
+
+def _configure_verify(parser: argparse.ArgumentParser) -> None:
+    add_settings(parser)
+    add_choice(parser)
+    _add_report(parser)
+    parser.add_argument("--strict", action="store_true", help="count unknown as failed")
+    parser.set_defaults(run=_verify)
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from exporter.cli.change import verify
+
+    return verify(arguments)
+
+
+def _configure_status(parser: argparse.ArgumentParser) -> None:
+    add_settings(parser)
+    add_choice(parser)
+    parser.set_defaults(run=_status)
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from exporter.cli.change import status
+
+    return status(arguments)
+
+
+def _configure_plan(parser: argparse.ArgumentParser) -> None:
+    add_settings(parser)
+    add_choice(parser)
+    parser.add_argument(
+        "--sql", action="store_true", help="write a psql script instead, which keeps the same journal"
+    )
+    parser.set_defaults(run=_plan)
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    from exporter.cli.change import plan
+
+    return plan(arguments)
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("how it runs")
+    group.add_argument("--dry-run", action="store_true", help="show the plan and touch nothing")
+    group.add_argument("--yes", action="store_true", help="do not ask before the first step")
+    group.add_argument("--sequential", action="store_true", help="one table at a time")
+    group.add_argument(
+        "--deadline-seconds",
+        type=float,
+        metavar="SECONDS",
+        help="limit of one statement on the server, default 24 hours",
+    )
+    _add_report(parser)
+
+
+def _add_report(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("report")
+    group.add_argument(
+        "--format",
+        choices=("text", "markdown", "json"),
+        default="text",
+        help="form of the report on standard output",
+    )
+    group.add_argument(
+        "--report",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="write the report here too; .json and .md choose the form, else text; may be repeated",
+    )
+
+
+def _configure_demo(parser: argparse.ArgumentParser) -> None:
+    from exporter.demo.run import configure_parser
+
+    configure_parser(parser)
+    parser.set_defaults(run=_demo)
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from exporter.demo.run import run
+
+    return run(arguments)
