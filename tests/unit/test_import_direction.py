@@ -20,7 +20,7 @@ LEVELS = (
     {"settings"},
     {"manifest"},
     {"yaml_section"},
-    {"yaml_reader", "sql_text"},
+    {"yaml_reader", "sql_text", "text"},
     {"model", "errors", "bundled", "__init__"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
@@ -30,6 +30,7 @@ PURE = (
     "exporter.migrate.report",
     "exporter.evidence.verdict",
     "exporter.metrics.render",
+    "exporter.text",
     "exporter.metrics.catalogue",
 )
 IMPURE_MODULES = {"socket", "asyncio", "time", "os", "threading", "subprocess"}

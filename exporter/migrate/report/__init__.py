@@ -1,24 +1,25 @@
 """An Outcome as text for a terminal, as Markdown and as JSON, and the exit code that goes with it. Pure.
 
-`outline` says what is told, once for text and Markdown, as the nouns of `content`; `text` and `markdown`
-only write it down, `document` is the JSON.
+`outline` says what is told, once for text and Markdown, as the nouns of `exporter.text`, which writes
+them down; `document` is the JSON.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from exporter.migrate.report import document, markdown, outline, text
+from exporter.migrate.report import document, outline
 from exporter.migrate.report.verdict import exit_code
 from exporter.model import Manifest, ObservedIndex, Outcome, Plan
 from exporter.postgres.journal import LogRow
+from exporter.text import markdown, plain
 
 __all__ = ["as_json", "as_markdown", "as_text", "exit_code", "plan_as_text", "status_as_text"]
 
 
 def as_text(outcome: Outcome) -> str:
     """The report for a terminal: at most 80 columns wide, no control characters, no colour."""
-    return text.write(outline.of_outcome(outcome))
+    return plain.write(outline.of_outcome(outcome))
 
 
 def as_markdown(outcome: Outcome) -> str:
@@ -33,11 +34,11 @@ def as_json(outcome: Outcome) -> str:
 
 def plan_as_text(plan: Plan) -> str:
     """The plan for a terminal: every step with its SQL, lock, end and undo."""
-    return text.write(outline.of_plan(plan))
+    return plain.write(outline.of_plan(plan))
 
 
 def status_as_text(
     manifest: Manifest, observed: Sequence[ObservedIndex], log: Mapping[str | None, LogRow]
 ) -> str:
     """Where every declared index stands in the catalogue and in the journal, for a terminal."""
-    return text.write(outline.of_status(manifest, observed, log))
+    return plain.write(outline.of_status(manifest, observed, log))

@@ -11,7 +11,6 @@ from exporter.migrate.report.outline import probe_pairs
 from exporter.migrate.report.summary import next_steps, summary
 from exporter.migrate.report.verdict import exit_code
 from exporter.model import (
-    Finding,
     IndexFacts,
     ObservedIndex,
     Outcome,
@@ -19,6 +18,7 @@ from exporter.model import (
     Step,
     StepResult,
 )
+from exporter.text.findings import as_object
 
 SCHEMA_VERSION = 1
 
@@ -56,7 +56,7 @@ def document(outcome: Outcome) -> Object:
         "results": [_result(result) for result in outcome.results],
         "indexes": [_facts(facts) for facts in outcome.facts],
         "probes": [_probe(before, after) for before, after in probe_pairs(outcome)],
-        "findings": [_finding(finding) for finding in outcome.findings],
+        "findings": [as_object(finding) for finding in outcome.findings],
         "next_steps": list(next_steps(outcome)),
     }
 
@@ -145,17 +145,6 @@ def _measurement(measurement: ProbeMeasurement) -> Object:
         "total_cost": measurement.total_cost,
         "reason": measurement.reason,
         "detail": measurement.detail,
-    }
-
-
-def _finding(finding: Finding) -> Object:
-    return {
-        "criterion": finding.criterion,
-        "subject": finding.subject,
-        "verdict": finding.verdict.value,
-        "reason": finding.reason,
-        "found": finding.found,
-        "mend": finding.mend,
     }
 
 

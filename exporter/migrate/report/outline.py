@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from exporter.migrate.figures import byte_size, duration, faster_by, moment, size_ratio, taken
-from exporter.migrate.report.content import NOT_KNOWN, Content, Item, Row, Section
 from exporter.migrate.report.summary import counted, decisions, next_steps, nothing_to_do, summary
 from exporter.model import (
-    Finding,
     IndexFacts,
     IndexState,
     Manifest,
@@ -20,10 +18,11 @@ from exporter.model import (
     StepKind,
     StepResult,
     StepStatus,
-    Verdict,
     quote_identifier,
 )
 from exporter.postgres.journal import LogRow
+from exporter.text.content import NOT_KNOWN, Content, Item, Row, Section
+from exporter.text.findings import criteria
 
 
 def of_outcome(outcome: Outcome) -> Content:
@@ -38,7 +37,7 @@ def of_outcome(outcome: Outcome) -> Content:
             _left_behind(outcome),
             _sizes(outcome.facts),
             _probes(outcome),
-            _criteria(outcome.findings),
+            criteria(outcome.findings),
             _next(outcome),
         )
     )
@@ -259,28 +258,6 @@ def _probe(before: ProbeMeasurement | None, after: ProbeMeasurement | None) -> R
         note = ", ".join(part for part in (after.node, plans, after.reason, after.detail) if part)
     name = f"{quote_identifier(either.index_name)}, {either.probe}"
     return Row(name, (*figures, faster_by(before, after) or NOT_KNOWN), note)
-
-
-# Criteria
-
-
-def _criteria(findings: Sequence[Finding]) -> Section:
-    """By subject: one item for all that passed, one for each criterion that did not."""
-    items: list[Item] = []
-    for subject in dict.fromkeys(finding.subject for finding in findings):
-        mine = [finding for finding in findings if finding.subject == subject]
-        passed = [finding.criterion for finding in mine if finding.verdict is Verdict.PASS]
-        items.append(Item("", subject))
-        if passed:
-            items.append(Item("pass", ", ".join(passed), depth=1))
-        items += [_finding(finding) for finding in mine if finding.verdict is not Verdict.PASS]
-    return Section("Criteria", tuple(items))
-
-
-def _finding(finding: Finding) -> Item:
-    label = "FAIL" if finding.verdict is Verdict.FAIL else finding.verdict.value
-    line = f"{finding.criterion}: {finding.reason}"
-    return Item(label, line, details=(finding.found,), mend=finding.mend, depth=1)
 
 
 # What next

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from exporter.migrate.report.verdict import HALTED, LEFT_BEHIND, exit_code
-from exporter.model import Finding, Outcome, Plan, StepKind, StepResult, StepStatus, Verdict
+from exporter.model import Outcome, Plan, StepKind, StepResult, StepStatus, Verdict
+from exporter.text.findings import tally
 
 _STATUS_SUMMARIES = {
     StepStatus.LEFT_BEHIND: "failed and left something behind",
@@ -27,7 +28,7 @@ def summary(outcome: Outcome) -> tuple[str, ...]:
     """What the run came to, the most important first; each a sentence."""
     lines = [*_work(outcome), *decisions(outcome.plan)]
     if outcome.findings:
-        lines.append(_tally(outcome.findings))
+        lines.append(tally(outcome.findings))
     return tuple(lines)
 
 
@@ -78,12 +79,6 @@ def decisions(plan: Plan) -> tuple[str, ...]:
     """How many indexes wait for a person; nothing when there is none."""
     count = len(plan.refused)
     return (f"{counted(count, 'index')} {'needs' if count == 1 else 'need'} a decision.",) if count else ()
-
-
-def _tally(findings: Sequence[Finding]) -> str:
-    verdicts = [finding.verdict for finding in findings]
-    counts = ", ".join(f"{verdicts.count(verdict)} {verdict.value}" for verdict in Verdict)
-    return f"Criteria: {counts}."
 
 
 def next_steps(outcome: Outcome) -> tuple[str, ...]:

@@ -18,7 +18,6 @@ from exporter.migrate.report import (
     plan_as_text,
     status_as_text,
 )
-from exporter.migrate.report.characters import columns_of, wrap
 from exporter.model import (
     IndexState,
     Manifest,
@@ -27,6 +26,7 @@ from exporter.model import (
     Verdict,
 )
 from exporter.postgres.journal import LogRow
+from exporter.text.characters import columns_of, wrap
 from tests.unit.migrate.samples import (
     BUILT_AT,
     MESSAGES,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from exporter.migrate.report.characters import columns_of, printable, wrap
-from exporter.migrate.report.content import Content, Item, Section
+from exporter.text.characters import columns_of, printable, wrap
+from exporter.text.content import Content, Item, Section
 
 WIDTH = 80
 LABEL_COLUMNS = 9

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from exporter.migrate.report.characters import printable
-from exporter.migrate.report.content import Content, Item, Section
+from exporter.text.characters import printable
+from exporter.text.content import Content, Item, Section
 
 # Underscores inside words are no emphasis: names stay readable in the source.
 _SPECIAL = re.compile(r"[\\`*\[\]#|~!$]|(?<![^\W_])_|_(?![^\W_])")
