@@ -60,6 +60,13 @@ def add_web(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="path of the metrics, default /metrics",
     )
+    setting(
+        group,
+        "--web.config.file",
+        "web_config_file",
+        metavar="FILE",
+        help="TLS, client certificates and users, as Prometheus and its exporters read them",
+    )
 
 
 def setting(group: argparse._ArgumentGroup, flag: str, field: str, **options: object) -> None:

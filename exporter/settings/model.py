@@ -98,6 +98,9 @@ class Settings(BaseSettings):
     ] = "public"
     web_listen_address: Annotated[ListenAddress, Field(description="address and port to serve")] = ":10187"
     web_telemetry_path: Annotated[TelemetryPath, Field(description="path of the metrics page")] = "/metrics"
+    web_config_file: Annotated[
+        PathText | None, Field(description="TLS and users: a file in exporter-toolkit's format")
+    ] = None
     web_enable_lifecycle: Annotated[bool, Field(description="allow POST /-/reload")] = False
     scrape_timeout_seconds: Annotated[
         float, Field(gt=0, le=3600, allow_inf_nan=False, description="own limit of one collection")

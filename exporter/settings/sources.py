@@ -24,7 +24,12 @@ CONFIG_FILE_FLAG = "--config.file"
 
 Location: TypeAlias = tuple[str | int, ...]
 
-_PATHS = frozenset(("manifests", "dsn_file", "password_file", "passfile", "sslrootcert", "sslcert", "sslkey"))
+_PATHS = frozenset(
+    (
+        *("manifests", "web_config_file", "dsn_file", "password_file"),
+        *("passfile", "sslrootcert", "sslcert", "sslkey"),
+    )
+)
 _LISTS = frozenset(("targets", "databases", "manifests"))
 # Wrapped at once, so that nothing which logs a layer shows them.
 _SECRETS = frozenset(("dsn", "password"))
@@ -34,8 +39,12 @@ _SERVICE_LINK = re.compile(
     r"|PORT_[0-9]+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)=.*"
     r"|PG_INDEX_EXPORTER_(?:[A-Z0-9_]+_)?PORT=(?:tcp|udp|sctp)://.*"
 )
-# A list is given one by one; a switch that is on can only be turned off.
-_OTHER_FLAGS = {"manifests": "--manifest", "query_text": "--no-query-text"}
+# A list is given one by one; a switch that is on can only be turned off; Prometheus' own names win.
+_OTHER_FLAGS = {
+    "manifests": "--manifest",
+    "query_text": "--no-query-text",
+    "web_config_file": "--web.config.file",
+}
 _DOTTED_FLAGS = ("web", "log")
 
 

@@ -540,6 +540,12 @@ def test_paths_in_the_file_start_at_its_folder(tmp_path: Path, monkeypatch: pyte
     assert [manifest.migration for manifest in target.databases[0].manifests] == ["m1"]
 
 
+def test_the_web_configuration_is_found_from_where_it_is_named(tmp_path: Path) -> None:
+    assert load(tmp_path, "web_config_file: web.yml\n").web_config_file == f"{tmp_path}/web.yml"
+    assert load(None, None, {"web_config_file": "web.yml"}).web_config_file == "web.yml"
+    assert load().web_config_file is None
+
+
 def test_paths_of_flags_and_variables_start_at_the_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
