@@ -10,7 +10,7 @@ UV_VERSION := 0.13.9
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long bench check format image docs lock clean
+.PHONY: help demo test test-long bench check format image docs lock scripts clean
 
 help:
 	@echo "make demo       everything at once on an embedded PostgreSQL (Ctrl-C ends it)"
@@ -22,6 +22,7 @@ help:
 	@echo "make image      the container image pg-index-exporter"
 	@echo "make docs       writes what is generated: metric tables, dashboard"
 	@echo "make lock       writes requirements/*.lock anew"
+	@echo "make scripts    writes the psql scripts of indexes/ anew"
 	@echo "make clean      removes the virtual environment, caches and builds"
 
 # Debian has venv in a package of its own; a missing one is installed where we may.
@@ -78,6 +79,11 @@ image:
 docs: $(VENV)/.dev
 	$(BIN)/python docs/build_metric_table.py
 	$(BIN)/python grafana/build_dashboards.py
+
+# The psql script of each bundled manifest; a test holds that they are up to date.
+scripts: $(VENV)/.demo
+	for manifest in indexes/*.yaml; do \
+	  $(BIN)/pg-index-exporter plan --sql --manifest $$manifest > $${manifest%.yaml}.sql || exit 1; done
 
 # Universal (one file for all platforms and Pythons) and without any index host, so that a mirror set
 # up in pip serves as well. dev.lock is first: the others take its versions.

@@ -30,9 +30,7 @@ class Query:
     text: LiteralString
 
 
-def query_text(
-    what: str, *, server_version_num: int, extension_version: str | None = None
-) -> LiteralString:
+def query_text(what: str, *, server_version_num: int, extension_version: str | None = None) -> LiteralString:
     """The text of the newest file called `what` that fits the server, or the extension where that decides.
 
     Raises: TargetUnsupported when every file wants a newer version.
@@ -47,6 +45,11 @@ def query_text(
         f"{what} wants version {wanted} or newer, the server has {'.'.join(map(str, have))}",
         mend="upgrade the server or the extension (ALTER EXTENSION … UPDATE)",
     )
+
+
+def script_text(name: str) -> str:
+    """The template of a part of the psql script; `{name}` stands for what is put in."""
+    return files("exporter.postgres").joinpath("sql", "script", f"{name}.psql").read_text(encoding="utf-8")
 
 
 @cache

@@ -1,0 +1,159 @@
+"""A migration as a psql script, for those who let people run SQL: same statements, same journal.
+
+Pure: a manifest in, text out. The server compiles each declaration first, so that a planted command is an
+error before anything is built; text of the manifest stands in dollar quotes only, where psql neither looks
+for its own commands and variables nor ends a statement.
+"""
+
+from __future__ import annotations
+
+import re
+
+from psycopg import sql
+
+from exporter import __version__
+from exporter.model import DeclaredIndex, Manifest, RelationName
+from exporter.postgres import ddl
+from exporter.postgres.queries import query_text, script_text
+
+# The script runs on every supported version; what differs is decided by the server inside the queries.
+_OLDEST = 140000
+
+
+def as_script(manifest: Manifest, journal_schema: str) -> str:
+    """The psql script that creates the declared indexes, analyzes and keeps the journal."""
+    parts = [_header(manifest), _begin(journal_schema)]
+    parts += [_index(index, manifest, journal_schema) for index in manifest.indexes]
+    parts.append(_end(manifest, journal_schema))
+    return "\n".join(parts)
+
+
+def _header(manifest: Manifest) -> str:
+    lines = [
+        f"{manifest.migration}, written by pg-index-exporter {__version__} (plan --sql)",
+        "",
+        "Run it as the tables' owner on the primary, outside any transaction:",
+        "",
+        "  psql -X -d DATABASE -f THIS_FILE",
+        "",
+        "It builds what is missing with CREATE INDEX CONCURRENTLY, one index at a time, and may be run",
+        "again: what is there as declared is left alone. It stops where another definition or an INVALID",
+        "index bears a declared name, and does not touch it. To follow it from another session:",
+        "",
+        "  SELECT phase, blocks_done, blocks_total FROM pg_stat_progress_create_index;",
+        "  SELECT index_name, phase, status FROM migration_log;",
+        "",
+        "A build that was interrupted leaves an INVALID index: drop it with DROP INDEX CONCURRENTLY and run",
+        "this again, or let `pg-index-exporter init` clean up and finish.",
+    ]
+    return "".join(f"-- {line}".rstrip() + "\n" for line in lines)
+
+
+def _begin(journal_schema: str) -> str:
+    create = sql.SQL(query_text("journal_create", server_version_num=_OLDEST)).format(
+        schema=sql.Identifier(journal_schema)
+    )
+    return _filled(
+        "begin", schemaname=_literal(journal_schema), journal_create=create.as_string(None).strip()
+    )
+
+
+def _index(index: DeclaredIndex, manifest: Manifest, journal_schema: str) -> str:
+    clone = RelationName("pg_temp", index.table.relname)
+    compile_it = ddl.as_text(ddl.create_index(index, concurrently=False, table=ddl.qualified(clone)))
+    schemaname, relname = _literal(index.table.schemaname), _literal(index.table.relname)
+    quoted = index.relation.quoted
+    return _filled(
+        "index",
+        title=_echoed(f"{quoted} on {index.table.quoted}"),
+        create_clone=ddl.as_text(ddl.create_clone(index.table, index.table.relname)),
+        # plpgsql's EXECUTE refuses COMMIT, with which a planted command would leave this transaction.
+        compile=_dollar(f"BEGIN EXECUTE {_dollar(compile_it)}; END"),
+        compiled_index=_bound("compiled_index", schemaname=schemaname, relname=relname),
+        table_indexes=_bound("table_indexes", relid=_dollar(index.table.quoted) + "::pg_catalog.regclass"),
+        schemaname=schemaname,
+        index_name=_literal(index.name),
+        migration=_literal(manifest.migration),
+        journal=_relation(journal_schema, "migration_events"),
+        create=_dollar(ddl.as_text(ddl.create_index(index))),
+        check=_dollar(_check(index)),
+        stop=_dollar(
+            f"BEGIN RAISE EXCEPTION USING MESSAGE = {_dollar(f'{quoted} is not touched')},"
+            f" HINT = {_dollar(_hint(index))}; END"
+        ),
+    )
+
+
+def _check(index: DeclaredIndex) -> str:
+    """The body of a block that fails unless the index is valid: CREATE INDEX succeeding is not enough."""
+    missing = f"{index.relation.quoted} is not valid after its build"
+    return (
+        "BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_index"
+        f" WHERE indexrelid = {_dollar(index.relation.quoted)}::pg_catalog.regclass"
+        " AND indisvalid AND indisready AND indislive)"
+        f" THEN RAISE EXCEPTION USING MESSAGE = {_dollar(missing)}; END IF; END"
+    )
+
+
+def _hint(index: DeclaredIndex) -> str:
+    drop = ddl.as_text(ddl.drop_index(index.relation))
+    return f"An INVALID leftover that nobody builds: {drop}; another definition: rename one of the two."
+
+
+def _end(manifest: Manifest, journal_schema: str) -> str:
+    tables = dict.fromkeys((*(index.table for index in manifest.indexes), *manifest.analyze))
+    journal, log = _relation(journal_schema, "migration_events"), _relation(journal_schema, "migration_log")
+    migration = _literal(manifest.migration)
+    lines = ["\\if :pgix_built", "    \\echo 'analyzing'"]
+    lines += [f"    {ddl.as_text(ddl.analyze(table))};" for table in tables]
+    for phase in ("analyzed", "done"):
+        text = _filled("done", journal=journal, log=log, migration=migration, phase=_literal(phase))
+        lines.append(text.rstrip())
+    lines += [
+        f"    INSERT INTO {journal} (run, name, phase, status)",
+        f"    VALUES (:'pgix_run', {migration}, 'done', 'done');",
+        "    \\echo 'done; `pg-index-exporter verify` proves by plan that queries use the indexes'",
+        "\\else",
+        "    \\echo 'nothing to do'",
+        "\\endif",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _filled(name: str, **parts: str) -> str:
+    """The template with its parts; a part is not looked into again for the key of another."""
+    return re.sub(r"\{([a-z_]+)\}", lambda match: parts[match[1]], script_text(name))
+
+
+def _bound(what: str, **literals: str) -> str:
+    """A query file with SQL text in place of its parameters, without its comments and last blank line."""
+    text: str = query_text(what, server_version_num=_OLDEST)
+    kept = [line for line in text.splitlines() if not line.lstrip().startswith("--")]
+    bound = "\n".join(kept).strip()
+    for key, value in literals.items():
+        bound = bound.replace(f"%({key})s", value)
+    return bound
+
+
+def _literal(text: str) -> str:
+    return sql.Literal(text).as_string(None).strip()
+
+
+def _relation(schemaname: str, relname: str) -> str:
+    return sql.Identifier(schemaname, relname).as_string(None)
+
+
+def _dollar(text: str) -> str:
+    """The text in dollar quotes whose tag it does not hold."""
+    number = 0
+    while f"$sql{number or ''}$" in f"{text}$":
+        number += 1
+    tag = f"$sql{number or ''}$"
+    return f"{tag}{text}{tag}"
+
+
+def _echoed(text: str) -> str:
+    r"""The text as an argument of psql's \echo, which knows escapes of its own."""
+    printable = "".join(character if character.isprintable() else "?" for character in text)
+    return "'" + printable.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -1,0 +1,188 @@
+"""The psql script of a migration, run by psql."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from exporter import bundled
+from exporter.manifest import load_manifest
+from exporter.migrate.plan import plan_build
+from exporter.migrate.reconcile import observe
+from exporter.migrate.script import as_script
+from exporter.model import DeclaredIndex, IndexState, Manifest, RelationName
+from exporter.postgres.journal import Journal
+from tests.conftest import TestDatabase
+from tests.support.builds import session
+from tests.support.declared import declare, manifest_of
+from tests.support.tools import find_tool
+
+NOVA = "090_quick_win_4_missing_indexes"
+
+
+def run_script(database: TestDatabase, script: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    """How psql ended with the script as a file."""
+    file = tmp_path / "migration.sql"
+    file.write_text(script, encoding="utf-8")
+    return subprocess.run(
+        [find_tool("psql"), "-X", "-d", database.dsn, "-f", file],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+
+
+def states(database: TestDatabase, manifest: Manifest) -> list[IndexState]:
+    """Where the declared indexes stand."""
+    with session(database) as connection:
+        return [index.state for index in observe(connection, manifest, ())]
+
+
+def events(database: TestDatabase) -> list[tuple[str | None, str, str]]:
+    """Index, phase and status of every event, in order."""
+    rows = database.execute("SELECT index_name, phase, status FROM migration_events ORDER BY id")
+    return [(row[0], row[1], row[2]) for row in rows]
+
+
+def test_the_bundled_script_is_what_plan_writes() -> None:
+    folder = bundled.path("indexes")
+    manifest = load_manifest(folder / f"{NOVA}.yaml")
+
+    written = (folder / f"{NOVA}.sql").read_text(encoding="utf-8")
+
+    assert as_script(manifest, "public") == written, "write it anew: make scripts"
+
+
+def test_the_bundled_script_builds_and_a_second_run_changes_nothing(
+    nova_database: TestDatabase, tmp_path: Path
+) -> None:
+    folder = bundled.path("indexes")
+    manifest = load_manifest(folder / f"{NOVA}.yaml")
+    script = (folder / f"{NOVA}.sql").read_text(encoding="utf-8")
+
+    first = run_script(nova_database, script, tmp_path)
+    kept = events(nova_database)
+    second = run_script(nova_database, script, tmp_path)
+
+    assert (first.returncode, first.stderr) == (0, "")
+    assert states(nova_database, manifest) == [IndexState.PRESENT, IndexState.PRESENT]
+    log = nova_database.execute(
+        "SELECT index_name, phase, status FROM migration_log WHERE name = %s ORDER BY index_name", [NOVA]
+    )
+    assert log == [
+        ("idx_messages_sender_created", "done", "done"),
+        ("idx_posts_user_created", "done", "done"),
+        (None, "done", "done"),
+    ]
+    assert (second.returncode, second.stderr) == (0, "")
+    assert "nothing to do" in second.stdout
+    assert events(nova_database) == kept
+
+
+def test_the_journal_serves_the_tool_afterwards(nova_database: TestDatabase, tmp_path: Path) -> None:
+    manifest = load_manifest(bundled.path("indexes") / f"{NOVA}.yaml")
+
+    run_script(nova_database, as_script(manifest, "public"), tmp_path)
+
+    with session(nova_database) as connection:
+        created = Journal(connection, "public", NOVA, "test").created()
+        observed = observe(connection, manifest, created)
+    assert {name: entry.definition for name, entry in created.items()} == {
+        index.declared.name: index.found_definition for index in observed
+    }
+    assert plan_build(manifest, observed).steps == ()
+
+
+def test_it_stops_at_an_invalid_leftover(database: TestDatabase, tmp_path: Path) -> None:
+    database.execute("CREATE TABLE messages (id int, sender int)")
+    database.execute("INSERT INTO messages VALUES (1, 1), (1, 2)")
+    index = declare("idx_unique", "messages", "id", unique=True)
+    with pytest.raises(Exception, match="could not create unique index"):
+        database.execute("CREATE UNIQUE INDEX CONCURRENTLY idx_unique ON messages (id)")
+
+    ended = run_script(database, as_script(manifest_of(index), "public"), tmp_path)
+
+    assert ended.returncode == 3
+    assert "INVALID" in ended.stderr
+    assert "DROP INDEX CONCURRENTLY" in ended.stderr
+    assert states(database, manifest_of(index)) == [IndexState.INVALID_FOREIGN]
+
+
+def test_it_stops_at_another_definition(database: TestDatabase, tmp_path: Path) -> None:
+    database.execute("CREATE TABLE messages (id int, sender int)")
+    database.execute("CREATE INDEX idx_a ON messages (sender)")
+    manifest = manifest_of(declare("idx_a", "messages", "id"))
+
+    ended = run_script(database, as_script(manifest, "public"), tmp_path)
+
+    assert ended.returncode == 3
+    assert "another definition" in ended.stderr
+    assert states(database, manifest) == [IndexState.CONFLICT]
+
+
+def test_an_equal_index_under_another_name_settles_it(database: TestDatabase, tmp_path: Path) -> None:
+    database.execute("CREATE TABLE messages (id int, sender int)")
+    database.execute("CREATE INDEX idx_other ON messages (id)")
+    manifest = manifest_of(declare("idx_a", "messages", "id"))
+
+    ended = run_script(database, as_script(manifest, "public"), tmp_path)
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "covered" in ended.stdout
+    assert states(database, manifest) == [IndexState.COVERED]
+
+
+def test_names_may_hold_anything(database: TestDatabase, tmp_path: Path) -> None:
+    table = RelationName("Odd \"schema\"\n:'x'", "user\\t$sql$ :pgix_run")
+    names = ["idx'\"\n<b>", "ü" * 31, "$sql", "select", "back\\slash"]
+    database.execute('CREATE SCHEMA "Odd ""schema""\n:\'x\'"')
+    database.execute('CREATE TABLE "Odd ""schema""\n:\'x\'"."user\\t$sql$ :pgix_run" ("a :b" int, c text)')
+    indexes = [
+        DeclaredIndex(name, table, ('"a :b"', f"(c || '{number}\\:x$sql$')"), where="c <> ':pgix_run'';'")
+        for number, name in enumerate(names)
+    ]
+    manifest = manifest_of(*indexes, analyze=())
+
+    ended = run_script(database, as_script(manifest, "public"), tmp_path)
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert states(database, manifest) == [IndexState.PRESENT] * len(names)
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        {"where": "id > 0; COMMIT; DROP TABLE bystander"},
+        {"where": "id > 0; DROP TABLE bystander; --"},
+        {"where": "id > 0\n\\! touch planted\n"},
+        {"columns": ("id); DROP TABLE bystander; --",)},
+        {"columns": ("id); COMMIT; DROP TABLE bystander; --",)},
+        {"options": ("fillfactor = 70); COMMIT; DROP TABLE bystander; --",)},
+        {"include": ("id); COMMIT; DROP TABLE bystander; --",)},
+    ],
+)
+def test_a_planted_command_does_nothing(
+    database: TestDatabase, tmp_path: Path, planted: dict[str, object]
+) -> None:
+    database.execute("CREATE TABLE messages (id int)")
+    database.execute("CREATE TABLE bystander (id int)")
+    manifest = manifest_of(declare("idx_a", "messages", **planted))
+
+    ended = run_script(database, as_script(manifest, "public"), tmp_path)
+
+    assert ended.returncode == 3
+    assert database.execute("SELECT count(*) FROM pg_class WHERE relname = 'bystander'") == [(1,)]
+    assert not (tmp_path / "planted").exists()
+
+
+def test_the_journal_may_have_a_schema_of_its_own(database: TestDatabase, tmp_path: Path) -> None:
+    database.execute("CREATE TABLE messages (id int)")
+    database.execute('CREATE SCHEMA "Audit"')
+    manifest = manifest_of(declare("idx_a", "messages", "id"))
+
+    ended = run_script(database, as_script(manifest, "Audit"), tmp_path)
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+    rows = database.execute("SELECT phase FROM \"Audit\".migration_log WHERE index_name = 'idx_a'")
+    assert rows == [("done",)]
