@@ -13,12 +13,14 @@ from rich.console import Console
 
 from exporter.cli.options import chosen, print_text, read_settings
 from exporter.errors import ExporterError, SettingsError
+from exporter.manifest import load_manifest
 from exporter.migrate import report
 from exporter.migrate.build import BuildOptions, Detach
 from exporter.migrate.run import check_result, initialise, only_manifest, roll_back
+from exporter.migrate.script import as_script
+from exporter.migrate.site import StepOptions
 from exporter.migrate.situation import RunOptions, Situation, look
-from exporter.migrate.steps import StepOptions
-from exporter.model import IndexState, Outcome
+from exporter.model import IndexState, Manifest, Outcome
 from exporter.settings import Settings, resolve_targets
 from exporter.terminal import BuildDisplay
 
@@ -59,18 +61,22 @@ def status(arguments: argparse.Namespace) -> int:
 def plan(arguments: argparse.Namespace) -> int:
     """The exit code of showing what init would do."""
     settings = read_settings(arguments)
-    targets = resolve_targets(settings)
     if arguments.sql:
-        from exporter.migrate.script import as_script
-
-        manifests = dict.fromkeys(manifest for _, manifest in chosen(arguments, targets))
-        manifest = only_manifest(list(manifests), arguments.migration)
+        manifest = only_manifest(_declared(arguments, settings), arguments.migration)
         print_text(as_script(manifest, settings.journal_schema))
         return 0
-    for database, manifest in chosen(arguments, targets):
+    for database, manifest in chosen(arguments, resolve_targets(settings)):
         situation = look(database, manifest, _run_options(arguments, settings))
         print_text(report.plan_as_text(situation.plan))
     return 0
+
+
+def _declared(arguments: argparse.Namespace, settings: Settings) -> list[Manifest]:
+    """The manifests to write a script of, for which no server has to be named."""
+    if settings.targets or settings.dsn is not None or settings.dsn_file is not None:
+        manifests = (manifest for _, manifest in chosen(arguments, resolve_targets(settings)))
+        return list(dict.fromkeys(manifests))
+    return [load_manifest(Path(path)) for path in settings.manifests]
 
 
 def _run_options(arguments: argparse.Namespace, settings: Settings) -> RunOptions:

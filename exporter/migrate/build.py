@@ -18,7 +18,8 @@ import psycopg
 
 from exporter.errors import ExporterError
 from exporter.migrate.plan import waves_of
-from exporter.migrate.steps import StepOptions, StepRunner
+from exporter.migrate.site import Site, StepOptions
+from exporter.migrate.steps import run_step
 from exporter.model import Database, PhaseTime, Plan, Step, StepResult, StepStatus
 from exporter.postgres.journal import EventStatus, Journal, Phase
 from exporter.postgres.progress import BuildProgress, read_builds
@@ -69,6 +70,9 @@ class Build:
     _phases: dict[Step, dict[str, float]] = field(default_factory=dict)
     _seen_at: dict[Step, float] = field(default_factory=dict)
     _broken: list[BaseException] = field(default_factory=list)
+    # No step is started any more; those that run go on to their end.
+    _ending: threading.Event = field(default_factory=threading.Event)
+    _interrupted: bool = False
 
     def run(self, plan: Plan) -> tuple[StepResult, ...]:
         """How every step of the plan ended, in the plan's order.
@@ -76,7 +80,7 @@ class Build:
         A failed step stops new ones from starting; what runs on other tables is left to finish.
         Raises: KeyboardInterrupt again after a second Ctrl-C; whatever else broke in a worker.
         """
-        runner = StepRunner(
+        site = Site(
             self.database,
             self.journal,
             self.options.steps,
@@ -84,64 +88,61 @@ class Build:
         )
         try:
             for wave in waves_of(plan.steps):
-                self._run_wave(runner, wave)
+                self._run_wave(site, wave)
         except Detach:
-            self._detach(runner)
+            self._detach(site)
         if self._broken:
             raise self._broken[0]
         return tuple(self._result(step) for step in plan.steps)
 
-    def _run_wave(self, runner: StepRunner, wave: tuple[tuple[Step, ...], ...]) -> None:
+    def _run_wave(self, site: Site, wave: tuple[tuple[Step, ...], ...]) -> None:
         lanes: queue.SimpleQueue[tuple[Step, ...]] = queue.SimpleQueue()
         for lane in wave:
             lanes.put(lane)
         workers = [
             # Daemons, so that a detached run can leave while the server works on.
-            threading.Thread(target=self._work, args=(runner, lanes), daemon=True)
+            threading.Thread(target=self._work, args=(site, lanes), daemon=True)
             for _ in range(1 if self.options.sequential else len(wave))
         ]
         for worker in workers:
             worker.start()
-        self._watch_until_done(runner, workers)
+        self._watch_until_done(site, workers)
 
-    def _work(self, runner: StepRunner, lanes: queue.SimpleQueue[tuple[Step, ...]]) -> None:
-        while not runner.stopping.is_set():
-            try:
-                lane = lanes.get_nowait()
-            except queue.Empty:
-                return
-            for step in lane:
-                if runner.stopping.is_set():
-                    return
-                self.on_event(Event(EventKind.STARTED, step))
-                try:
-                    result = runner.run(step)
-                except BaseException as error:  # noqa: BLE001 - raised again in the main thread
-                    self._broken.append(error)
-                    runner.stopping.set()
-                    return
-                self._results[step] = self._with_phases(result)
-                self.on_event(Event(EventKind.FINISHED, step, result=self._results[step]))
-                if result.status is not StepStatus.DONE:
-                    runner.stopping.set()
-                    return
-
-    def _watch_until_done(self, runner: StepRunner, workers: list[threading.Thread]) -> None:
+    def _work(self, site: Site, lanes: queue.SimpleQueue[tuple[Step, ...]]) -> None:
         try:
-            self._watch(runner, workers)
-        except KeyboardInterrupt:
-            for step in runner.active_pids().values():
-                self.on_event(Event(EventKind.NOTE, step, text="cancelling and cleaning up"))
-            runner.cancel_active()
-            self._watch(runner, workers)
+            while not self._ending.is_set():
+                for step in lanes.get_nowait():
+                    if self._ending.is_set():
+                        return
+                    self.on_event(Event(EventKind.STARTED, step))
+                    result = self._with_phases(run_step(site, step))
+                    self._results[step] = result
+                    if result.status is not StepStatus.DONE:
+                        self._ending.set()
+                    self.on_event(Event(EventKind.FINISHED, step, result=result))
+        except queue.Empty:
+            return
+        except BaseException as error:  # noqa: BLE001 - raised again in the main thread
+            self._broken.append(error)
+            self._ending.set()
 
-    def _watch(self, runner: StepRunner, workers: list[threading.Thread]) -> None:
+    def _watch_until_done(self, site: Site, workers: list[threading.Thread]) -> None:
+        try:
+            self._watch(site, workers)
+        except KeyboardInterrupt:
+            self._interrupted = True
+            self._ending.set()
+            self._watch(site, workers, cancelling=True)
+
+    def _watch(self, site: Site, workers: list[threading.Thread], *, cancelling: bool = False) -> None:
         poll_seconds = self.options.steps.poll_seconds
         control: Connection | None = None
         try:
             while any(worker.is_alive() for worker in workers):
                 started = time.monotonic()
-                control = self._poll(runner, control)
+                if cancelling:
+                    site.cancel_active()
+                control = self._poll(site, control)
                 for worker in workers:
                     remaining = poll_seconds - (time.monotonic() - started)
                     worker.join(max(0.01, remaining))
@@ -149,9 +150,9 @@ class Build:
             if control is not None:
                 control.close()
 
-    def _poll(self, runner: StepRunner, control: Connection | None) -> Connection | None:
+    def _poll(self, site: Site, control: Connection | None) -> Connection | None:
         """Shows the progress of what runs. A control session that fails is replaced at the next poll."""
-        pids = runner.active_pids()
+        pids = site.active_pids()
         try:
             if control is None:
                 control = connect(
@@ -179,8 +180,10 @@ class Build:
         phases = self._phases.get(result.step, {})
         return replace(result, phases=tuple(PhaseTime(phase, seconds) for phase, seconds in phases.items()))
 
-    def _detach(self, runner: StepRunner) -> None:
-        runner.stopping.set()
+    def _detach(self, site: Site) -> None:
+        self._interrupted = True
+        self._ending.set()
+        site.stopping.set()
         with closing(
             connect(
                 self.database,
@@ -190,7 +193,7 @@ class Build:
             )
         ) as connection:
             journal = Journal(connection, self.journal.schemaname, self.journal.migration, self.journal.run)
-            for pid, step in runner.active_pids().items():
+            for pid, step in site.active_pids().items():
                 if step.index is not None:
                     journal.append(
                         Phase.DETACHED,
@@ -207,6 +210,7 @@ class Build:
                 )
 
     def _result(self, step: Step) -> StepResult:
+        reason = "the run was stopped" if self._interrupted else "another step failed"
         return self._results.get(step) or StepResult(
-            step, StepStatus.SKIPPED, 0.0, message="not started because another step failed"
+            step, StepStatus.SKIPPED, 0.0, message=f"not started because {reason}"
         )
