@@ -82,8 +82,10 @@ docs: $(VENV)/.dev
 
 # The psql script of each bundled manifest; a test holds that they are up to date.
 scripts: $(VENV)/.demo
+	@mkdir -p build
 	for manifest in indexes/*.yaml; do \
-	  $(BIN)/pg-index-exporter plan --sql --manifest $$manifest > $${manifest%.yaml}.sql || exit 1; done
+	  $(BIN)/pg-index-exporter plan --sql --manifest $$manifest > build/script.sql \
+	    && mv build/script.sql $${manifest%.yaml}.sql || exit 1; done
 
 # Universal (one file for all platforms and Pythons) and without any index host, so that a mirror set
 # up in pip serves as well. dev.lock is first: the others take its versions.
