@@ -61,9 +61,10 @@ class Flight:
 
     drafts: Sequence[Draft]
     started: float
-    cut: asyncio.Event = field(default_factory=asyncio.Event)
+    cut: asyncio.Event
+    task: asyncio.Task[None]
     waiters: int = 0
-    task: asyncio.Task[TargetSnapshot] | None = None
+    landed: TargetSnapshot | None = None
     bodies: dict[PageFormat, bytes] = field(default_factory=dict)
 
 
@@ -85,21 +86,20 @@ class TargetService:
         # One that was cut gives less than this scrape may have.
         if flight is None or flight.cut.is_set():
             flight = self._start(seconds)
-        task = flight.task
-        assert task is not None  # noqa: S101 - set by _start
         flight.waiters += 1
         try:
-            await asyncio.wait({task}, timeout=seconds + CANCEL_GRACE_SECONDS + SEVER_GRACE_SECONDS)
+            patience = seconds + CANCEL_GRACE_SECONDS + SEVER_GRACE_SECONDS
+            await asyncio.wait({flight.task}, timeout=patience)
         finally:
             flight.waiters -= 1
             if not flight.waiters:
                 flight.cut.set()
-        if not task.done():
+        if flight.landed is None:
             # Somebody with more time started it; this scrape takes what is there.
             return await self._render(self._freeze(flight), page_format)
         async with self._rendering:
             if page_format not in flight.bodies:
-                flight.bodies[page_format] = await self._render(task.result(), page_format)
+                flight.bodies[page_format] = await self._render(flight.landed, page_format)
         return flight.bodies[page_format]
 
     def cut(self) -> None:
@@ -114,26 +114,28 @@ class TargetService:
                 collector.close()
 
     def _start(self, seconds: float) -> Flight:
-        flight = Flight([Draft() for _ in self._collectors], time.monotonic())
-        flight.task = asyncio.create_task(self._collect(flight, flight.started + seconds))
-        self._flight = flight
+        drafts = [Draft() for _ in self._collectors]
+        cut, started = asyncio.Event(), time.monotonic()
+        task = asyncio.create_task(self._collect(drafts, cut, started + seconds))
+        self._flight = flight = Flight(drafts, started, cut, task)
+        # Before those who wait for it are woken: they find it landed.
+        task.add_done_callback(lambda _: self._land(flight))
         return flight
 
-    async def _collect(self, flight: Flight, deadline: float) -> TargetSnapshot:
-        try:
-            await asyncio.gather(
-                *(
-                    self._collect_database(collector, draft, flight.cut, deadline)
-                    for collector, draft in zip(self._collectors, flight.drafts, strict=True)
-                )
-            )
-        finally:
-            if self._flight is flight:
-                self._flight = None
-        snapshot = self._freeze(flight)
+    def _land(self, flight: Flight) -> None:
+        if self._flight is flight:
+            self._flight = None
+        flight.landed = snapshot = self._freeze(flight)
         extra = {"target": self.name, "up": snapshot.up, "seconds": snapshot.scrape_duration_seconds}
         logger.debug("collected", extra=extra)
-        return snapshot
+
+    async def _collect(self, drafts: Sequence[Draft], cut: asyncio.Event, deadline: float) -> None:
+        await asyncio.gather(
+            *(
+                self._collect_database(collector, draft, cut, deadline)
+                for collector, draft in zip(self._collectors, drafts, strict=True)
+            )
+        )
 
     async def _collect_database(
         self, collector: DatabaseCollector, draft: Draft, cut: asyncio.Event, deadline: float

@@ -10,7 +10,7 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import cast
+from typing import Any, cast
 
 from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config
@@ -94,6 +94,7 @@ async def serve_until_signal(app: Starlette, listener: socket.socket, *, on_stop
 
 async def serve(app: Starlette, listener: socket.socket, stop: Stop, *, on_stop: Callable[[], None]) -> None:
     """Serves until `stop`; `on_stop` cuts what is still under way after a grace period."""
+    asyncio.get_running_loop().set_exception_handler(_handle_stray_error)
     stopping = asyncio.create_task(stop.wait())
 
     async def stopped() -> None:
@@ -110,9 +111,38 @@ async def serve(app: Starlette, listener: socket.socket, stop: Stop, *, on_stop:
         on_stop()
         await asyncio.wait({running}, timeout=DROP_SECONDS)
     stopping.cancel()
-    running.cancel()
-    with suppress(asyncio.CancelledError):
+    if running.done():
         await running
+    else:
+        await _drop(running)
+
+
+async def _drop(running: asyncio.Task[None]) -> None:
+    """Ends hypercorn while clients that do not read hold connections: it takes being cancelled badly."""
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_ignore_error)
+    # hypercorn keeps its connections to itself, and asyncio has no public list of them either. Without
+    # this a client that does not read would hold the exit for UNREAD_MILLISECONDS.
+    for transport in list(getattr(loop, "_transports", {}).values()):
+        transport.abort()
+    await asyncio.wait({running}, timeout=DROP_SECONDS)
+    running.cancel()
+    await asyncio.wait({running}, timeout=DROP_SECONDS)
+    if running.done() and not running.cancelled():
+        logger.debug("dropped connections", extra={"reason": repr(running.exception())})
+
+
+def _ignore_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    logger.debug("dropped a connection", extra={"reason": str(context.get("message"))})
+
+
+def _handle_stray_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What no task caught: a connection that broke while it was closed is no news."""
+    error = context.get("exception")
+    if isinstance(error, OSError):
+        logger.debug("a connection broke", extra={"reason": str(error)})
+    else:
+        loop.default_exception_handler(context)
 
 
 def _config(listener: socket.socket) -> Config:
@@ -125,7 +155,8 @@ def _config(listener: socket.socket) -> Config:
     config.errorlog.setLevel(logging.WARNING)
     config.backlog = BACKLOG
     config.keep_alive_timeout = KEEP_ALIVE_SECONDS
-    config.graceful_timeout = GRACE_SECONDS + DROP_SECONDS
+    # Longer than we wait: what is left then is dropped by us.
+    config.graceful_timeout = 2 * (GRACE_SECONDS + DROP_SECONDS)
     config.include_server_header = False
     return config
 

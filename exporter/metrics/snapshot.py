@@ -7,7 +7,7 @@ known" and gives no sample; a whole part that is None was not collected, and its
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from exporter.model import DeclaredIndex, RelationName, ServerFacts
@@ -20,7 +20,7 @@ class IndexRow:
 
     Source: pg_index, pg_class, pg_am, pg_constraint and the functions behind pg_stat_user_indexes and
     pg_statio_user_indexes; last_idx_scan since PostgreSQL 16. `catalogue_version` changes with the
-    index's catalogue rows.
+    index's catalogue rows. `parents` are the declared partitioned indexes that this one is a leaf of.
     """
 
     indexrelid: int
@@ -43,6 +43,7 @@ class IndexRow:
     is_partial: bool
     is_expression: bool
     catalogue_version: str
+    parents: Sequence[int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,9 @@ class CollectorOutcome:
 class DatabaseSnapshot:
     """Everything known of one database at one moment.
 
-    `sizes` are bytes by the oid of an index or a table, `query_texts` are by queryid.
+    `sizes` are bytes by the oid of an index or a table, `query_texts` are by queryid, `observed_since` are
+    seconds since the epoch by the oid of an index. `locked` are the oids of all relations under
+    AccessExclusiveLock.
     """
 
     datname: str
@@ -124,6 +127,8 @@ class DatabaseSnapshot:
     indexes_cut: int | None = None
     tables: tuple[TableRow, ...] | None = None
     builds: tuple[BuildProgress, ...] | None = None
+    observed_since: Mapping[int, float] = field(default_factory=dict)
+    locked: Collection[int] | None = None
     definition_matches: Mapping[RelationName, bool] = field(default_factory=dict)
     sizes: Mapping[int, int] = field(default_factory=dict)
     statements: tuple[StatementRow, ...] | None = None

@@ -50,9 +50,23 @@ class PageResponse(Response):
     """A page in chunks, so that a slow reader holds one of them in memory and not the page."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        leaving = asyncio.ensure_future(_left(receive))
+        try:
+            await self._send(scope, send, leaving)
+        except OSError:
+            # A client that stopped reading or left in mid-page is no fault of ours.
+            return
+        finally:
+            leaving.cancel()
+
+    async def _send(self, scope: Scope, send: Send, leaving: asyncio.Future[None]) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         body = b"" if scope["method"] == "HEAD" else memoryview(self.body)
         for start in range(0, len(body), CHUNK_BYTES):
+            # A write to a broken connection returns at once: let the news of it come through.
+            await asyncio.sleep(0)
+            if leaving.done():
+                return
             chunk = bytes(body[start : start + CHUNK_BYTES])
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
@@ -120,7 +134,7 @@ async def _unless_left(request: Request, work: Awaitable[Result]) -> Result:
     Raises: ClientLeft.
     """
     working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_left(request))
+    leaving = asyncio.ensure_future(_left(request.receive))
     try:
         await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
@@ -131,8 +145,8 @@ async def _unless_left(request: Request, work: Awaitable[Result]) -> Result:
         leaving.cancel()
 
 
-async def _left(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
         pass
 
 
