@@ -31,6 +31,23 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 
 OLDEST_SUPPORTED = 14
 APPLICATION_NAME = "pg-index-exporter"
+SET_UP_ATTEMPTS = 10
+# What roles and databases can set and what would change answers: names, numbers and definitions (an
+# index's predicate shows its constants by these) have to look the same to whoever asks.
+SESSION = {
+    # Temporary tables last: unnamed, they would come first.
+    "search_path": "pg_catalog, pg_temp",
+    "default_transaction_isolation": "read committed",
+    "idle_in_transaction_session_timeout": "0",
+    "DateStyle": "ISO, MDY",
+    "IntervalStyle": "postgres",
+    "TimeZone": "UTC",
+    "extra_float_digits": "1",
+    "bytea_output": "hex",
+    "quote_all_identifiers": "off",
+    "standard_conforming_strings": "on",
+    "row_security": "on",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,18 +98,23 @@ def connect(
 
 
 def _set_up(connection: Connection, read_only: bool, limits: SessionLimits) -> None:
-    session: dict[str, str] = {
-        "search_path": "pg_catalog",
-        "default_transaction_isolation": "read committed",
-        "default_transaction_read_only": "on" if read_only else "off",
-        "idle_in_transaction_session_timeout": "0",
-    }
+    version = connection.info.server_version
+    session = {**SESSION, "default_transaction_read_only": "on" if read_only else "off"}
+    if version >= 170000:
+        session["transaction_timeout"] = "0"
     if limits.statement_timeout_seconds is not None:
         session["statement_timeout"] = str(round(limits.statement_timeout_seconds * 1000))
     if limits.lock_timeout_seconds is not None:
         session["lock_timeout"] = str(round(limits.lock_timeout_seconds * 1000))
-    set_session(connection, session)
-    major = connection.info.server_version // 10000
+    for attempt in range(1, SET_UP_ATTEMPTS + 1):
+        try:
+            set_session(connection, session)
+            break
+        except psycopg.errors.QueryCanceled:
+            # The role's own statement_timeout holds until this has passed, and can be a millisecond.
+            if attempt == SET_UP_ATTEMPTS:
+                raise
+    major = version // 10000
     if major < OLDEST_SUPPORTED:
         raise TargetUnsupported(
             f"PostgreSQL {major} is older than {OLDEST_SUPPORTED}",
@@ -100,9 +122,7 @@ def _set_up(connection: Connection, read_only: bool, limits: SessionLimits) -> N
         )
 
 
-def set_session(
-    connection: Connection, session: Mapping[str, str], *, local: bool = False
-) -> None:
+def set_session(connection: Connection, session: Mapping[str, str], *, local: bool = False) -> None:
     """Sets parameters in one round trip, for the session or, `local`, for the transaction."""
     calls = sql.SQL(", ").join(
         sql.SQL("pg_catalog.set_config({}, {}, {})").format(
@@ -141,10 +161,8 @@ def fetch_version(
     extension_version: str | None = None,
     schemaname: str | None = None,
 ) -> list[Row]:
-    """As `fetch`, for a caller that knows the versions only; `schemaname` stands for `{schema}` in the text."""
-    text = query_text(
-        what, server_version_num=server_version_num, extension_version=extension_version
-    )
+    """As `fetch`, by versions alone; `schemaname` stands for `{schema}` in the text."""
+    text = query_text(what, server_version_num=server_version_num, extension_version=extension_version)
     query: sql.SQL | sql.Composed = sql.SQL(text)
     if schemaname is not None:
         query = sql.SQL(text).format(schema=sql.Identifier(schemaname))
