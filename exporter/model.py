@@ -118,11 +118,30 @@ class Database:
 
 
 @dataclass(frozen=True, slots=True)
+class DatabasePattern:
+    """Databases known by a shell pattern over their names, and what belongs to each that matches.
+
+    `exclude` are patterns over names that are not taken. The rest is as in a Database.
+    """
+
+    pattern: str
+    exclude: tuple[str, ...] = ()
+    manifests: tuple[Manifest, ...] = ()
+    watch: WatchDeclared | WatchAll | tuple[str, ...] = "declared"
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
-    """One PostgreSQL server by its name in the settings, with its databases."""
+    """One PostgreSQL server by its name in the settings, with its databases.
+
+    `databases` are those with a name. Which ones match `patterns` is for the server to say: it is asked in
+    `maintenance`, which is set where there are patterns.
+    """
 
     name: str
     databases: tuple[Database, ...]
+    patterns: tuple[DatabasePattern, ...] = ()
+    maintenance: Database | None = None
 
 
 @dataclass(frozen=True, slots=True)

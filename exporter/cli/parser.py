@@ -52,6 +52,9 @@ def _configure_serve(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="own limit of one scrape; Prometheus' own timeout counts too",
     )
+    setting(
+        group, "--max-databases", "max_databases", metavar="N", help="databases found by patterns, at most"
+    )
     setting(group, "--max-indexes", "max_indexes", metavar="N", help="watched indexes beyond the declared")
     setting(group, "--max-statements", "max_statements", metavar="N", help="statements per database")
     setting(
@@ -63,6 +66,13 @@ def _configure_serve(parser: argparse.ArgumentParser) -> None:
     )
     setting(
         group, "--query-text-length", "query_text_length", metavar="N", help="characters of a text, at most"
+    )
+    setting(
+        group,
+        "--web.external-url",
+        "web_external_url",
+        metavar="URL",
+        help="what /sd gives Prometheus as our address, default the Host header of its request",
     )
     setting(
         group, "--web.enable-lifecycle", "web_enable_lifecycle", action="store_true", help="allow /-/reload"

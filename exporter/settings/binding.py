@@ -10,13 +10,15 @@ from pydantic import SecretStr
 
 from exporter.errors import Fault, ManifestError, SettingsError
 from exporter.manifest import load_manifest
-from exporter.model import Database, Manifest, RelationName, Target
+from exporter.model import Database, DatabasePattern, Manifest, RelationName, Target
 from exporter.settings.conninfo import looks_like_dsn, parse_dsn, sealed
 from exporter.settings.model import DatabaseSettings, Settings, TargetSettings
 from exporter.settings.sources import Location
 from exporter.sql_text import InvalidText
 
 DEFAULT_TARGET = "default"
+# Where a target is asked for its databases unless its DSN names one; initdb makes it for such uses.
+MAINTENANCE_DATABASE = "postgres"
 
 _MAX_SECRET_BYTES = 64 * 1024
 
@@ -71,7 +73,8 @@ class _Resolution:
     def _bound_everywhere(self, targets: Sequence[TargetSettings]) -> tuple[str, ...]:
         """The manifests given at the top when there is one database, which gets them all."""
         databases = [database for target in targets for database in target.databases or (None,)]
-        if len(databases) <= 1:
+        has_patterns = any(database is not None and database.pattern is not None for database in databases)
+        if len(databases) <= 1 and not has_patterns:
             return self._settings.manifests
         named = {
             Path(path).resolve()
@@ -83,7 +86,8 @@ class _Resolution:
             if Path(path).resolve() not in named:
                 self._add(
                     ("manifests", number),
-                    f"the manifest {path} is bound to no database, and there are {len(databases)}",
+                    f"the manifest {path} is bound to no database, and there "
+                    + ("may be several" if has_patterns else f"are {len(databases)}"),
                     "name it under targets[].databases[].manifests where its indexes belong",
                 )
         return ()
@@ -102,17 +106,30 @@ class _Resolution:
                     f"target {target.name!r} names no database",
                     "add dbname to the DSN, or `databases:` to the target",
                 )
-        self._refuse_twins([item.name for item in databases], (*location, "databases"), "database")
+        names = [item.name for item in databases if item.name is not None]
+        self._refuse_twins(names, (*location, "databases"), "database")
+        patterns = [item.pattern for item in databases if item.pattern is not None]
+        self._refuse_twins(patterns, (*location, "databases"), "pattern")
         if not databases:
             self._manifests(bound, location)  # for their faults
-        resolved = []
+        named: list[Database] = []
+        matching: list[DatabasePattern] = []
         for number, database in enumerate(databases):
             place = (*location, "databases", number) if target.databases else location
-            conninfo = self._conninfo(parameters, database.name, place)
             manifests = self._manifests((*bound, *database.manifests), place)
             watch = database.watch or target.watch or self._settings.watch
-            resolved.append(Database(database.name, SecretStr(conninfo), manifests, watch))
-        return Target(target.name, tuple(resolved))
+            if database.name is not None:
+                conninfo = self._conninfo(parameters, database.name, place)
+                named.append(Database(database.name, SecretStr(conninfo), manifests, watch))
+            if database.pattern is not None:
+                matching.append(DatabasePattern(database.pattern, database.exclude, manifests, watch))
+        maintenance = self._maintenance(parameters, location) if matching else None
+        return Target(target.name, tuple(named), tuple(matching), maintenance)
+
+    def _maintenance(self, parameters: Mapping[str, str] | None, location: Location) -> Database:
+        """The database in which the target is asked which others it has."""
+        datname = (parameters or {}).get("dbname") or MAINTENANCE_DATABASE
+        return Database(datname, SecretStr(self._conninfo(parameters, datname, location)))
 
     def _parameters(self, target: TargetSettings, location: Location) -> dict[str, str] | None:
         """The target's connection parameters, or None with a fault added."""

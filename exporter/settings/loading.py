@@ -106,6 +106,7 @@ def load_settings(
     if settings is None or faults:
         count = len(faults)
         raise SettingsError(f"the settings have {count} fault{'s' if count != 1 else ''}", faults=faults)
+    settings._file = file
     settings._places = places
     if servers_named:
         source = (DATA_SOURCE_VARIABLE,) if environment.get(DATA_SOURCE_VARIABLE) else ()

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SecretStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from exporter.settings.sources import Location
 from exporter.settings.values import (
+    DatabasePatternList,
+    DatabasePatternText,
+    ExternalUrl,
     Identifier,
     ListenAddress,
     LogFormat,
@@ -21,25 +25,60 @@ from exporter.settings.values import (
     Watch,
     as_list,
 )
-
-
-def _named(value: object) -> object:
-    return {"name": value} if isinstance(value, str) else value
+from exporter.sql_text import InvalidText
 
 
 def _databases(value: object) -> object:
     items = as_list(value)
-    return [_named(item) for item in items] if isinstance(items, list | tuple) else items
+    if not isinstance(items, list | tuple):
+        return items
+    # One word alone is a list too where a variable was split at its commas.
+    if list(items) == ["all"]:
+        return [{"pattern": "*"}]
+    return [_described(item) for item in items]
+
+
+def _described(item: object) -> object:
+    if not isinstance(item, str):
+        return item
+    if item == "all":
+        raise InvalidText(
+            "`all` among other databases",
+            'write `databases: all`, or `pattern: "*"` beside others; a database of that name is {name: all}',
+        )
+    return {"pattern" if any(sign in item for sign in "*?[") else "name": item}
 
 
 class DatabaseSettings(BaseModel):
-    """One database of a target. A bare name stands for `{name: …}`."""
+    """One database of a target by its name, or every one that matches a pattern.
+
+    A bare text stands for `{name: …}`, one with *, ? or [ in it for `{pattern: …}`.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    name: Annotated[str, Field(min_length=1, description="the database's name, as in pg_database")]
+    name: Annotated[str | None, Field(min_length=1, description="the database's name, as in pg_database")] = (
+        None
+    )
+    pattern: Annotated[
+        DatabasePatternText | None,
+        Field(description="shell pattern over the names of databases, instead of `name`"),
+    ] = None
+    exclude: Annotated[
+        DatabasePatternList, Field(description="shell patterns over names that `pattern` is not to take")
+    ] = ()
     manifests: Annotated[PathList, Field(description="manifests whose indexes belong here")] = ()
     watch: Annotated[Watch | None, Field(description="as at the top, for this database")] = None
+
+    @model_validator(mode="after")
+    def _has_a_name_or_a_pattern(self) -> DatabaseSettings:
+        if self.name is None and self.pattern is None:
+            raise InvalidText("neither name nor pattern is given", "add `name:`, or `pattern:` for several")
+        if self.name is not None and self.pattern is not None:
+            raise InvalidText("both name and pattern are given", "keep one of them")
+        if self.name is not None and self.exclude:
+            raise InvalidText("exclude belongs to a pattern", "write `pattern:` instead of `name:`")
+        return self
 
 
 class TargetSettings(BaseModel):
@@ -64,7 +103,7 @@ class TargetSettings(BaseModel):
     databases: Annotated[
         tuple[DatabaseSettings, ...],
         BeforeValidator(_databases),
-        Field(description="the databases (the one that the DSN names)"),
+        Field(description="names, patterns, or `all` (the one that the DSN names)"),
     ] = ()
     watch: Annotated[Watch | None, Field(description="as at the top, for this target")] = None
 
@@ -101,6 +140,9 @@ class Settings(BaseSettings):
     web_config_file: Annotated[
         PathText | None, Field(description="TLS and users: a file in exporter-toolkit's format")
     ] = None
+    web_external_url: Annotated[
+        ExternalUrl | None, Field(description="URL that Prometheus reaches the exporter under, for /sd")
+    ] = None
     web_enable_lifecycle: Annotated[bool, Field(description="allow POST /-/reload")] = False
     scrape_timeout_seconds: Annotated[
         float, Field(gt=0, le=3600, allow_inf_nan=False, description="own limit of one collection")
@@ -108,6 +150,9 @@ class Settings(BaseSettings):
     connect_timeout_seconds: Annotated[
         float, Field(gt=0, le=600, allow_inf_nan=False, description="limit of one attempt to connect")
     ] = 3.0
+    max_databases: Annotated[
+        int, Field(ge=1, le=10_000, description="databases of a target found by patterns, at most")
+    ] = 50
     max_indexes: Annotated[
         int, Field(ge=1, le=1_000_000, description="watched indexes of a database, at most")
     ] = 10_000
@@ -121,6 +166,7 @@ class Settings(BaseSettings):
     log_level: Annotated[LogLevel, Field(description="`debug`, `info`, `warning` or `error`")] = "info"
     log_format: Annotated[LogFormat, Field(description="`logfmt` or `json`")] = "logfmt"
 
+    _file: Path | None = PrivateAttr(default=None)
     _places: dict[Location, str] = PrivateAttr(default_factory=dict)
     _ignored_variables: tuple[str, ...] = PrivateAttr(default=())
 
@@ -135,6 +181,11 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Only what is passed in: load_settings brings its own sources, which know their places."""
         return (init_settings,)
+
+    @property
+    def file(self) -> Path | None:
+        """The YAML file that they were read from, if any was."""
+        return self._file
 
     @property
     def ignored_variables(self) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ _PATHS = frozenset(
         *("passfile", "sslrootcert", "sslcert", "sslkey"),
     )
 )
-_LISTS = frozenset(("targets", "databases", "manifests"))
+_LISTS = frozenset(("targets", "databases", "exclude", "manifests"))
 # Wrapped at once, so that nothing which logs a layer shows them.
 _SECRETS = frozenset(("dsn", "password"))
 # What Kubernetes puts into every container of a namespace with a Service named like this program.

@@ -17,6 +17,9 @@ from exporter.sql_text import InvalidText, parse_identifier
 
 _ADDRESS = re.compile(r"(?:[A-Za-z0-9.-]*|\[[0-9A-Fa-f:.%]+\]):([0-9]{1,5})")
 _TELEMETRY_PATH = re.compile(r"/[A-Za-z0-9_./~-]+")
+_EXTERNAL_URL = re.compile(
+    r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?((?:/[A-Za-z0-9_.~-]+)*)/?"
+)
 _RESERVED_PATHS = ("/probe", "/sd", "/-", "/-/")
 
 
@@ -55,6 +58,12 @@ def _watch(value: object) -> WatchDeclared | WatchAll | tuple[str, ...]:
     return tuple(kept)
 
 
+def _database_pattern(value: str) -> str:
+    if not value.strip() or "\0" in value or looks_like_dsn(value):
+        raise InvalidText("not a pattern over names of databases", "write one like nova_*")
+    return value
+
+
 def _identifier(value: str) -> str:
     if looks_like_dsn(value):
         raise InvalidText("a connection string where a name is wanted", "give it as `dsn`")
@@ -74,6 +83,16 @@ def _telemetry_path(value: str) -> str:
     return value
 
 
+def _external_url(value: str) -> str:
+    match = _EXTERNAL_URL.fullmatch(value)
+    if match is None or int(match[1] or 0) > 65535:
+        raise InvalidText(
+            "not a URL that Prometheus could scrape",
+            "write https://metrics.example.org or http://host:10187/path",
+        )
+    return value.rstrip("/")
+
+
 def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
@@ -81,8 +100,11 @@ def _lower(value: object) -> object:
 Watch: TypeAlias = Annotated[WatchDeclared | WatchAll | tuple[str, ...], PlainValidator(_watch)]
 PathText: TypeAlias = Annotated[str, AfterValidator(_no_dsn)]
 PathList: TypeAlias = Annotated[tuple[PathText, ...], BeforeValidator(as_list)]
+DatabasePatternText: TypeAlias = Annotated[str, AfterValidator(_database_pattern)]
+DatabasePatternList: TypeAlias = Annotated[tuple[DatabasePatternText, ...], BeforeValidator(as_list)]
 Identifier: TypeAlias = Annotated[str, AfterValidator(_identifier)]
 ListenAddress: TypeAlias = Annotated[str, AfterValidator(_listen_address)]
+ExternalUrl: TypeAlias = Annotated[str, AfterValidator(_external_url)]
 TelemetryPath: TypeAlias = Annotated[str, AfterValidator(_telemetry_path)]
 LogLevel: TypeAlias = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)]
 LogFormat: TypeAlias = Annotated[Literal["logfmt", "json"], BeforeValidator(_lower)]
