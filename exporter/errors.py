@@ -53,9 +53,7 @@ class SettingsError(ExporterError):
 
     exit_code = 2
 
-    def __init__(
-        self, what: str, *, mend: str | None = None, faults: Sequence[Fault] = ()
-    ) -> None:
+    def __init__(self, what: str, *, mend: str | None = None, faults: Sequence[Fault] = ()) -> None:
         super().__init__(what, mend=mend)
         self.faults = tuple(faults)
 

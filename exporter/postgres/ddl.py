@@ -80,9 +80,9 @@ def _list(items: Sequence[str]) -> sql.Composed:
 
 def create_clone(table: RelationName, clone: str) -> sql.Composed:
     """An empty temporary table with the columns of `table`, gone at the end of the transaction."""
-    return sql.SQL(
-        "CREATE TEMPORARY TABLE {} (LIKE {} INCLUDING GENERATED) ON COMMIT DROP"
-    ).format(sql.Identifier(clone), qualified(table))
+    return sql.SQL("CREATE TEMPORARY TABLE {} (LIKE {} INCLUDING GENERATED) ON COMMIT DROP").format(
+        sql.Identifier(clone), qualified(table)
+    )
 
 
 def drop_index(relation: RelationName, *, concurrently: bool = True) -> sql.Composed:

@@ -11,15 +11,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
+import psycopg
 from psycopg import sql
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from exporter.errors import SettingsError
 from exporter.model import quote_identifier
-from exporter.postgres.queries import query_text
+from exporter.postgres.queries import in_schema, query_text
 from exporter.postgres.target import Connection, fetch_version
 
 EVENTS_COLUMNS = (
@@ -36,6 +37,12 @@ EVENTS_COLUMNS = (
     "at",
 )
 _RELATION_KINDS = {"migration_events": "r", "migration_log": "v"}
+# Another run makes the journal at this moment.
+_MADE_MEANWHILE = (
+    psycopg.errors.DuplicateTable,
+    psycopg.errors.DuplicateObject,
+    psycopg.errors.UniqueViolation,
+)
 
 Row = TypeVar("Row")
 
@@ -132,25 +139,41 @@ class Journal:
             )
         for relation in relations:
             is_ours = relation.relkind == _RELATION_KINDS[relation.relname] and (
-                relation.relname == "migration_log"
-                or set(EVENTS_COLUMNS) <= set(relation.column_names)
+                relation.relname == "migration_log" or set(EVENTS_COLUMNS) <= set(relation.column_names)
             )
             if not is_ours:
                 raise SettingsError(
                     f"{quote_identifier(self.schemaname)}.{relation.relname} exists and is not this tool's",
                     mend="choose another schema for the journal: --journal-schema",
                 )
-        return len(relations) == len(_RELATION_KINDS)
+        found = {relation.relname for relation in relations}
+        if len(found) == 1:
+            (missing,) = set(_RELATION_KINDS) - found
+            raise SettingsError(
+                f"{quote_identifier(self.schemaname)}.{missing} is missing beside {found.pop()}",
+                mend="restore it, or rename the other so that a new journal can be made",
+            )
+        return bool(found)
 
     def ensure(self) -> None:
         """Creates the journal where it is missing.
 
-        Raises: SettingsError when other relations bear its names.
+        Raises: SettingsError when other relations bear its names, or there is no such schema.
         """
         with self._lock:
-            if not self.exists():
+            if self.exists():
+                return
+            try:
                 with self.connection.transaction():
-                    self.connection.execute(self._text("journal_create"))
+                    self.connection.execute(self._text("journal_create", has_parameters=False))
+            except psycopg.errors.InvalidSchemaName as error:
+                raise SettingsError(
+                    f"there is no schema {quote_identifier(self.schemaname)} for the journal",
+                    mend="create it, or choose another: --journal-schema",
+                ) from error
+            except _MADE_MEANWHILE:
+                if not self.exists():
+                    raise
 
     def append(
         self,
@@ -198,6 +221,6 @@ class Journal:
         with self._lock, self.connection.cursor(row_factory=class_row(row_type)) as cursor:
             return cursor.execute(self._text(what), parameters).fetchall()
 
-    def _text(self, what: str) -> sql.Composed:
+    def _text(self, what: str, *, has_parameters: bool = True) -> sql.Composed:
         text = query_text(what, server_version_num=self.connection.info.server_version)
-        return cast(sql.Composed, sql.SQL(text).format(schema=sql.Identifier(self.schemaname)))
+        return in_schema(text, self.schemaname, has_parameters=has_parameters)

@@ -5,6 +5,7 @@ Used by the builder, which follows its own, and by anybody who watches. Reads on
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from exporter.postgres.target import Connection, fetch_version
@@ -33,7 +34,12 @@ _OPAQUE_BUILD_WEIGHT = 0.67
 
 @dataclass(frozen=True, slots=True)
 class BuildProgress:
-    """One running build. Units: seconds. Source: pg_stat_progress_create_index, pg_stat_activity (12)."""
+    """One running build.
+
+    `index_relid` is 0 and `indexname` None while the server does not name the index; `ancestors` are the
+    oids of the partitioned tables above the table. Units: seconds.
+    Source: pg_stat_progress_create_index, pg_stat_activity (12).
+    """
 
     pid: int
     relid: int
@@ -53,6 +59,8 @@ class BuildProgress:
     locker_usename: str | None
     locker_state: str | None
     locker_transaction_age_seconds: float | None
+    indexname: str | None = None
+    ancestors: Sequence[int] = ()
 
     @property
     def phase_share(self) -> float:
@@ -95,6 +103,4 @@ class BuildProgress:
 
 def read_builds(connection: Connection) -> list[BuildProgress]:
     """The builds that run in this database now."""
-    return fetch_version(
-        connection, "build_progress", BuildProgress, connection.info.server_version
-    )
+    return fetch_version(connection, "build_progress", BuildProgress, connection.info.server_version)
