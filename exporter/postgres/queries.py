@@ -15,6 +15,8 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import LiteralString, cast
 
+from psycopg import sql
+
 from exporter.errors import TargetUnsupported
 
 _FILE_NAME = re.compile(r"(?P<what>[a-z_]+)\.(?P<by>ext)?(?P<version>[0-9]+(\.[0-9]+)?)\.sql")
@@ -45,6 +47,15 @@ def query_text(what: str, *, server_version_num: int, extension_version: str | N
         f"{what} wants version {wanted} or newer, the server has {'.'.join(map(str, have))}",
         mend="upgrade the server or the extension (ALTER EXTENSION … UPDATE)",
     )
+
+
+def in_schema(text: LiteralString, schemaname: str, *, has_parameters: bool) -> sql.Composed:
+    """The query with `schemaname` for its `{schema}`.
+
+    With parameters psycopg looks at every per cent sign, in names too.
+    """
+    name = schemaname.replace("%", "%%") if has_parameters else schemaname
+    return sql.SQL(text).format(schema=sql.Identifier(name))
 
 
 def script_text(name: str) -> str:
