@@ -94,29 +94,35 @@ def waiting_build(database: TestDatabase, application_name: str | None = None) -
 
 
 @contextmanager
-def held_build(
-    database: TestDatabase, statement: Statement, application_name: str, table: str = "messages"
-) -> Iterator[int]:
-    """The process of a concurrent build that waits for a writer; at the end it is cancelled."""
-    dsn = make_conninfo(database.dsn, application_name=application_name)
+def executing(dsn: str, statement: Statement) -> Iterator[int]:
+    """The process that works on a statement beside the test; at the end it is cancelled."""
+    ended: list[psycopg.Error] = []
     with psycopg.connect(dsn, autocommit=True) as connection:
 
-        def build() -> None:
+        def execute() -> None:
             # It ends by the cancel below, or well when the test let it go on.
             try:
                 connection.execute(statement)
             except psycopg.errors.QueryCanceled as error:
                 ended.append(error)
 
-        ended: list[psycopg.Error] = []
-        with writer(database, table):
-            thread = Thread(target=build)
-            thread.start()
-            try:
-                yield waiting_build(database, application_name)
-            finally:
-                connection.cancel_safe()
-                thread.join()
+        thread = Thread(target=execute)
+        thread.start()
+        try:
+            yield connection.info.backend_pid
+        finally:
+            connection.cancel_safe()
+            thread.join()
+
+
+@contextmanager
+def held_build(
+    database: TestDatabase, statement: Statement, application_name: str, table: str = "messages"
+) -> Iterator[int]:
+    """The process of a concurrent build that waits for a writer; at the end it is cancelled."""
+    dsn = make_conninfo(database.dsn, application_name=application_name)
+    with writer(database, table), executing(dsn, statement):
+        yield waiting_build(database, application_name)
 
 
 def leave_invalid(database: TestDatabase, statement: Statement, table: str = "messages") -> None:
