@@ -31,6 +31,11 @@ SCOPES: dict[Scope, tuple[str, str, tuple[str, ...]]] = {
         "One series for each index that a manifest bound to the database declares.",
         catalogue.INDEX,
     ),
+    "build": (
+        "Builds",
+        "One series for each build that runs on a watched table.",
+        catalogue.INDEX,
+    ),
     "table": ("Tables", "One series for each table of a watched index.", catalogue.TABLE),
     "statement": (
         "Statements",

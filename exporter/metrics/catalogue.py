@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 INDEX = ("datname", "schemaname", "relname", "indexname")
+DECLARED = (*INDEX, "role")
+PARTITION = (*INDEX, "parent_schemaname", "parent_relname", "parent_indexname")
 TABLE = ("datname", "schemaname", "relname")
 STATEMENT = ("datname", "user", "queryid", "toplevel")
 DATABASE = ("datname",)
 COLLECTOR = ("collector", "datname")
 
-Scope = Literal["index", "declared", "table", "statement", "target", "exporter"]
+Scope = Literal["index", "declared", "build", "table", "statement", "target", "exporter"]
 Kind = Literal["counter", "gauge", "info"]
 
 
@@ -63,7 +65,7 @@ def _table_time(column: str, text: str) -> Metric:
 
 def _build_gauge(suffix: str, text: str, source: str) -> Metric:
     column = f"pg_stat_progress_create_index.{source}"
-    return Metric(f"pg_index_build_{suffix}", "gauge", INDEX, text, column, "declared", source)
+    return Metric(f"pg_index_build_{suffix}", "gauge", INDEX, text, column, "build", source)
 
 
 INDEX_METRICS = (
@@ -126,6 +128,29 @@ INDEX_METRICS = (
         "indisready",
     ),
     Metric(
+        "pg_index_observed_since_timestamp_seconds",
+        "gauge",
+        INDEX,
+        "Time since which the counters of this index are evidence: the last reset, crash or cloning of the"
+        " server, or the index's birth where that was later; absent while the index is not valid.",
+        "pg_stat_database.stats_reset, the oldest stats_reset of pg_stat_bgwriter, pg_stat_checkpointer,"
+        " pg_stat_archiver, pg_stat_wal and pg_stat_slru; birth by the journal, else"
+        " pg_xact_commit_timestamp(pg_index.xmin), else first seen by this exporter",
+        "index",
+        "observed_since",
+        unit="seconds",
+    ),
+    Metric(
+        "pg_index_locked",
+        "gauge",
+        INDEX,
+        "1 while somebody holds or waits for an AccessExclusiveLock on the index or its table: its size and"
+        " definition are left out then, because asking for them would wait.",
+        "pg_locks",
+        "index",
+        "locked",
+    ),
+    Metric(
         "pg_index_info",
         "info",
         (*INDEX, "method", "unique", "primary", "constraint", "partial", "expression"),
@@ -140,8 +165,9 @@ DECLARED_METRICS = (
     Metric(
         "pg_index_declared",
         "gauge",
-        INDEX,
-        "1 for every index that a manifest declares, whether or not the database answers.",
+        DECLARED,
+        "1 for every index that a manifest declares, whether or not the database answers; role says what it"
+        " is for: read, constraint, fk, replica_identity, statistics or seasonal.",
         "manifest",
         "declared",
         "declared",
@@ -165,12 +191,27 @@ DECLARED_METRICS = (
         "definition_matches",
     ),
     Metric(
+        "pg_index_partition_info",
+        "info",
+        PARTITION,
+        "Which declared index of a partitioned table this index is a leaf of, constant 1. The declared one"
+        " has no counters of its own: its leaves have them.",
+        "pg_inherits",
+        "declared",
+        "parents",
+    ),
+)
+
+BUILD_METRICS = (
+    Metric(
         "pg_index_build_phase",
         "gauge",
         (*INDEX, "phase"),
-        "1 for the phase that the running build of this index is in; absent when nothing builds it.",
+        "1 for the phase that a running build is in; absent when nothing is built. indexname is empty while"
+        " the server does not name the index, as in a build that is not concurrent, and for the partitioned"
+        " tables above the one that is built on.",
         "pg_stat_progress_create_index.phase",
-        "declared",
+        "build",
         "phase",
     ),
     _build_gauge("phase_blocks", "Blocks to process in this phase of the build.", "blocks_total"),
@@ -314,8 +355,9 @@ TARGET_METRICS = (
         "pg_stat_replication_walsenders",
         "gauge",
         (),
-        "Standbys and other receivers connected to this server.",
-        "pg_stat_replication",
+        "Standbys that stream from this server. Base backups, pg_receivewal and logical subscribers do not"
+        " count; absent where we may not see which they are.",
+        "pg_stat_replication, pg_replication_slots",
         "target",
         "walsenders",
     ),
@@ -393,6 +435,7 @@ EXPORTER_METRICS = (
 METRICS = (
     *INDEX_METRICS,
     *DECLARED_METRICS,
+    *BUILD_METRICS,
     *TABLE_METRICS,
     *STATEMENT_METRICS,
     *TARGET_METRICS,
@@ -409,4 +452,7 @@ PROCESS_METRICS = (
     "process_max_fds",
 )
 
-COLLECTORS = ("server", "indexes", "tables", "builds", "journal", "statements", "sizes", "definitions")
+COLLECTORS = (
+    *("server", "indexes", "tables", "builds", "journal", "epoch"),
+    *("statements", "locks", "sizes", "definitions"),
+)

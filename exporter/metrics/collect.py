@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import psycopg
@@ -17,6 +17,7 @@ import psycopg
 from exporter.errors import ExporterError, TargetError, TargetUnreachable, TargetUnsupported
 from exporter.metrics import reads
 from exporter.metrics.catalogue import COLLECTORS
+from exporter.metrics.epoch import Births
 from exporter.metrics.session import WarmConnection
 from exporter.metrics.snapshot import (
     CollectorOutcome,
@@ -74,6 +75,9 @@ class Draft:
         self.tables: tuple[TableRow, ...] | None = None
         self.builds: tuple[BuildProgress, ...] | None = None
         self.canonical: Mapping[RelationName, str] = {}
+        self.journal_births: Mapping[int, float] = {}
+        self.observed_since: Mapping[int, float] = {}
+        self.locked: Collection[int] | None = None
         self.definition_matches: Mapping[RelationName, bool] = {}
         self.sizes: Mapping[int, int] = {}
         self.statements: tuple[StatementRow, ...] | None = None
@@ -101,6 +105,7 @@ class DatabaseCollector:
             max_statements=options.max_statements, query_text_length=options.query_text_length
         )
         self._definitions: dict[int, _Definition] = {}
+        self._births = Births()
         self._last_success: dict[str, float] = {}
         self._failing: dict[str, str] = {}
         self._down = False
@@ -110,7 +115,9 @@ class DatabaseCollector:
             "tables": self._read_tables,
             "builds": self._read_builds,
             "journal": self._read_journal,
+            "epoch": self._read_epoch,
             "statements": self._read_statements,
+            "locks": self._read_locks,
             "sizes": self._read_sizes,
             "definitions": self._read_definitions,
         }
@@ -176,6 +183,8 @@ class DatabaseCollector:
             indexes_cut=draft.indexes_cut,
             tables=draft.tables,
             builds=draft.builds,
+            observed_since=draft.observed_since,
+            locked=draft.locked,
             definition_matches=draft.definition_matches,
             sizes=draft.sizes,
             statements=draft.statements,
@@ -237,15 +246,19 @@ class DatabaseCollector:
 
     def _read_server(self, connection: Connection, draft: Draft) -> str | None:
         draft.facts = read_facts(connection)
-        draft.walsenders = reads.read_walsenders(connection)
-        return None
+        found = reads.read_walsenders(connection)
+        draft.walsenders = found.walsenders
+        return f"{found.hidden} WAL senders are hidden; grant pg_monitor" if found.hidden else None
 
     def _read_indexes(self, connection: Connection, draft: Draft) -> str | None:
         names = [index.relation for index in self._declared]
         watch, most = self.database.watch, self._options.max_indexes
         rows = reads.read_indexes(connection, names, watch, most)
         declared = set(names)
-        others = sum(RelationName(row.schemaname, row.indexname) not in declared for row in rows)
+        others = sum(
+            row.parents is None and RelationName(row.schemaname, row.indexname) not in declared
+            for row in rows
+        )
         draft.indexes_cut = (
             0 if others < most else max(0, reads.count_indexes(connection, names, watch) - others)
         )
@@ -284,6 +297,29 @@ class DatabaseCollector:
                 if index.name == row.index_name:
                     canonical[index.relation] = row.definition
         draft.canonical = canonical
+        events = relations.get("migration_events")
+        if events is None or not events.may_select:
+            return f"no SELECT on {schema}.migration_events"
+        draft.journal_births = reads.read_journal_births(connection, schema, migrations)
+        return None
+
+    def _read_epoch(self, connection: Connection, draft: Draft) -> str | None:
+        if draft.indexes is None:
+            return UNKNOWN_INDEXES
+        # After the counters: of a reset in between, the later moment is the safe one.
+        epoch = reads.read_epoch(connection)
+        known = dict(draft.journal_births)
+        unseen = [oid for oid in self._births.unseen(draft.indexes) if oid not in known]
+        if unseen:
+            known |= reads.read_commit_times(connection, unseen)
+        births = self._births.observe(draft.indexes, epoch.server_time, known)
+        if epoch.counters_since is None:
+            return "the server does not say since when its counters count"
+        draft.observed_since = {oid: max(born, epoch.counters_since) for oid, born in births.items()}
+        return None
+
+    def _read_locks(self, connection: Connection, draft: Draft) -> str | None:
+        draft.locked = reads.read_locked(connection)
         return None
 
     def _read_statements(self, connection: Connection, draft: Draft) -> str | None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+import psycopg
+
 from exporter.metrics.snapshot import IndexRow, StatementRow, StatementsInfo, TableRow
 from exporter.model import RelationName, WatchAll, WatchDeclared
 from exporter.postgres.journal import JournalRelation
@@ -26,9 +28,48 @@ class StatementsExtension:
 
 @dataclass(frozen=True, slots=True)
 class Walsenders:
-    """How many WAL senders run. Source: pg_stat_get_wal_senders()."""
+    """How many standbys stream, None where we may not know; `hidden` connections are those we may not see.
 
-    walsenders: int
+    Source: pg_stat_get_wal_senders(), pg_replication_slots.
+    """
+
+    walsenders: int | None
+    hidden: int
+
+
+@dataclass(frozen=True, slots=True)
+class CountersEpoch:
+    """Since when the counters of a database count. Units: seconds since the epoch, by the server's clock.
+
+    Source: pg_stat_database.stats_reset, and stats_reset of pg_stat_bgwriter, pg_stat_archiver, pg_stat_wal,
+    pg_stat_slru and, since 17, pg_stat_checkpointer.
+    """
+
+    server_time: float
+    counters_since: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class CommitTime:
+    """When an index's catalogue row was committed. Source: pg_xact_commit_timestamp(pg_index.xmin)."""
+
+    indexrelid: int
+    committed_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class JournalBirth:
+    """When this tool saw an index stand that it built. Source: migration_events (our table)."""
+
+    indexrelid: int
+    built_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class LockedRelation:
+    """A relation under AccessExclusiveLock. Source: pg_locks."""
+
+    relid: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +119,14 @@ ROWS: MappingProxyType[str, type[Any]] = MappingProxyType(
         "index_count": IndexCount,
         "table_statistics": TableRow,
         "walsenders": Walsenders,
+        "epoch": CountersEpoch,
+        "commit_times": CommitTime,
+        "locked_relations": LockedRelation,
         "relation_sizes": RelationSize,
         "index_definitions": IndexDefinition,
         "journal_relations": JournalRelation,
         "journal_definitions": JournalDefinition,
+        "journal_births": JournalBirth,
         "statements_extension": StatementsExtension,
         "statements_info": StatementsInfo,
         "statements": StatementRow,
@@ -90,10 +135,30 @@ ROWS: MappingProxyType[str, type[Any]] = MappingProxyType(
 )
 
 
-def read_walsenders(connection: Connection) -> int:
-    """How many standbys and other receivers are connected to this server."""
-    rows = fetch_version(connection, "walsenders", Walsenders, _version(connection))
-    return rows[0].walsenders
+def read_walsenders(connection: Connection) -> Walsenders:
+    """How many standbys stream from this server."""
+    return fetch_version(connection, "walsenders", Walsenders, _version(connection))[0]
+
+
+def read_epoch(connection: Connection) -> CountersEpoch:
+    """Since when the counters of this database count."""
+    return fetch_version(connection, "epoch", CountersEpoch, _version(connection))[0]
+
+
+def read_commit_times(connection: Connection, indexrelids: Iterable[int]) -> dict[int, float]:
+    """When each index was committed, by oid, for those of which the server still knows it."""
+    try:
+        rows = fetch_version(
+            connection,
+            "commit_times",
+            CommitTime,
+            _version(connection),
+            {"indexrelids": list(indexrelids)},
+        )
+    except psycopg.errors.ObjectNotInPrerequisiteState:
+        # A standby keeps them if its primary does, whatever its own setting says.
+        return {}
+    return {row.indexrelid: row.committed_at for row in rows if row.committed_at is not None}
 
 
 def read_indexes(
@@ -143,6 +208,12 @@ def read_tables(
     )
 
 
+def read_locked(connection: Connection) -> frozenset[int]:
+    """The oids of all relations that somebody holds, or waits for, an AccessExclusiveLock on."""
+    rows = fetch_version(connection, "locked_relations", LockedRelation, _version(connection))
+    return frozenset(row.relid for row in rows)
+
+
 def read_sizes(connection: Connection, relids: Iterable[int]) -> list[RelationSize]:
     """The size of each relation that is not locked against it."""
     return fetch_version(
@@ -185,6 +256,21 @@ def read_journal_definitions(
         {"names": list(migrations)},
         schemaname=journal_schema,
     )
+
+
+def read_journal_births(
+    connection: Connection, journal_schema: str, migrations: Iterable[str]
+) -> dict[int, float]:
+    """When each index stood that these migrations built, by oid."""
+    rows = fetch_version(
+        connection,
+        "journal_births",
+        JournalBirth,
+        _version(connection),
+        {"names": list(migrations)},
+        schemaname=journal_schema,
+    )
+    return {row.indexrelid: row.built_at for row in rows}
 
 
 def read_statements_extension(connection: Connection) -> StatementsExtension | None:

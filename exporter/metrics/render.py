@@ -14,6 +14,7 @@ from types import MappingProxyType
 from exporter.metrics.catalogue import (
     COLLECTOR,
     DATABASE,
+    DECLARED,
     EXPORTER_METRICS,
     INDEX,
     METRICS,
@@ -23,8 +24,9 @@ from exporter.metrics.catalogue import (
     Scope,
 )
 from exporter.metrics.page import PageFormat
-from exporter.metrics.snapshot import DatabaseSnapshot, IndexRow, TargetSnapshot
+from exporter.metrics.snapshot import DatabaseSnapshot, IndexRow, TableRow, TargetSnapshot
 from exporter.model import DeclaredIndex
+from exporter.postgres.progress import BuildProgress
 
 Value = int | float | None
 Sample = tuple[str, Value]
@@ -134,10 +136,13 @@ class _DatabaseSamples:
             blocks.block(INDEX, (datname, index.table.schemaname, index.table.relname, index.name))
             for index in database.declared
         ]
+        rows: tuple[TableRow | IndexRow, ...] = (*(database.tables or ()), *(database.indexes or ()))
+        self._tables = {row.relid: (row.schemaname, row.relname) for row in rows}
         self._present = {(row.schemaname, row.relname, row.indexname) for row in database.indexes or ()}
         self._by_scope: Mapping[Scope, Callable[[Metric], Samples]] = {
             "index": self._index,
             "declared": self._declared,
+            "build": self._builds,
             "table": self._table,
             "statement": self._statement,
             "target": self._target,
@@ -152,6 +157,8 @@ class _DatabaseSamples:
         rows = self._database.indexes or ()
         if metric.field == "info":
             return [(self._info_block(metric, row), 1) for row in rows]
+        if metric.field == "locked":
+            return zip(self._index_blocks, map(self._is_locked, rows), strict=True)
         return zip(self._index_blocks, self._values(metric, rows, "indexrelid"), strict=True)
 
     def _table(self, metric: Metric) -> Samples:
@@ -159,9 +166,14 @@ class _DatabaseSamples:
         return zip(self._table_blocks, self._values(metric, rows, "relid"), strict=True)
 
     def _values(self, metric: Metric, rows: Iterable[object], oid: str) -> Iterable[Value]:
-        if metric.field == "size_bytes":
-            return map(self._database.sizes.get, map(attrgetter(oid), rows))
+        by_oid = {"size_bytes": self._database.sizes, "observed_since": self._database.observed_since}
+        if metric.field in by_oid:
+            return map(by_oid[metric.field].get, map(attrgetter(oid), rows))
         return map(attrgetter(metric.field), rows)
+
+    def _is_locked(self, row: IndexRow) -> Value:
+        locked = self._database.locked
+        return None if locked is None else row.indexrelid in locked or row.relid in locked
 
     def _info_block(self, metric: Metric, row: IndexRow) -> str:
         values = (
@@ -173,12 +185,16 @@ class _DatabaseSamples:
         return self._blocks.block(metric.labels, values)
 
     def _declared(self, metric: Metric) -> Samples:
-        if metric.name.startswith("pg_index_build_"):
-            return self._builds(metric)
+        if metric.field == "parents":
+            return self._partitions(metric)
         if metric.field == "declared":
-            return [(block, 1) for block in self._declared_blocks]
+            return [(self._declared_block(index), 1) for index in self._database.declared]
         of = self._is_present if metric.field == "present" else self._matches
         return zip(self._declared_blocks, map(of, self._database.declared), strict=True)
+
+    def _declared_block(self, index: DeclaredIndex) -> str:
+        names = (index.table.schemaname, index.table.relname, index.name)
+        return self._blocks.block(DECLARED, (self._database.datname, *names, index.role.value))
 
     def _is_present(self, index: DeclaredIndex) -> Value:
         if self._database.indexes is None:
@@ -188,18 +204,37 @@ class _DatabaseSamples:
     def _matches(self, index: DeclaredIndex) -> Value:
         return self._database.definition_matches.get(index.relation)
 
-    def _builds(self, metric: Metric) -> Iterator[Sample]:
-        builds = {build.index_relid: build for build in self._database.builds or ()}
+    def _partitions(self, metric: Metric) -> Iterator[Sample]:
         rows = self._database.indexes or ()
+        by_oid = {row.indexrelid: row for row in rows}
         for row in rows:
-            build = builds.get(row.indexrelid)
-            if build is None:
-                continue
-            values = (self._database.datname, row.schemaname, row.relname, row.indexname)
-            if metric.field == "phase":
-                yield self._blocks.block(metric.labels, (*values, build.phase or "")), 1
-            else:
-                yield self._blocks.block(metric.labels, values), getattr(build, metric.field)
+            for oid in row.parents or ():
+                parent = by_oid[oid]
+                names = (row.schemaname, row.relname, row.indexname)
+                parents = (parent.schemaname, parent.relname, parent.indexname)
+                yield self._blocks.block(metric.labels, (self._database.datname, *names, *parents)), 1
+
+    def _builds(self, metric: Metric) -> Samples:
+        builds = [(build, self._built(build)) for build in self._database.builds or ()]
+        datname = self._database.datname
+        if metric.field == "phase":
+            blocks = (
+                self._blocks.block(metric.labels, (datname, *names, build.phase))
+                for build, built in builds
+                for names in built
+            )
+            # Two builds of which the server names no index are one series.
+            return [(block, 1) for block in dict.fromkeys(blocks)]
+        return [
+            (self._blocks.block(metric.labels, (datname, *built[0])), getattr(build, metric.field))
+            for build, built in builds
+            if build.indexname is not None and build.relid in self._tables
+        ]
+
+    def _built(self, build: BuildProgress) -> list[tuple[str, str, str]]:
+        """Schema, table and index of a build, then the tables above it, as far as they are watched."""
+        tables = [(build.relid, build.indexname or ""), *((oid, "") for oid in build.ancestors)]
+        return [(*self._tables[oid], indexname) for oid, indexname in tables if oid in self._tables]
 
     def _statement(self, metric: Metric) -> Samples:
         if metric.field == "query":

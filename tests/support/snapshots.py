@@ -48,6 +48,25 @@ INDEX = IndexRow(
     is_expression=False,
     catalogue_version="731/731",
 )
+PARTITIONED = dataclasses.replace(
+    INDEX,
+    indexrelid=20011,
+    relid=20010,
+    relname="events",
+    indexname="idx_events_at",
+    **dict.fromkeys(("idx_scan", "idx_tup_read", "idx_tup_fetch", "last_idx_scan")),
+    **dict.fromkeys(("idx_blks_read", "idx_blks_hit", "contype")),
+    indisvalid=True,
+    indisunique=False,
+)
+LEAF = dataclasses.replace(
+    PARTITIONED,
+    indexrelid=20021,
+    relid=20020,
+    relname="events_1",
+    indexname="events_1_at_idx",
+    parents=[20011],
+)
 TABLE = TableRow(
     relid=20000,
     schemaname="public",
@@ -83,6 +102,7 @@ BUILD = BuildProgress(
     locker_usename=None,
     locker_state=None,
     locker_transaction_age_seconds=None,
+    indexname="idx_messages_sender_created",
 )
 STATEMENT = StatementRow(
     user="app",
@@ -109,10 +129,12 @@ DATABASE = DatabaseSnapshot(
     ),
     facts=ServerFacts(180006, "18.6", "7311042256663658788", False, "1.12"),
     walsenders=1,
-    indexes=(INDEX,),
+    indexes=(INDEX, PARTITIONED, LEAF),
     indexes_cut=0,
     tables=(dataclasses.replace(TABLE, idx_scan=12, last_autoanalyze=1732288100.0),),
     builds=(BUILD,),
+    observed_since={20001: 1732200000.5},
+    locked=frozenset({20020}),
     definition_matches={DECLARED[0].relation: True},
     sizes={20001: 1048576, 20000: 8388608},
     statements=(STATEMENT,),

@@ -285,7 +285,7 @@ def test_the_journal_lies_in_the_schema_of_the_settings(nova_database: TestDatab
     assert matches(snapshot) == {DECLARED.relation: True}
 
 
-def test_a_partitioned_index_is_present_without_counters(database: TestDatabase) -> None:
+def test_a_partitioned_index_is_present_and_its_leaves_have_the_counters(database: TestDatabase) -> None:
     database.execute("CREATE TABLE events (id int, at date) PARTITION BY RANGE (at)")
     database.execute(
         "CREATE TABLE events_1 PARTITION OF events FOR VALUES FROM ('2026-01-01') TO ('2027-01-01')"
@@ -296,8 +296,10 @@ def test_a_partitioned_index_is_present_without_counters(database: TestDatabase)
 
     snapshot = collect_once(described(database, declared))
 
-    row = index_row(snapshot, "events_id")
-    assert (row.idx_scan, row.idx_blks_hit, snapshot.sizes) == (None, None, {})
+    row, leaf = index_row(snapshot, "events_id"), index_row(snapshot, "events_1_id_idx")
+    assert (row.idx_scan, row.idx_blks_hit, row.parents) == (None, None, None)
+    assert (leaf.idx_scan, leaf.parents) == (0, [row.indexrelid])
+    assert set(snapshot.sizes) == {leaf.indexrelid, leaf.relid}
     assert row.indisvalid
     assert matches(snapshot) == {declared.relation: True}
     assert set(failures(snapshot)) == {"statements"}
@@ -358,6 +360,6 @@ def test_a_name_that_is_no_utf8_is_a_gap_and_not_a_lost_page(database: TestDatab
 
     assert snapshot.up
     failed = failures(snapshot)
-    assert set(failed) == {"indexes", "tables", "statements", "sizes", "definitions"}
+    assert set(failed) == {"indexes", "tables", "epoch", "statements", "sizes", "definitions"}
     assert "invalid byte sequence" in failed["indexes"]
     assert snapshot.facts is not None
