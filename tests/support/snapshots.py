@@ -54,10 +54,15 @@ PARTITIONED = dataclasses.replace(
     relid=20010,
     relname="events",
     indexname="idx_events_at",
-    **dict.fromkeys(("idx_scan", "idx_tup_read", "idx_tup_fetch", "last_idx_scan")),
-    **dict.fromkeys(("idx_blks_read", "idx_blks_hit", "contype")),
+    idx_scan=None,
+    idx_tup_read=None,
+    idx_tup_fetch=None,
+    last_idx_scan=None,
+    idx_blks_read=None,
+    idx_blks_hit=None,
     indisvalid=True,
     indisunique=False,
+    contype=None,
 )
 LEAF = dataclasses.replace(
     PARTITIONED,
