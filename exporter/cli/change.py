@@ -12,7 +12,7 @@ from types import FrameType
 
 from rich.console import Console
 
-from exporter.cli.options import chosen, print_text, read_settings
+from exporter.cli.options import chosen, chosen_targets, print_text, read_settings
 from exporter.errors import ExporterError, SettingsError
 from exporter.manifest import load_manifest
 from exporter.migrate import report
@@ -22,7 +22,7 @@ from exporter.migrate.script import as_script
 from exporter.migrate.site import StepOptions
 from exporter.migrate.situation import RunOptions, Situation, look
 from exporter.model import IndexState, Manifest, Outcome
-from exporter.settings import Settings, resolve_targets
+from exporter.settings import Settings
 from exporter.terminal import BuildDisplay
 
 
@@ -40,7 +40,7 @@ def verify(arguments: argparse.Namespace) -> int:
     """The exit code of checking the success criteria."""
     settings = read_settings(arguments)
     exit_code = 0
-    for database, manifest in chosen(arguments, resolve_targets(settings)):
+    for database, manifest in chosen(arguments, settings):
         outcome = check_result(database, manifest, _run_options(arguments, settings))
         _write_reports(outcome, arguments)
         exit_code = max(exit_code, report.exit_code(outcome, strict=arguments.strict))
@@ -51,7 +51,7 @@ def status(arguments: argparse.Namespace) -> int:
     """The exit code of showing where every declared index stands: 0 when all are settled."""
     settings = read_settings(arguments)
     exit_code = 0
-    for database, manifest in chosen(arguments, resolve_targets(settings)):
+    for database, manifest in chosen(arguments, settings):
         situation = look(database, manifest, _run_options(arguments, settings))
         print_text(report.status_as_text(manifest, situation.observed, situation.log))
         settled = all(index.state in (IndexState.PRESENT, IndexState.COVERED) for index in situation.observed)
@@ -66,7 +66,7 @@ def plan(arguments: argparse.Namespace) -> int:
         manifest = only_manifest(_declared(arguments, settings), arguments.migration)
         print_text(as_script(manifest, settings.journal_schema))
         return 0
-    for database, manifest in chosen(arguments, resolve_targets(settings)):
+    for database, manifest in chosen(arguments, settings):
         situation = look(database, manifest, _run_options(arguments, settings))
         print_text(report.plan_as_text(situation.plan))
     return 0
@@ -75,8 +75,14 @@ def plan(arguments: argparse.Namespace) -> int:
 def _declared(arguments: argparse.Namespace, settings: Settings) -> list[Manifest]:
     """The manifests to write a script of, for which no server has to be named."""
     if settings.targets or settings.dsn is not None or settings.dsn_file is not None:
-        manifests = (manifest for _, manifest in chosen(arguments, resolve_targets(settings)))
-        return list(dict.fromkeys(manifests))
+        bound: list[Manifest] = []
+        for target in chosen_targets(arguments, settings):
+            for database in target.databases:
+                if arguments.database in (None, database.datname):
+                    bound += database.manifests
+            for pattern in target.patterns:
+                bound += pattern.manifests
+        return list(dict.fromkeys(bound))
     return [load_manifest(Path(path)) for path in settings.manifests]
 
 
@@ -98,7 +104,7 @@ def _change(arguments: argparse.Namespace, change: Callable[..., Outcome]) -> in
     console = Console(stderr=True)
     exit_code = 0
     with _detach_on_sigterm():
-        for database, manifest in chosen(arguments, resolve_targets(settings)):
+        for database, manifest in chosen(arguments, settings):
             display = BuildDisplay(console)
 
             def confirm(situation: Situation) -> bool:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from exporter.errors import SettingsError
 from exporter.model import Database, Manifest, Target
-from exporter.settings import ENVIRONMENT_PREFIX, Settings, load_settings, take_environment
+from exporter.settings import ENVIRONMENT_PREFIX, Settings, load_settings, resolve_targets, take_environment
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
@@ -101,16 +101,14 @@ def add_choice(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--migration", help="name of the migration")
 
 
-def chosen(arguments: argparse.Namespace, targets: Sequence[Target]) -> Iterator[tuple[Database, Manifest]]:
-    """Every database with a manifest that the choice leaves.
+def chosen(arguments: argparse.Namespace, settings: Settings) -> Iterator[tuple[Database, Manifest]]:
+    """Every database with a manifest that the choice leaves; asks servers which databases match patterns.
 
-    Raises: SettingsError when there is none.
+    Raises: SettingsError when there is none; TargetError when a server cannot be asked.
     """
     found = False
-    for target in targets:
-        if arguments.target not in (None, target.name):
-            continue
-        for database in target.databases:
+    for target in chosen_targets(arguments, settings):
+        for database in _databases(arguments, target, settings):
             if arguments.database not in (None, database.datname):
                 continue
             for manifest in database.manifests:
@@ -120,8 +118,26 @@ def chosen(arguments: argparse.Namespace, targets: Sequence[Target]) -> Iterator
     if not found:
         raise SettingsError(
             "no manifest is bound to a database here, so nothing is declared",
-            mend="name one: --manifest FILE, or targets[].databases[].manifests in the settings",
+            mend="name one: --manifest FILE, or targets[].databases[].manifests in the settings; "
+            "one that is bound to a pattern counts where a database matches",
         )
+
+
+def chosen_targets(arguments: argparse.Namespace, settings: Settings) -> list[Target]:
+    """The targets that the choice leaves. Raises: SettingsError."""
+    return [target for target in resolve_targets(settings) if arguments.target in (None, target.name)]
+
+
+def _databases(arguments: argparse.Namespace, target: Target, settings: Settings) -> tuple[Database, ...]:
+    is_named = arguments.database in [database.datname for database in target.databases]
+    if is_named or not any(pattern.manifests for pattern in target.patterns):
+        return target.databases
+    # Loaded when a server is needed: `plan --sql` is not to wait for the driver.
+    from exporter.postgres.discovery import find_databases
+    from exporter.postgres.target import SessionLimits
+
+    limits = SessionLimits(connect_timeout_seconds=settings.connect_timeout_seconds)
+    return find_databases(target, limits=limits)
 
 
 def print_text(text: str) -> None:
