@@ -11,16 +11,24 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from exporter.metrics.snapshot import StatementRow
 
 # Utility statements can hold passwords; none begins with one of these words.
-# Atomic and possessive: a text of nothing but comments must not cost exponential time.
-_COMMENT_OR_BRACKET = r"(?>--[^\n]*\n|/\*.*?\*/|\s|\()*+"
-_READS_OR_WRITES = re.compile(
-    _COMMENT_OR_BRACKET + r"(?:SELECT|INSERT|UPDATE|DELETE|MERGE|WITH)(?![\w$])",
-    re.IGNORECASE | re.DOTALL,
-)
+_READS_OR_WRITES = re.compile(r"[\s(]*+(?:SELECT|INSERT|UPDATE|DELETE|MERGE|WITH)(?![\w$])", re.IGNORECASE)
 _BARE_NAME = re.compile(r"[^\W\d][\w$]*")
-# pg_stat_statements replaces constants, but keeps the text as it was sent when the entry was evicted while
-# the statement ran; what follows a first quote is therefore not published.
-_LITERAL = re.compile(r"'|\$(?:[^\W\d]\w*)?\$")
+# What a text holds besides words; a comment's end is found by counting, because comments nest.
+_PART = re.compile(
+    r"""
+      (?P<line_comment> --[^\n]* )
+    | (?P<comment> /\* )
+    | (?P<identifier> "(?:[^"]|"")*+" )
+    | (?P<literal>
+          (?<![\w$])[eE]'(?:[^'\\]|\\.|'')*+(?:'|\Z)
+        | '(?:[^']|'')*+(?:'|\Z)
+        | (?<![\w$])\$(?P<tag>(?:[^\W\d]\w*)?)\$.*?(?:\$(?P=tag)\$|\Z)
+        | "
+      )
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_COMMENT_MARK = re.compile(r"/\*|\*/")
 MOST_REJECTED = 20_000
 
 Key = tuple[str, int | None, bool | None]
@@ -36,11 +44,45 @@ def names_a_table(tables: Iterable[str]) -> re.Pattern[str] | None:
     return re.compile("|".join(sorted(forms)), re.IGNORECASE) if forms else None
 
 
+def without_comments(text: str) -> tuple[str, int | None]:
+    """The text with a blank for every comment, and where its first literal begins, None without any.
+
+    pg_stat_statements keeps comments, which can hold anything: credentials too.
+    """
+    kept: list[str] = []
+    length, position, literal_at = 0, 0, None
+    while (part := _PART.search(text, position)) is not None:
+        before = text[position : part.start()]
+        is_comment = part["comment"] or part["line_comment"]
+        kept += (before, " " if is_comment else part[0])
+        if part["literal"] and literal_at is None:
+            literal_at = length + len(before)
+        length += len(before) + len(kept[-1])
+        position = _comment_end(text, part.end()) if part["comment"] else part.end()
+    kept.append(text[position:])
+    return "".join(kept), literal_at
+
+
+def _comment_end(text: str, position: int) -> int:
+    depth = 1
+    while depth:
+        mark = _COMMENT_MARK.search(text, position)
+        if mark is None:
+            return len(text)
+        depth += 1 if mark[0] == "/*" else -1
+        position = mark.end()
+    return position
+
+
 def publishable_text(text: str, length: int) -> str:
-    """The text on one line, at most `length` characters, without anything that could be a literal."""
-    literal = _LITERAL.search(text)
-    if literal is not None:
-        text = text[: literal.start()] + "…"
+    """The text on one line, at most `length` characters, without comments and from a literal on cut.
+
+    pg_stat_statements replaces constants, but keeps the text as it was sent when the entry was evicted
+    while the statement ran.
+    """
+    text, literal_at = without_comments(text)
+    if literal_at is not None:
+        text = text[:literal_at] + "…"
     text = " ".join(text.split())
     return text if len(text) <= length else text[: max(length - 1, 0)] + "…"
 
@@ -108,11 +150,10 @@ class StatementSelection:
         return {row.queryid: self._texts[row.queryid] for row in rows if row.queryid is not None}
 
     def _is_wanted(self, text: str) -> bool:
-        return (
-            self._pattern is not None
-            and _READS_OR_WRITES.match(text) is not None
-            and self._pattern.search(text) is not None
-        )
+        if self._pattern is None:
+            return False
+        said, _ = without_comments(text)
+        return _READS_OR_WRITES.match(said) is not None and self._pattern.search(said) is not None
 
 
 def _key(row: StatementRow) -> Key:
