@@ -288,7 +288,7 @@ STATEMENT_METRICS = (
         "pg_stat_statements_query_info",
         "info",
         ("datname", "queryid", "query"),
-        "Normalised text of a statement up to its first literal, constant 1; absent with --no-query-text.",
+        "Normalised text without comments, up to a first literal, constant 1; absent with --no-query-text.",
         "pg_stat_statements.query",
         "statement",
         "query",
