@@ -1,105 +1,95 @@
-"""How long a page of many indexes takes: rendered, compressed, and by prometheus_client for comparison.
+"""The serve line side by side with postgres_exporter and with the floor, which is a COPY of the same rows.
 
-`python -m bench --indexes 10000`. Figures are of this machine at this moment: compare ratios.
+Figures are of this machine at this moment: compare ratios. Needs Linux, the demo's PostgreSQL and, for
+the peer, a postgres_exporter in PATH.
 """
 
+from __future__ import annotations
+
 import argparse
-import statistics
-import time
-from collections.abc import Callable
-from typing import TypeVar
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
 
-from isal import igzip
-from prometheus_client.exposition import generate_latest
-from prometheus_client.metrics_core import Metric
-from prometheus_client.parser import text_string_to_metric_families
-from prometheus_client.registry import Collector, CollectorRegistry
+from rich.console import Console
 
-from exporter.metrics.page import PageFormat
-from exporter.metrics.render import LabelBlocks, render
-from exporter.metrics.service import GZIP_LEVEL
-from exporter.metrics.snapshot import DatabaseSnapshot, IndexRow, TargetSnapshot
+from bench import figures
+from bench.database import INDEXES_PER_TABLE, bench_server
+from bench.figures import Figure
+from bench.peer import find_peer
+from bench.runs import SMALLER, Bench
 
-REPEATS = 5
-INDEXES_PER_TABLE = 5
-
-Result = TypeVar("Result")
+RESULT = Path("build", "bench.json")
 
 
-class Parsed(Collector):
-    """A page's own families, as prometheus_client's renderer takes them."""
-
-    def __init__(self, page: bytes) -> None:
-        self._families = list(text_string_to_metric_families(page.decode()))
-
-    def collect(self) -> list[Metric]:
-        """The families."""
-        return self._families
-
-
-def snapshot(count: int) -> TargetSnapshot:
-    """A target of one database with so many watched indexes, all with counters and sizes."""
-    rows = tuple(index_row(number) for number in range(count))
-    sizes = {row.indexrelid: 8192 * row.indexrelid for row in rows}
-    database = DatabaseSnapshot("nova", True, (), (), indexes=rows, sizes=sizes)
-    return TargetSnapshot("default", (database,), 0.1)
-
-
-def index_row(number: int) -> IndexRow:
-    table = number // INDEXES_PER_TABLE
-    return IndexRow(
-        indexrelid=100_000 + number,
-        relid=50_000 + table,
-        schemaname="public",
-        relname=f"messages_{table:05d}",
-        indexname=f"idx_messages_{table:05d}_sender_created_{number:06d}",
-        idx_scan=number * 7,
-        idx_tup_read=number * 70,
-        idx_tup_fetch=number * 35,
-        last_idx_scan=1.7e9 + number,
-        idx_blks_read=number,
-        idx_blks_hit=number * 50,
-        indisvalid=True,
-        indisready=True,
-        method="btree",
-        indisunique=False,
-        indisprimary=False,
-        contype=None,
-        is_partial=True,
-        is_expression=False,
-        catalogue_version="1",
-    )
+def main() -> int:
+    """The exit code: 0 when everything could be measured, whatever the figures."""
+    arguments = _parser().parse_args()
+    console, progress = Console(), Console(stderr=True)
+    if not sys.platform.startswith("linux"):
+        progress.print("the benchmark asks /proc: run it on Linux")
+        return 2
+    peer = find_peer(arguments.peer)
+    found: list[Figure] = []
+    with bench_server() as server, tempfile.TemporaryDirectory() as folder:
+        machine = f"{_processor()}; Linux {platform.release()}, Python {platform.python_version()}, "
+        machine += f"PostgreSQL {server.version}, {peer.title if peer else 'no peer'}"
+        progress.print(machine)
+        bench = Bench(server, Path(folder), peer, arguments.rounds, say=progress.print)
+        found += bench.compare(arguments.indexes)
+        found += bench.sidecar()
+        if arguments.large_indexes:
+            found += bench.large(arguments.large_indexes, smaller=arguments.indexes)
+    if arguments.markdown:
+        print(f"{machine}\n\n{figures.as_markdown(found)}")
+    else:
+        figures.print_table(found, console)
+    _write(found)
+    return 0
 
 
-def measured(what: str, run: Callable[[], Result]) -> Result:
-    """The result; prints the median time of several runs."""
-    seconds = []
-    for _ in range(REPEATS):
-        start = time.perf_counter()
-        result = run()
-        seconds.append(time.perf_counter() - start)
-    print(f"{what:<58} {statistics.median(seconds) * 1000:9.1f} ms")
-    return result
-
-
-def main() -> None:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--indexes", type=int, default=10_000, help="watched indexes (default 10000)")
-    count: int = parser.parse_args().indexes
-    target = snapshot(count)
-    blocks = LabelBlocks()
-
-    measured("first page, every label block built", lambda: render(target, PageFormat.TEXT, LabelBlocks()))
-    page = measured("next page, label blocks kept", lambda: render(target, PageFormat.TEXT, blocks))
-    packed = measured(
-        f"gzip, level {GZIP_LEVEL} of isal", lambda: igzip.compress(page, compresslevel=GZIP_LEVEL)
+    parser.add_argument("--peer", type=Path, metavar="FILE", help="postgres_exporter (newest in PATH)")
+    parser.add_argument(
+        "--indexes", type=_indexes, default=10_000, metavar="N", help="indexes of the comparison (10000)"
     )
-    registry = CollectorRegistry()
-    registry.register(Parsed(page))
-    measured("the same page by prometheus_client", lambda: generate_latest(registry))
-    lines = sum(not line.startswith(b"#") for line in page.splitlines())
-    print(f"{count} indexes, {lines} samples, {len(page)} bytes, {len(packed)} compressed")
+    parser.add_argument(
+        "--large-indexes",
+        type=_indexes,
+        default=100_000,
+        metavar="N",
+        help="indexes of the run without the peer (100000), 0 for none",
+    )
+    parser.add_argument("--rounds", type=int, default=15, metavar="N", help="scrapes that count (15)")
+    parser.add_argument("--markdown", action="store_true", help="the table as in docs/performance.md")
+    return parser
+
+
+def _indexes(text: str) -> int:
+    count, least = int(text), INDEXES_PER_TABLE * SMALLER
+    if count % least:
+        raise argparse.ArgumentTypeError(f"a multiple of {least}, not {count}")
+    return count
+
+
+def _processor() -> str:
+    """How many processors of which model."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{os.cpu_count()} processors ({models[0] if models else platform.machine()})"
+
+
+def _write(found: Sequence[Figure]) -> None:
+    RESULT.parent.mkdir(parents=True, exist_ok=True)
+    RESULT.write_text(figures.as_json(found), encoding="utf-8")
+    missed = sum(figure.met is False for figure in found)
+    targets = sum(figure.target is not None for figure in found)
+    print(f"{missed} of {targets} targets missed; written to {RESULT}", file=sys.stderr)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

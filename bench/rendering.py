@@ -1,0 +1,105 @@
+"""How long a page of many indexes takes: rendered, compressed, and by prometheus_client for comparison.
+
+`python -m bench.rendering --indexes 10000`. Figures are of this machine at this moment: compare ratios.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from isal import igzip
+from prometheus_client.exposition import generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from exporter.metrics.page import PageFormat
+from exporter.metrics.render import LabelBlocks, render
+from exporter.metrics.service import GZIP_LEVEL
+from exporter.metrics.snapshot import DatabaseSnapshot, IndexRow, TargetSnapshot
+
+REPEATS = 5
+INDEXES_PER_TABLE = 5
+
+Result = TypeVar("Result")
+
+
+class Parsed(Collector):
+    """A page's own families, as prometheus_client's renderer takes them."""
+
+    def __init__(self, page: bytes) -> None:
+        self._families = list(text_string_to_metric_families(page.decode()))
+
+    def collect(self) -> list[Metric]:
+        """The families."""
+        return self._families
+
+
+def snapshot(count: int) -> TargetSnapshot:
+    """A target of one database with so many watched indexes, all with counters and sizes."""
+    rows = tuple(index_row(number) for number in range(count))
+    sizes = {row.indexrelid: 8192 * row.indexrelid for row in rows}
+    database = DatabaseSnapshot("nova", True, (), (), indexes=rows, sizes=sizes)
+    return TargetSnapshot("default", (database,), 0.1)
+
+
+def index_row(number: int) -> IndexRow:
+    table = number // INDEXES_PER_TABLE
+    return IndexRow(
+        indexrelid=100_000 + number,
+        relid=50_000 + table,
+        schemaname="public",
+        relname=f"messages_{table:05d}",
+        indexname=f"idx_messages_{table:05d}_sender_created_{number:06d}",
+        idx_scan=number * 7,
+        idx_tup_read=number * 70,
+        idx_tup_fetch=number * 35,
+        last_idx_scan=1.7e9 + number,
+        idx_blks_read=number,
+        idx_blks_hit=number * 50,
+        indisvalid=True,
+        indisready=True,
+        method="btree",
+        indisunique=False,
+        indisprimary=False,
+        contype=None,
+        is_partial=True,
+        is_expression=False,
+        catalogue_version="1",
+    )
+
+
+def measured(what: str, run: Callable[[], Result]) -> Result:
+    """The result; prints the median time of several runs."""
+    seconds = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        result = run()
+        seconds.append(time.perf_counter() - start)
+    print(f"{what:<58} {statistics.median(seconds) * 1000:9.1f} ms")
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.rendering", description=__doc__)
+    parser.add_argument("--indexes", type=int, default=10_000, help="watched indexes (default 10000)")
+    count: int = parser.parse_args().indexes
+    target = snapshot(count)
+    blocks = LabelBlocks()
+
+    measured("first page, every label block built", lambda: render(target, PageFormat.TEXT, LabelBlocks()))
+    page = measured("next page, label blocks kept", lambda: render(target, PageFormat.TEXT, blocks))
+    packed = measured(
+        f"gzip, level {GZIP_LEVEL} of isal", lambda: igzip.compress(page, compresslevel=GZIP_LEVEL)
+    )
+    registry = CollectorRegistry()
+    registry.register(Parsed(page))
+    measured("the same page by prometheus_client", lambda: generate_latest(registry))
+    lines = sum(not line.startswith(b"#") for line in page.splitlines())
+    print(f"{count} indexes, {lines} samples, {len(page)} bytes, {len(packed)} compressed")
+
+
+if __name__ == "__main__":
+    main()
