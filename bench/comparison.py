@@ -22,7 +22,7 @@ SERVER_LABEL = "server"
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one scrape took; a lost one took for ever. Units: seconds. `execution_seconds` is the database's part."""
+    """What one scrape took, the database included; a lost one took for ever. Units: seconds."""
 
     seconds: float
     cpu_seconds: float
