@@ -62,6 +62,9 @@ FROM (
   SELECT relnamespace::regnamespace FROM pg_class WHERE oid = ANY (:'tables'::regclass[])
   UNION
   SELECT quote_ident(:'journal_schema')::regnamespace
+  UNION
+  -- Often put aside into a schema of its own.
+  SELECT extnamespace::regnamespace FROM pg_extension WHERE extname = 'pg_stat_statements'
 ) AS needed (schema)
 \gexec
 

@@ -1,23 +1,18 @@
 """The two roles of deploy/sql may what they need and nothing else, as psql makes them."""
 
-import os
-import subprocess
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import psycopg
 import pytest
-from psycopg import conninfo, sql
+from psycopg import sql
 
 from exporter.postgres.journal import EventStatus, Journal, Phase
 from tests.conftest import OwnServer, TestDatabase
 from tests.support.postgres_server import Connection, PostgresServer
-from tests.support.tools import find_tool
+from tests.support.roles import PASSWORD, make_role, run_script
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "deploy" / "sql"
 TABLES = "{messages,app.posts}"
-PASSWORD = "throw-away"
 # Beyond the histogram: to plan it PostgreSQL looks into the index itself, and idx_scan counts that.
 PLANNED_WITH_INDEX = "EXPLAIN SELECT count(*) FROM messages WHERE id > 1000000"
 
@@ -48,39 +43,10 @@ def _drop_roles(server: PostgresServer) -> None:
         server.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(role)))
 
 
-def run_script(
-    database: TestDatabase, script: str, user: str | None = None, **variables: str
-) -> subprocess.CompletedProcess[str]:
-    """What psql said and how it ended."""
-    given = conninfo.conninfo_to_dict(database.server.dsn(database.name, user, PASSWORD if user else None))
-    password = given.pop("password")
-    return subprocess.run(
-        [
-            *(find_tool("psql"), "-X", "-q", "-d", conninfo.make_conninfo("", **given)),
-            *(word for name, value in variables.items() for word in ("-v", f"{name}={value}")),
-            *("-f", SCRIPTS / script),
-        ],
-        env={**os.environ, "PGPASSWORD": str(password), "LC_ALL": "C.UTF-8"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def make_role(database: TestDatabase, script: str, name: str, **variables: str) -> str:
-    """What psql said on stderr while it made the role, which then has the tests' password."""
-    variables = {"tables": TABLES, "role": name, **variables}
-    for _ in range(2):  # the second run must change nothing and must not fail
-        result = run_script(database, script, **variables)
-        assert result.returncode == 0, result.stderr
-    database.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(name), PASSWORD))
-    return result.stderr
-
-
 @pytest.fixture
 def monitor(app_database: TestDatabase) -> Iterator[Connection]:
     """A session of the monitor role."""
-    assert make_role(app_database, "monitor.sql", "index_monitor") == ""
+    assert make_role(app_database, "monitor.sql", "index_monitor", TABLES) == ""
     with app_database.connect("index_monitor", PASSWORD) as connection:
         yield connection
 
@@ -88,7 +54,7 @@ def monitor(app_database: TestDatabase) -> Iterator[Connection]:
 @pytest.fixture
 def builder(app_database: TestDatabase) -> Iterator[Connection]:
     """A session of the builder role."""
-    assert make_role(app_database, "builder.sql", "index_builder") == ""
+    assert make_role(app_database, "builder.sql", "index_builder", TABLES) == ""
     with app_database.connect("index_builder", PASSWORD) as connection:
         yield connection
 
@@ -103,6 +69,17 @@ def test_monitor_sees_the_indexes_and_the_statements_of_others(
 
     assert [name for name, _ in indexes] == ["messages_id"]
     assert any("of_somebody_else" in text for (text,) in texts)
+
+
+def test_monitor_sees_statements_wherever_the_extension_is(app_database: TestDatabase) -> None:
+    app_database.execute("CREATE SCHEMA extensions")
+    app_database.execute("ALTER EXTENSION pg_stat_statements SET SCHEMA extensions")
+
+    assert make_role(app_database, "monitor.sql", "index_monitor", TABLES) == ""
+
+    with app_database.connect("index_monitor", PASSWORD) as monitor:
+        (count,) = monitor.execute("SELECT count(query) FROM extensions.pg_stat_statements").fetchall()
+    assert count > (0,)
 
 
 def test_monitor_plans_the_declared_tables_only(monitor: Connection) -> None:
@@ -131,7 +108,7 @@ def test_monitor_cannot_write_in_either_mode(monitor: Connection, statement: str
 
 
 def test_reads_of_the_monitor_are_not_counted(app_database: TestDatabase) -> None:
-    make_role(app_database, "monitor.sql", "index_monitor")
+    make_role(app_database, "monitor.sql", "index_monitor", TABLES)
     app_database.execute(PLANNED_WITH_INDEX)
     counted = _scans(app_database, at_least=1)
     app_database.execute("SELECT pg_stat_statements_reset()")
