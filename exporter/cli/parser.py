@@ -100,7 +100,9 @@ def _healthcheck(arguments: argparse.Namespace) -> int:
     from exporter.metrics.health import check_health
 
     settings = read_settings(arguments)
-    return 0 if check_health(settings.web_listen_address) else 1
+    file = settings.web_config_file
+    is_healthy = check_health(settings.web_listen_address, web_config_file=Path(file) if file else None)
+    return 0 if is_healthy else 1
 
 
 def _configure_init(parser: argparse.ArgumentParser) -> None:

@@ -3,23 +3,62 @@
 from __future__ import annotations
 
 import http.client
+import ssl
+from pathlib import Path
+
+from exporter.errors import SettingsError
+from exporter.metrics.web_config import load_web_config
 
 HEALTH_PATH = "/-/healthy"
+# What needs no password: who asks whether the process lives has none.
+OPEN_PATHS = (HEALTH_PATH, "/-/ready")
 EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 - compared, not bound
 
 
-def check_health(listen_address: str, *, timeout_seconds: float = 3.0) -> bool:
-    """True when an exporter answers on that address, HOST:PORT; without a host, on loopback."""
+def check_health(
+    listen_address: str, *, web_config_file: Path | None = None, timeout_seconds: float = 3.0
+) -> bool:
+    """True when an exporter answers on that address, HOST:PORT; without a host, on loopback.
+
+    Behind TLS its certificate is not verified: it names other hosts than loopback.
+    """
     host, _, port = listen_address.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     # An exporter on every address answers on IPv4 as well.
-    connection = http.client.HTTPConnection(
-        "127.0.0.1" if host in EVERYWHERE else host, int(port), timeout=timeout_seconds
+    host = "127.0.0.1" if host in EVERYWHERE else host
+    plain = http.client.HTTPConnection(host, int(port), timeout=timeout_seconds)
+    if web_config_file is None:
+        return _answers(plain)
+    secured = http.client.HTTPSConnection(
+        host, int(port), timeout=timeout_seconds, context=_unverifying_context()
     )
+    try:
+        tls = load_web_config(web_config_file).tls
+    except SettingsError:
+        # The exporter goes on with what was there before.
+        return _answers(secured) or _answers(plain)
+    if tls is None:
+        return _answers(plain)
+    return _answers(secured, is_refusal_enough=tls.demands_certificate)
+
+
+def _answers(connection: http.client.HTTPConnection, *, is_refusal_enough: bool = False) -> bool:
     try:
         connection.request("GET", HEALTH_PATH)
         return connection.getresponse().status == http.client.OK
+    except ssl.SSLError as error:
+        # Whoever misses our client certificate lives.
+        return is_refusal_enough and "ALERT" in (error.reason or "")
     except (OSError, http.client.HTTPException):
         return False
     finally:
         connection.close()
+
+
+def _unverifying_context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    # Whatever few ciphers the exporter was told to use.
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    return context

@@ -1,4 +1,4 @@
-"""Listening, and running the web application on hypercorn until told to stop."""
+"""Listening, and running the web application until told to stop."""
 
 from __future__ import annotations
 
@@ -10,20 +10,19 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any
 
-from hypercorn.asyncio import serve as hypercorn_serve
-from hypercorn.config import Config
-from hypercorn.typing import ASGIFramework
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from exporter.errors import SettingsError
+from exporter.metrics.connection import Limits
+from exporter.metrics.connections import Connections
+from exporter.metrics.live_web_config import LiveWebConfig
+from exporter.metrics.protection import Protection
 
 logger = logging.getLogger(__name__)
 
 BACKLOG = 512
-# Silent and half-sent connections are closed after this time.
-KEEP_ALIVE_SECONDS = 5.0
 # A client that does not read its page keeps its connection for this long.
 UNREAD_MILLISECONDS = 20_000
 # What runs when the stop comes may go on for this long, then it is cut, then it is dropped.
@@ -75,65 +74,53 @@ def listen(address: str) -> socket.socket:
     return listener
 
 
-def base_url(listener: socket.socket) -> str:
+def base_url(listener: socket.socket, scheme: str = "http") -> str:
     """The URL under which this machine reaches the server."""
     host, port = str(listener.getsockname()[0]), listener.getsockname()[1]
     if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
         host = "127.0.0.1"
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
-async def serve_until_signal(app: Starlette, listener: socket.socket, *, on_stop: Callable[[], None]) -> None:
+async def serve_until_signal(
+    app: ASGIApp, listener: socket.socket, *, on_stop: Callable[[], None], web: LiveWebConfig | None = None
+) -> None:
     """Serves until SIGTERM or SIGINT."""
     stop = Stop()
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop.set)
-    await serve(app, listener, stop, on_stop=on_stop)
+    await serve(app, listener, stop, on_stop=on_stop, web=web)
 
 
-async def serve(app: Starlette, listener: socket.socket, stop: Stop, *, on_stop: Callable[[], None]) -> None:
-    """Serves until `stop`; `on_stop` cuts what is still under way after a grace period."""
+async def serve(
+    app: ASGIApp,
+    listener: socket.socket,
+    stop: Stop,
+    *,
+    on_stop: Callable[[], None],
+    web: LiveWebConfig | None = None,
+    limits: Limits | None = None,
+) -> None:
+    """Serves until `stop`, then closes the listener; `on_stop` cuts what takes longer than a grace period."""
     asyncio.get_running_loop().set_exception_handler(_handle_stray_error)
+    config = web or LiveWebConfig()
+    connections = Connections(Protection(app, config.current), lambda: config.current().tls, limits)
+    accepting = asyncio.create_task(connections.accept(listener))
     stopping = asyncio.create_task(stop.wait())
-
-    async def stopped() -> None:
-        await asyncio.shield(stopping)
-
-    running = asyncio.create_task(
-        hypercorn_serve(cast(ASGIFramework, app), _config(listener), shutdown_trigger=stopped)
-    )
-    logger.info("listening", extra={"url": base_url(listener)})
-    await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    if not running.done():
-        logger.info("stopping")
-        await asyncio.wait({running}, timeout=GRACE_SECONDS)
+    logger.info("listening", extra={"url": base_url(listener, config.current().scheme)})
+    await asyncio.wait({accepting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    is_broken = accepting.done()
+    logger.info("stopping")
+    for task in (accepting, stopping):
+        task.cancel()
+    listener.close()
+    if not await connections.finish(GRACE_SECONDS):
         on_stop()
-        await asyncio.wait({running}, timeout=DROP_SECONDS)
-    stopping.cancel()
-    if running.done():
-        await running
-    else:
-        await _drop(running)
-
-
-async def _drop(running: asyncio.Task[None]) -> None:
-    """Ends hypercorn while clients that do not read hold connections: it takes being cancelled badly."""
-    loop = asyncio.get_running_loop()
-    loop.set_exception_handler(_ignore_error)
-    # hypercorn keeps its connections to itself, and asyncio has no public list of them either. Without
-    # this a client that does not read would hold the exit for UNREAD_MILLISECONDS.
-    for transport in list(getattr(loop, "_transports", {}).values()):
-        transport.abort()
-    await asyncio.wait({running}, timeout=DROP_SECONDS)
-    running.cancel()
-    await asyncio.wait({running}, timeout=DROP_SECONDS)
-    if running.done() and not running.cancelled():
-        logger.debug("dropped connections", extra={"reason": repr(running.exception())})
-
-
-def _ignore_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    logger.debug("dropped a connection", extra={"reason": str(context.get("message"))})
+        await connections.finish(DROP_SECONDS)
+        await connections.drop()
+    if is_broken:
+        accepting.result()
 
 
 def _handle_stray_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -143,22 +130,6 @@ def _handle_stray_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]
         logger.debug("a connection broke", extra={"reason": str(error)})
     else:
         loop.default_exception_handler(context)
-
-
-def _config(listener: socket.socket) -> Config:
-    config = Config()
-    # hypercorn closes the descriptor that it is given.
-    config.bind = [f"fd://{listener.dup().detach()}"]
-    config.accesslog = None
-    # Its lines about starting are ours to write; what is left is worth a warning at least.
-    config.errorlog = logging.getLogger("exporter.metrics.hypercorn")
-    config.errorlog.setLevel(logging.WARNING)
-    config.backlog = BACKLOG
-    config.keep_alive_timeout = KEEP_ALIVE_SECONDS
-    # Longer than we wait: what is left then is dropped by us.
-    config.graceful_timeout = 2 * (GRACE_SECONDS + DROP_SECONDS)
-    config.include_server_header = False
-    return config
 
 
 def _listen_everywhere(port: int) -> socket.socket:

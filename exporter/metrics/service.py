@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
@@ -20,6 +21,7 @@ from exporter import __version__
 from exporter.metrics import server
 from exporter.metrics.collect import CollectOptions
 from exporter.metrics.flight import TargetService
+from exporter.metrics.live_web_config import LiveWebConfig
 from exporter.metrics.logs import configure_logging
 from exporter.metrics.page import Page, PageFormat
 from exporter.metrics.render import render_exporter
@@ -39,6 +41,7 @@ class ServiceOptions:
 
     listen_address: str = ":10187"
     telemetry_path: str = "/metrics"
+    web_config_file: Path | None = None
     scrape_timeout_seconds: float = 9.5
     connect_timeout_seconds: float = 3.0
     max_indexes: int = 10_000
@@ -55,6 +58,7 @@ class ServiceOptions:
         return cls(
             listen_address=settings.web_listen_address,
             telemetry_path=settings.web_telemetry_path,
+            web_config_file=Path(settings.web_config_file) if settings.web_config_file else None,
             scrape_timeout_seconds=settings.scrape_timeout_seconds,
             connect_timeout_seconds=settings.connect_timeout_seconds,
             max_indexes=settings.max_indexes,
@@ -150,12 +154,14 @@ def _page(parts: Sequence[bytes], page_format: PageFormat) -> Page:
 def run(targets: Sequence[Target], options: ServiceOptions) -> int:
     """Serves until SIGTERM or SIGINT and logs to standard error; the exit code.
 
-    Raises: SettingsError when the address cannot be listened on.
+    Raises: SettingsError when the address cannot be listened on, or the web configuration is wrong.
     """
     configure_logging(options.log_level, options.log_format)
+    web = LiveWebConfig(options.web_config_file)
     exporter = Exporter(targets, options)
     with server.listen(options.listen_address) as listener:
-        asyncio.run(server.serve_until_signal(make_app(exporter), listener, on_stop=exporter.cut))
+        app = make_app(exporter)
+        asyncio.run(server.serve_until_signal(app, listener, on_stop=exporter.cut, web=web))
     exporter.close()
     return 0
 

@@ -1,0 +1,61 @@
+"""The web configuration as it is now: read again when one of its files changed, kept when that went wrong."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+
+from exporter.errors import SettingsError
+from exporter.metrics.file_state import file_state
+from exporter.metrics.web_config import WebConfig, load_web_config
+
+logger = logging.getLogger(__name__)
+
+# Asked at every connection and request; the files are looked at no more often than this.
+CHECK_SECONDS = 1.0
+
+
+class LiveWebConfig:
+    """The last good configuration in a file. Without a file everybody is let in, over plain HTTP."""
+
+    def __init__(self, path: Path | None = None, *, check_seconds: float = CHECK_SECONDS) -> None:
+        """Raises: SettingsError, with all faults."""
+        self._path = path
+        self._check_seconds = check_seconds
+        self._config = WebConfig() if path is None else load_web_config(path)
+        self._checked = time.monotonic()
+        self._faults = ""
+
+    @property
+    def is_current(self) -> bool:
+        """False while the files hold something that cannot be used, and what they held before is."""
+        return not self._faults
+
+    def current(self) -> WebConfig:
+        """The configuration, swapped whole when its files changed to something good."""
+        now = time.monotonic()
+        if self._path is not None and now - self._checked >= self._check_seconds:
+            self._checked = now
+            self._check(self._path)
+        return self._config
+
+    def _check(self, path: Path) -> None:
+        if all(file_state(file) == state for file, state in self._config.files.items()):
+            if self._faults:
+                self._faults = ""
+                logger.info("the web configuration is again what is used", extra={"file": str(path)})
+            return
+        try:
+            config = load_web_config(path)
+        except SettingsError as error:
+            faults = "; ".join(str(fault) for fault in error.faults)
+            # Tried again until it is good, told once.
+            if faults != self._faults:
+                self._faults = faults
+                logger.warning(
+                    "the web configuration has faults, the last good one stays", extra={"faults": faults}
+                )
+            return
+        self._config, self._faults = config, ""
+        logger.info("the web configuration is read again", extra={"file": str(path)})

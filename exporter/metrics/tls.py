@@ -1,0 +1,179 @@
+"""TLS of the web server: settings -> an ssl context, and whose client certificates are let in.
+
+The names are exporter-toolkit's, so Go's; what OpenSSL calls them stands here.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# Those of Go's tls.CipherSuites up to TLS 1.2; the suites of TLS 1.3 cannot be chosen in Python's ssl.
+CIPHERS: Mapping[str, str] = {
+    "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256": "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256": "ECDHE-RSA-AES128-GCM-SHA256",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384": "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384": "ECDHE-RSA-AES256-GCM-SHA384",
+    "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-ECDSA-CHACHA20-POLY1305",
+    "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-RSA-CHACHA20-POLY1305",
+    "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA": "ECDHE-ECDSA-AES128-SHA",
+    "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA": "ECDHE-RSA-AES128-SHA",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA": "ECDHE-ECDSA-AES256-SHA",
+    "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA": "ECDHE-RSA-AES256-SHA",
+}
+# RFC 9113, 9.2.2: one of them must be there for HTTP/2 over TLS 1.2.
+HTTP2_CIPHERS = ("TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256")
+CURVES: Mapping[str, str] = {
+    "CurveP256": "prime256v1",
+    "CurveP384": "secp384r1",
+    "CurveP521": "secp521r1",
+    "X25519": "X25519",
+}
+VERSIONS: Mapping[str, ssl.TLSVersion] = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
+
+# Which key of the file is at fault, what is wrong, and the mend.
+AddFault = Callable[[str, str, str], None]
+
+_PEM_MEND = "give a file in PEM format, with its BEGIN and END lines"
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """What `tls_server_config` says, checked as far as that goes without reading another file."""
+
+    cert_file: Path
+    key_file: Path
+    verify_mode: ssl.VerifyMode = ssl.CERT_NONE
+    client_ca_file: Path | None = None
+    client_ca: str | None = None
+    client_allowed_sans: frozenset[str] = frozenset()
+    min_version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2
+    max_version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3
+    cipher_suites: tuple[str, ...] = ()
+    prefer_server_cipher_suites: bool = True
+    curve: str | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that the context is made of."""
+        return tuple(path for path in (self.cert_file, self.key_file, self.client_ca_file) if path)
+
+
+@dataclass(frozen=True, slots=True)
+class TlsServer:
+    """How new connections are secured. Without allowed names every verified certificate is let in."""
+
+    context: ssl.SSLContext
+    client_allowed_sans: frozenset[str] = frozenset()
+
+    @property
+    def demands_certificate(self) -> bool:
+        """True when nobody is served without a client certificate."""
+        return self.context.verify_mode is ssl.CERT_REQUIRED
+
+    def admits(self, certificate: Mapping[str, Any] | None) -> bool:
+        """True when the client may go on; `certificate` as getpeercert of ssl gives it, None without one."""
+        if not certificate or not self.client_allowed_sans:
+            return True
+        return not self.client_allowed_sans.isdisjoint(subject_alternative_names(certificate))
+
+
+def subject_alternative_names(certificate: Mapping[str, Any]) -> frozenset[str]:
+    """The DNS names, e-mail addresses, URIs and IP addresses of a certificate, written as Go writes them."""
+    names: set[str] = set()
+    for kind, name in certificate.get("subjectAltName", ()):
+        if kind == "IP Address":
+            # OpenSSL writes IPv6 in its own way, and some versions end it with a line break.
+            names.add(str(ipaddress.ip_address(name.strip())))
+        elif kind in ("DNS", "email", "URI"):
+            names.add(name)
+    return frozenset(names)
+
+
+def make_context(settings: TlsSettings, *, http2: bool, add_fault: AddFault) -> ssl.SSLContext | None:
+    """The context of new connections, or None with faults added."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = settings.min_version
+    context.maximum_version = settings.max_version
+    # Compression leaks what it compresses, renegotiation costs us more than the client.
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    if settings.prefer_server_cipher_suites:
+        context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
+    else:
+        context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
+    if settings.cipher_suites:
+        context.set_ciphers(":".join(CIPHERS[name] for name in settings.cipher_suites))
+    if settings.curve is not None:
+        context.set_ecdh_curve(CURVES[settings.curve])
+    context.set_alpn_protocols(["h2", "http/1.1"] if http2 else ["http/1.1"])
+    is_loaded = _load_certificate(context, settings, add_fault)
+    is_trusting = _load_client_ca(context, settings, add_fault)
+    return context if is_loaded and is_trusting else None
+
+
+def _load_certificate(context: ssl.SSLContext, settings: TlsSettings, add_fault: AddFault) -> bool:
+    certificate = _read(settings.cert_file, "cert_file", add_fault)
+    key = _read(settings.key_file, "key_file", add_fault)
+    if certificate is not None and not _holds_certificates(certificate):
+        add_fault("cert_file", f"{settings.cert_file} holds no certificate", _PEM_MEND)
+        return False
+    if certificate is None or key is None:
+        return False
+    if "ENCRYPTED" in key:
+        # OpenSSL would ask for the password on the terminal.
+        mend = "store it without, readable for this program alone: openssl pkey -in KEY -out NEW"
+        add_fault("key_file", f"the key in {settings.key_file} is protected by a password", mend)
+        return False
+    try:
+        context.load_cert_chain(settings.cert_file, settings.key_file, password=lambda: "")
+    except OSError as error:
+        reason = getattr(error, "reason", None)
+        if reason == "KEY_VALUES_MISMATCH":
+            what = f"the key in {settings.key_file} is not that of the certificate in {settings.cert_file}"
+            add_fault("key_file", what, "give the certificate and the key that were made together")
+        elif reason is None:
+            add_fault("key_file", f"{settings.key_file} holds no private key", _PEM_MEND)
+        else:
+            said = reason.lower().replace("_", " ")
+            add_fault("cert_file", f"OpenSSL refuses {settings.cert_file}: {said}", "issue it anew")
+        return False
+    return True
+
+
+def _load_client_ca(context: ssl.SSLContext, settings: TlsSettings, add_fault: AddFault) -> bool:
+    context.verify_mode = settings.verify_mode
+    if settings.client_ca_file is not None:
+        key, source = "client_ca_file", str(settings.client_ca_file)
+        text = _read(settings.client_ca_file, key, add_fault)
+    else:
+        key, source, text = "client_ca", "client_ca", settings.client_ca
+    if text is None:
+        return settings.client_ca_file is None
+    # As in Go, whatever stands in the file is trusted: an intermediate needs no root beside it.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    if not _holds_certificates(text, into=context):
+        add_fault(key, f"{source} holds no certificate", _PEM_MEND)
+        return False
+    return True
+
+
+def _read(path: Path, key: str, add_fault: AddFault) -> str | None:
+    """The file's text, which is ASCII but for comments; None with a fault added."""
+    try:
+        return path.read_bytes().decode("ascii", "ignore")
+    except OSError as error:
+        what = f"{path} cannot be read: {error.strerror}"
+        add_fault(key, what, "check the path, which starts at this file's folder, and its rights")
+        return None
+
+
+def _holds_certificates(text: str, into: ssl.SSLContext | None = None) -> bool:
+    try:
+        (into or ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)).load_verify_locations(cadata=text)
+    except (ssl.SSLError, ValueError):
+        return False
+    return True
