@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from exporter.model import Finding, Manifest, RelationName, Verdict
+from psycopg import ConnectionInfo
+
+from exporter.model import Finding, Manifest, RelationName, Verdict, quote_identifier
 from exporter.postgres.catalog import TableFacts, read_table
 from exporter.postgres.target import Connection, fetch_version
 
@@ -35,16 +37,21 @@ def check_before_build(connection: Connection, manifest: Manifest) -> tuple[Find
     """Findings about server, session and every declared table."""
     rows = fetch_version(connection, "session_facts", SessionFacts, connection.info.server_version)
     session = rows[0]
-    findings = list(_session_findings(session, connection.info.backend_pid))
-    for table in dict.fromkeys(index.table for index in manifest.indexes):
+    findings = list(_session_findings(session, connection.info))
+    declared_on = dict.fromkeys(index.table for index in manifest.indexes)
+    usename = quote_identifier(session.usename)
+    for table in (*declared_on, *(table for table in manifest.analyze if table not in declared_on)):
         facts = read_table(connection, table)
         if facts is not None:
-            findings += _table_findings(table, facts, session.usename)
+            judge = _built_on if table in declared_on else _analyzed
+            findings += judge(table, facts, usename)
     return tuple(findings)
 
 
-def _session_findings(session: SessionFacts, pid_at_login: int) -> Iterator[Finding]:
+def _session_findings(session: SessionFacts, info: ConnectionInfo) -> Iterator[Finding]:
     version = session.server_version_num
+    usename, datname = quote_identifier(session.usename), quote_identifier(info.dbname)
+    is_direct = session.backend_pid == info.backend_pid
     yield _finding(
         "version",
         "corrupting_version",
@@ -67,15 +74,15 @@ def _session_findings(session: SessionFacts, pid_at_login: int) -> Iterator[Find
         _SERVER,
         session.in_recovery or not session.read_only,
         "transactions are read-only" if session.read_only else "transactions may write",
-        f"as a superuser: ALTER ROLE {session.usename} SET default_transaction_read_only = off",
+        f"as a superuser: ALTER ROLE {usename} SET default_transaction_read_only = off",
     )
     yield _finding(
         "direct connection",
         "pooler",
         _SERVER,
-        session.backend_pid == pid_at_login,
+        is_direct,
         "one server process serves the session"
-        if session.backend_pid == pid_at_login
+        if is_direct
         else "a pooler stands between: the session changes its server process",
         "connect to PostgreSQL itself, not through the pooler",
     )
@@ -85,7 +92,7 @@ def _session_findings(session: SessionFacts, pid_at_login: int) -> Iterator[Find
         _SERVER,
         session.may_create_temporary,
         "allowed" if session.may_create_temporary else "not allowed",
-        f"GRANT TEMPORARY ON DATABASE … TO {session.usename}: declarations are compiled on an empty clone",
+        f"GRANT TEMPORARY ON DATABASE {datname} TO {usename}: declarations are compiled on an empty clone",
     )
     yield _finding(
         "statistics collector",
@@ -93,7 +100,7 @@ def _session_findings(session: SessionFacts, pid_at_login: int) -> Iterator[Find
         _SERVER,
         session.track_counts,
         "track_counts is on" if session.track_counts else "track_counts is off",
-        f"ALTER ROLE {session.usename} RESET track_counts: ANALYZE reports through it",
+        f"ALTER ROLE {usename} RESET track_counts: ANALYZE reports through it",
     )
     yield Finding(
         "sees other sessions",
@@ -103,18 +110,19 @@ def _session_findings(session: SessionFacts, pid_at_login: int) -> Iterator[Find
         "member of pg_read_all_stats"
         if session.may_read_all_stats
         else "not a member of pg_read_all_stats: blockers stay nameless",
-        None if session.may_read_all_stats else f"GRANT pg_read_all_stats TO {session.usename}",
+        None if session.may_read_all_stats else f"GRANT pg_read_all_stats TO {usename}",
     )
 
 
-def _table_findings(table: RelationName, facts: TableFacts, usename: str) -> Iterator[Finding]:
+def _built_on(table: RelationName, facts: TableFacts, usename: str) -> Iterator[Finding]:
     yield _finding(
         "ownership",
         "not_owner",
         table.quoted,
         facts.is_owner,
         f"owned by {facts.owner_name}",
-        f"GRANT {facts.owner_name} TO {usename}, or run as the owner: only owners create indexes",
+        f"GRANT {quote_identifier(facts.owner_name)} TO {usename}, or run as the owner: "
+        "only owners create indexes",
     )
     yield _finding(
         "create in schema",
@@ -122,7 +130,18 @@ def _table_findings(table: RelationName, facts: TableFacts, usename: str) -> Ite
         table.quoted,
         facts.may_create,
         "CREATE on the schema is " + ("granted" if facts.may_create else "not granted"),
-        f"GRANT CREATE ON SCHEMA {table.schemaname} TO {usename}",
+        f"GRANT CREATE ON SCHEMA {quote_identifier(table.schemaname)} TO {usename}",
+    )
+
+
+def _analyzed(table: RelationName, facts: TableFacts, usename: str) -> Iterator[Finding]:
+    yield _finding(
+        "may analyze",
+        "not_owner",
+        table.quoted,
+        facts.may_analyze,
+        f"owned by {facts.owner_name}",
+        f"GRANT {quote_identifier(facts.owner_name)} TO {usename}: the server would skip it with a warning",
     )
 
 

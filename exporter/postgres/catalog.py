@@ -26,6 +26,7 @@ class TableFacts:
     is_owner: bool
     owner_name: str
     may_create: bool
+    may_analyze: bool
     last_analyze: float | None
 
 
