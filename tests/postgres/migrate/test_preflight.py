@@ -1,0 +1,191 @@
+"""What must hold before anything is touched, each finding from a server that lacks it."""
+
+from collections.abc import Iterator
+
+import pytest
+from psycopg import sql
+
+from exporter.errors import ExporterError
+from exporter.migrate.preflight import check_before_build
+from exporter.migrate.situation import RunOptions, look, require_passed
+from exporter.model import Finding, Manifest, Verdict
+from exporter.postgres.target import connect
+from tests.conftest import OwnServer, TestDatabase
+from tests.support.builds import as_declared, session
+from tests.support.declared import declare, manifest_of
+
+MANIFEST = manifest_of(declare("idx_a", "messages"), analyze=("messages", "posts"))
+ODD_ROLE = 'the "builder"'
+
+
+@pytest.fixture
+def role(shop: TestDatabase) -> Iterator[str]:
+    """A role that owns both tables and may create in their schema."""
+    for statement in (
+        "CREATE ROLE {} LOGIN PASSWORD 'throw-away'",
+        "ALTER TABLE messages OWNER TO {}",
+        "ALTER TABLE posts OWNER TO {}",
+        "GRANT CREATE ON SCHEMA public TO {}",
+        "GRANT pg_read_all_stats TO {}",
+    ):
+        shop.execute(sql.SQL(statement).format(sql.Identifier(ODD_ROLE)))
+    yield ODD_ROLE
+    shop.server.drop_database(shop.name)
+    shop.server.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(ODD_ROLE)))
+
+
+def findings_of(shop: TestDatabase, role: str, manifest: Manifest = MANIFEST) -> tuple[Finding, ...]:
+    """The findings of a session of that role."""
+    with connect(as_declared(shop, role, "throw-away"), read_only=False) as connection:
+        return check_before_build(connection, manifest)
+
+
+def not_passed(findings: tuple[Finding, ...]) -> list[tuple[str, str, Verdict, str | None]]:
+    """Criterion, subject, verdict and mend of all that did not pass."""
+    return [
+        (one.criterion, one.subject, one.verdict, one.mend)
+        for one in findings
+        if one.verdict is not Verdict.PASS
+    ]
+
+
+def test_a_superuser_passes_everything(shop: TestDatabase) -> None:
+    with session(shop) as connection:
+        findings = check_before_build(connection, MANIFEST)
+
+    assert not_passed(findings) == []
+    assert {one.subject for one in findings} == {"the server", "public.messages", "public.posts"}
+
+
+def test_the_owner_passes_everything(shop: TestDatabase, role: str) -> None:
+    assert not_passed(findings_of(shop, role)) == []
+
+
+@pytest.mark.parametrize(
+    ("statement", "finding"),
+    [
+        (
+            "ALTER TABLE messages OWNER TO postgres",
+            (
+                "ownership",
+                "public.messages",
+                Verdict.FAIL,
+                'GRANT postgres TO "the ""builder""", or run as the owner: only owners create indexes',
+            ),
+        ),
+        (
+            "ALTER TABLE posts OWNER TO postgres",
+            (
+                "may analyze",
+                "public.posts",
+                Verdict.FAIL,
+                'GRANT postgres TO "the ""builder""": the server would skip it with a warning',
+            ),
+        ),
+        (
+            "REVOKE CREATE ON SCHEMA public FROM {}, PUBLIC",
+            (
+                "create in schema",
+                "public.messages",
+                Verdict.FAIL,
+                'GRANT CREATE ON SCHEMA public TO "the ""builder"""',
+            ),
+        ),
+        (
+            "REVOKE pg_read_all_stats FROM {}",
+            (
+                "sees other sessions",
+                "the server",
+                Verdict.UNKNOWN,
+                'GRANT pg_read_all_stats TO "the ""builder"""',
+            ),
+        ),
+        (
+            "ALTER ROLE {} SET track_counts = off",
+            (
+                "statistics collector",
+                "the server",
+                Verdict.FAIL,
+                'ALTER ROLE "the ""builder""" RESET track_counts: ANALYZE reports through it',
+            ),
+        ),
+    ],
+)
+def test_what_is_missing_is_found_with_its_mend(
+    shop: TestDatabase, role: str, statement: str, finding: tuple[str, str, Verdict, str]
+) -> None:
+    shop.execute(sql.SQL(statement).format(sql.Identifier(role)))
+
+    assert not_passed(findings_of(shop, role)) == [finding]
+
+
+def test_temporary_tables_are_needed(shop: TestDatabase, role: str) -> None:
+    shop.execute(sql.SQL("REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC").format(sql.Identifier(shop.name)))
+
+    assert not_passed(findings_of(shop, role)) == [
+        (
+            "temporary tables",
+            "the server",
+            Verdict.FAIL,
+            f'GRANT TEMPORARY ON DATABASE {shop.name} TO "the ""builder""": '
+            "declarations are compiled on an empty clone",
+        )
+    ]
+
+
+def test_the_owner_of_the_database_may_analyze_every_table(shop: TestDatabase, role: str) -> None:
+    shop.execute("ALTER TABLE posts OWNER TO postgres")
+    shop.execute(
+        sql.SQL("ALTER DATABASE {} OWNER TO {}").format(sql.Identifier(shop.name), sql.Identifier(role))
+    )
+
+    assert not_passed(findings_of(shop, role)) == []
+
+
+@pytest.mark.pg(">= 17")
+def test_the_privilege_to_maintain_suffices_to_analyze(shop: TestDatabase, role: str) -> None:
+    shop.execute("ALTER TABLE posts OWNER TO postgres")
+    shop.execute(sql.SQL("GRANT MAINTAIN ON posts TO {}").format(sql.Identifier(role)))
+
+    assert not_passed(findings_of(shop, role)) == []
+
+
+def test_a_role_that_starts_read_only_may_still_build(shop: TestDatabase, role: str) -> None:
+    shop.execute(sql.SQL("ALTER ROLE {} SET default_transaction_read_only = on").format(sql.Identifier(role)))
+
+    assert not_passed(findings_of(shop, role)) == []
+
+
+def test_a_standby_is_refused(own_server: OwnServer, own_standby: OwnServer) -> None:
+    primary = own_server()
+    primary.execute("CREATE TABLE messages (id int)")
+    primary.execute("CREATE TABLE posts (id int)")
+    standby = own_standby(primary)
+    with connect(as_declared(TestDatabase(standby, "postgres")), read_only=False) as connection:
+        findings = check_before_build(connection, MANIFEST)
+
+    assert [(one.criterion, one.reason) for one in findings if one.verdict is Verdict.FAIL] == [
+        ("primary", "standby")
+    ]
+
+
+def test_a_failed_preflight_is_told_whole(shop: TestDatabase, role: str) -> None:
+    shop.execute("ALTER TABLE messages OWNER TO postgres")
+    shop.execute("ALTER TABLE posts OWNER TO postgres")
+    situation = look(as_declared(shop, role, "throw-away"), MANIFEST, RunOptions())
+
+    with pytest.raises(ExporterError) as caught:
+        require_passed(situation)
+
+    assert situation.observed == ()
+    assert str(caught.value).count("\n  -> ") == 2
+    assert "public.messages, ownership: owned by postgres" in str(caught.value)
+
+
+def test_without_the_preflight_a_reader_sees_where_the_indexes_stand(shop: TestDatabase, role: str) -> None:
+    shop.execute("ALTER TABLE messages OWNER TO postgres")
+    shop.execute(sql.SQL("GRANT SELECT ON messages TO {}").format(sql.Identifier(role)))
+
+    situation = look(as_declared(shop, role, "throw-away"), MANIFEST, RunOptions(), with_preflight=False)
+
+    assert [index.state.value for index in situation.observed] == ["absent"]
