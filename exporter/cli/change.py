@@ -20,7 +20,7 @@ from exporter.migrate.build import BuildOptions, Detach
 from exporter.migrate.run import check_result, initialise, only_manifest, roll_back
 from exporter.migrate.script import as_script
 from exporter.migrate.site import StepOptions
-from exporter.migrate.situation import RunOptions, Situation, look
+from exporter.migrate.situation import RunOptions, Situation, look, require_passed
 from exporter.model import IndexState, Manifest, Outcome
 from exporter.settings import Settings
 from exporter.terminal import BuildDisplay
@@ -52,7 +52,8 @@ def status(arguments: argparse.Namespace) -> int:
     settings = read_settings(arguments)
     exit_code = 0
     for database, manifest in chosen(arguments, settings):
-        situation = look(database, manifest, _run_options(arguments, settings))
+        options = _run_options(arguments, settings)
+        situation = look(database, manifest, options, with_preflight=False)
         print_text(report.status_as_text(manifest, situation.observed, situation.log))
         settled = all(index.state in (IndexState.PRESENT, IndexState.COVERED) for index in situation.observed)
         exit_code = max(exit_code, 0 if settled else 1)
@@ -68,6 +69,7 @@ def plan(arguments: argparse.Namespace) -> int:
         return 0
     for database, manifest in chosen(arguments, settings):
         situation = look(database, manifest, _run_options(arguments, settings))
+        require_passed(situation)
         print_text(report.plan_as_text(situation.plan))
     return 0
 
@@ -156,7 +158,7 @@ def _detach_on_sigterm() -> Iterator[None]:
     try:
         yield
     except Detach:
-        raise ExporterError("ended by SIGTERM before anything was running") from None
+        raise ExporterError("ended by SIGTERM; nothing was running in the server") from None
     finally:
         signal.signal(signal.SIGTERM, previous)
 

@@ -45,6 +45,7 @@ _MENDS = {
     "42P17": "use immutable functions only",
     "42601": "write columns and where as in CREATE INDEX",
     "42501": "grant TEMPORARY on the database and SELECT on the table to this role",
+    "25006": "connect to the primary: declarations are compiled on an empty temporary table",
     "55P03": "something locks the table: try again when it is done",
 }
 

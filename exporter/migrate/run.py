@@ -16,6 +16,7 @@ from exporter.migrate.build import Build, Event
 from exporter.migrate.facts import read_index_facts
 from exporter.migrate.plan import plan_rollback
 from exporter.migrate.reconcile import observe
+from exporter.migrate.record import record_end, record_plan, record_stop, remember
 from exporter.migrate.situation import (
     RunOptions,
     Situation,
@@ -64,14 +65,16 @@ def initialise(
         before: tuple[ProbeMeasurement, ...] = ()
         if plan.steps:
             journal.ensure()
-            _record_plan(journal, situation)
+            record_plan(journal, situation)
             before = _baseline(connection, manifest, journal, options)
             build = Build(database, journal, options.build, on_event)
             results = build.run(plan)
         else:
-            before = from_detail(journal.baseline()) if journal.exists() else ()
+            remember(journal, situation)
+            before = from_detail(journal.baseline())
             results = ()
         if any(result.status is not StepStatus.DONE for result in results):
+            record_stop(journal, Phase.BUILDING, results)
             return _outcome(
                 "init",
                 database,
@@ -85,7 +88,7 @@ def initialise(
         outcome = _verified("init", database, manifest, options, started_at, journal, before)
         outcome = replace(outcome, plan=plan, results=results)
         if plan.steps:
-            _record_end(journal, outcome)
+            record_end(journal, outcome)
         return outcome
 
 
@@ -127,6 +130,8 @@ def roll_back(
                 _outcome("rollback", database, connection, journal, started_at, plan), dry_run=True
             )
         results = Build(database, journal, options.build, on_event).run(plan) if plan.steps else ()
+        if results:
+            record_stop(journal, Phase.DROPPED, results)
         after = observe(connection, manifest, created)
         return _outcome(
             "rollback",
@@ -137,20 +142,6 @@ def roll_back(
             plan,
             results=results,
             findings=_absence(plan, after),
-        )
-
-
-def _record_plan(journal: Journal, situation: Situation) -> None:
-    journal.append(Phase.PLANNED, EventStatus.IN_PROGRESS)
-    for index in situation.observed:
-        if index in situation.plan.settled:
-            continue
-        journal.append(
-            Phase.PREFLIGHT_OK,
-            EventStatus.HALTED if index in situation.plan.refused else EventStatus.DONE,
-            index_name=index.declared.name,
-            definition=index.definition,
-            detail={"state": index.state.value, "found": index.detail},
         )
 
 
@@ -201,24 +192,6 @@ def _verified(
         facts=index_facts,
         before=before,
         after=after,
-    )
-
-
-def _record_end(journal: Journal, outcome: Outcome) -> None:
-    failed = {finding.subject for finding in outcome.findings if finding.verdict is Verdict.FAIL}
-    for facts in outcome.facts:
-        index = facts.observed
-        journal.append(
-            Phase.DONE,
-            EventStatus.FAILED if failed else EventStatus.DONE,
-            index_name=index.declared.name,
-            definition=index.definition,
-            detail={"size_bytes": facts.size_bytes, "findings_failed": sorted(failed)},
-        )
-    journal.append(
-        Phase.DONE,
-        EventStatus.FAILED if failed else EventStatus.DONE,
-        detail=to_detail(outcome.after),
     )
 
 

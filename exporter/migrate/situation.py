@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from exporter.errors import ExporterError
 from exporter.migrate.build import BuildOptions
 from exporter.migrate.plan import plan_build, tables_owing_analyze
 from exporter.migrate.preflight import check_before_build
@@ -63,10 +64,25 @@ class Situation:
         return any(finding.verdict is Verdict.FAIL for finding in self.preflight)
 
 
-def look(database: Database, manifest: Manifest, options: RunOptions) -> Situation:
-    """Where the migration stands and what init would do. Changes nothing."""
+def look(
+    database: Database, manifest: Manifest, options: RunOptions, *, with_preflight: bool = True
+) -> Situation:
+    """Where the migration stands and what init would do. Changes nothing.
+
+    Without the preflight also a role that may not build sees where the indexes stand.
+    """
     with control_session(database, manifest, options, "look") as (connection, journal):
-        return read_situation(connection, manifest, journal, options)
+        return read_situation(connection, manifest, journal, options, with_preflight=with_preflight)
+
+
+def require_passed(situation: Situation) -> None:
+    """Raises: ExporterError with every failed finding of the preflight and its mend."""
+    failed = [finding for finding in situation.preflight if finding.verdict is Verdict.FAIL]
+    if failed:
+        raise ExporterError(
+            "init would refuse to start here:",
+            mend="\n  -> ".join(f"{one.subject}, {one.criterion}: {one.found}; {one.mend}" for one in failed),
+        )
 
 
 def read_situation(
@@ -74,10 +90,12 @@ def read_situation(
     manifest: Manifest,
     journal: Journal,
     options: RunOptions,
+    *,
+    with_preflight: bool = True,
 ) -> Situation:
     """What one look shows. With a failed preflight nothing else is asked, and the plan is empty."""
     facts = read_facts(connection)
-    preflight = check_before_build(connection, manifest)
+    preflight = check_before_build(connection, manifest) if with_preflight else ()
     if any(finding.verdict is Verdict.FAIL for finding in preflight):
         return Situation(facts, (), preflight, Plan(manifest.migration, (), (), ()), {})
     has_journal = journal.exists()

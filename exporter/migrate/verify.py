@@ -204,7 +204,7 @@ def _judge_probes(
         yield _unknown("plan uses the index", _subject(declared), "no_probe", "no query is declared", mend)
     for probe in declared.probes:
         key = (declared.name, probe.name)
-        subject = f"{_subject(declared)}, probe {probe.name}"
+        subject = _probe_subject(declared, probe)
         after = measured.get(key)
         if after is None:
             yield _unknown("plan uses the index", subject, "not_measured", "not measured", "verify again")
@@ -304,6 +304,17 @@ def _untimed(criterion: str, subject: str, after: ProbeMeasurement) -> Finding:
 
 def _is_small(facts: IndexFacts) -> bool:
     return facts.table_pages is not None and facts.table_pages < SMALL_TABLE_PAGES
+
+
+def concerns(finding: Finding, declared: DeclaredIndex) -> bool:
+    """True when the finding is about the declared index or one of its probes."""
+    subjects = {_subject(declared), *(_probe_subject(declared, probe) for probe in declared.probes)}
+    return finding.subject in subjects
+
+
+def _probe_subject(declared: DeclaredIndex, probe: Probe) -> str:
+    """What findings about a probe name."""
+    return f"{_subject(declared)}, probe {probe.name}"
 
 
 def _subject(declared: DeclaredIndex) -> str:

@@ -1,0 +1,86 @@
+"""What a run tells the journal of itself; what becomes of each index is told by its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from exporter.evidence.baseline import to_detail
+from exporter.migrate.situation import Situation
+from exporter.migrate.verify import concerns
+from exporter.model import Outcome, StepResult, StepStatus, Verdict
+from exporter.postgres.journal import EventStatus, Journal, Phase
+
+_WORST_FIRST = {
+    StepStatus.LEFT_BEHIND: EventStatus.LEFT_BEHIND,
+    StepStatus.HALTED: EventStatus.HALTED,
+    StepStatus.DETACHED: EventStatus.IN_PROGRESS,
+    StepStatus.FAILED: EventStatus.FAILED,
+    StepStatus.SKIPPED: EventStatus.FAILED,
+}
+
+
+def record_plan(journal: Journal, situation: Situation) -> None:
+    """Tells the journal what a run is about to do."""
+    journal.append(Phase.PLANNED, EventStatus.IN_PROGRESS)
+    for index in situation.observed:
+        if index in situation.plan.settled:
+            continue
+        journal.append(
+            Phase.PREFLIGHT_OK,
+            EventStatus.HALTED if index in situation.plan.refused else EventStatus.DONE,
+            index_name=index.declared.name,
+            definition=index.definition,
+            detail={"state": index.state.value, "found": index.detail},
+        )
+
+
+def remember(journal: Journal, situation: Situation) -> None:
+    """Keeps the canonical definitions that the journal lacks, by which the exporter compares."""
+    journal.ensure()
+    for index in situation.observed:
+        row = situation.log.get(index.declared.name)
+        if row is None or row.definition != index.definition:
+            journal.append(
+                Phase.RECONCILED,
+                EventStatus.HALTED if index in situation.plan.refused else EventStatus.DONE,
+                index_name=index.declared.name,
+                definition=index.definition,
+                detail={"state": index.state.value, "found": index.detail},
+            )
+
+
+def record_stop(journal: Journal, phase: Phase, results: Sequence[StepResult]) -> None:
+    """Tells the journal how the run as a whole ended, by the worst of its steps."""
+    statuses = {result.status for result in results}
+    worst = next((status for status in _WORST_FIRST if status in statuses), None)
+    messages = {result.message for result in results if result.status is worst}
+    journal.append(
+        Phase.DETACHED if worst is StepStatus.DETACHED else phase,
+        EventStatus.DONE if worst is None else _WORST_FIRST[worst],
+        detail={"messages": sorted(filter(None, messages))},
+    )
+
+
+def record_end(journal: Journal, outcome: Outcome) -> None:
+    """Tells the journal how each index and the migration as a whole were found after a run."""
+    any_failed = False
+    for facts in outcome.facts:
+        index = facts.observed
+        failed = [
+            finding.criterion
+            for finding in outcome.findings
+            if finding.verdict is Verdict.FAIL and concerns(finding, index.declared)
+        ]
+        any_failed = any_failed or bool(failed)
+        journal.append(
+            Phase.DONE,
+            EventStatus.FAILED if failed else EventStatus.DONE,
+            index_name=index.declared.name,
+            definition=index.definition,
+            detail={"size_bytes": facts.size_bytes, "findings_failed": failed},
+        )
+    journal.append(
+        Phase.DONE,
+        EventStatus.FAILED if any_failed else EventStatus.DONE,
+        detail=to_detail(outcome.after),
+    )
