@@ -20,7 +20,6 @@ from exporter.metrics.page import Page, PageFormat, accepts_gzip, choose_format
 CHUNK_BYTES = 64 * 1024
 SMALLEST_GZIP_BYTES = 1024
 SCRAPE_TIMEOUT_HEADER = "x-prometheus-scrape-timeout-seconds"
-HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 
 Result = TypeVar("Result")
 
@@ -50,23 +49,10 @@ class PageResponse(Response):
     """A page in chunks, so that a slow reader holds one of them in memory and not the page."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        leaving = asyncio.ensure_future(_left(receive))
-        try:
-            await self._send(scope, send, leaving)
-        except OSError:
-            # A client that stopped reading or left in mid-page is no fault of ours.
-            return
-        finally:
-            leaving.cancel()
-
-    async def _send(self, scope: Scope, send: Send, leaving: asyncio.Future[None]) -> None:
+        """Sends it; ends early where `send` raises, since the client left or does not read."""
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         body = b"" if scope["method"] == "HEAD" else memoryview(self.body)
         for start in range(0, len(body), CHUNK_BYTES):
-            # A write to a broken connection returns at once: let the news of it come through.
-            await asyncio.sleep(0)
-            if leaving.done():
-                return
             chunk = bytes(body[start : start + CHUNK_BYTES])
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
@@ -93,7 +79,7 @@ def make_app(pages: Pages) -> Starlette:
         )
 
     async def landing(request: Request) -> Response:
-        return HTMLResponse(_landing(pages), headers=HEADERS)
+        return HTMLResponse(_landing(pages))
 
     async def healthy(request: Request) -> Response:
         return _say("healthy")
@@ -120,7 +106,7 @@ async def _answer(request: Request, page: Awaitable[Page]) -> Response:
     except ClientLeft:
         # Nobody reads this; the collection was told that one scraper fewer waits.
         return Response(status_code=499)
-    headers = {**HEADERS, "Content-Type": found.content_type, "Vary": "Accept, Accept-Encoding"}
+    headers = {"Content-Type": found.content_type, "Vary": "Accept, Accept-Encoding"}
     body = found.body
     if len(body) >= SMALLEST_GZIP_BYTES and accepts_gzip(request.headers.get("accept-encoding", "")):
         body = found.gzipped
@@ -134,7 +120,7 @@ async def _unless_left(request: Request, work: Awaitable[Result]) -> Result:
     Raises: ClientLeft.
     """
     working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_left(request.receive))
+    leaving = asyncio.ensure_future(_left(request))
     try:
         await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
@@ -145,8 +131,8 @@ async def _unless_left(request: Request, work: Awaitable[Result]) -> Result:
         leaving.cancel()
 
 
-async def _left(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
         pass
 
 
@@ -164,7 +150,7 @@ def _scrape_timeout_seconds(request: Request) -> float | None:
 
 
 def _say(text: str, status_code: int = 200) -> Response:
-    return PlainTextResponse(f"{text}\n", status_code, headers=HEADERS)
+    return PlainTextResponse(f"{text}\n", status_code)
 
 
 def _landing(pages: Pages) -> str:

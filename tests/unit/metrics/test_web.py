@@ -142,8 +142,3 @@ def test_landing_page_links_escaped() -> None:
     assert 'href="/metrics"' in answer.text
     assert 'href="/probe?target=%3Cscript%3E%26"' in answer.text
     assert "<script>" not in answer.text
-
-
-def test_every_answer_forbids_guessing_its_type() -> None:
-    for path in ("/", "/metrics", "/-/healthy", "/-/ready", "/probe"):
-        assert request(FixedPages(), path).headers["x-content-type-options"] == "nosniff"
