@@ -1,0 +1,222 @@
+"""Every SQL file on every version, for every role, on primary and standby: it runs and fills its row."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from exporter.evidence.plans import _ProbeRelation
+from exporter.metrics.reads import ROWS
+from exporter.migrate.facts import _CatalogFacts, _Sizes
+from exporter.migrate.preflight import SessionFacts
+from exporter.model import ServerFacts
+from exporter.postgres import catalog, locks
+from exporter.postgres.journal import CreatedIndex, EventStatus, Journal, LogRow, Phase
+from exporter.postgres.progress import BuildProgress, read_builds
+from exporter.postgres.queries import Query, all_queries
+from exporter.postgres.target import column_names
+from tests.conftest import TestDatabase
+from tests.postgres.versions.conftest import MIGRATION, PARTITIONED, PRESENT, USED, Stage, View
+from tests.support.builds import held_build, session
+from tests.support.postgres_server import Connection
+from tests.support.rows import misfits
+
+
+@dataclass(frozen=True, slots=True)
+class NullExists:
+    """The one row of null_exists, which has no dataclass of its own."""
+
+    null_exists: bool
+
+
+READS: dict[str, type[Any]] = {
+    **ROWS,
+    "server_facts": ServerFacts,
+    "session_facts": SessionFacts,
+    "build_progress": BuildProgress,
+    "table_facts": catalog.TableFacts,
+    "table_indexes": catalog.TableIndex,
+    "table_builders": catalog.TableBuilder,
+    "relation_by_name": catalog.NamedRelation,
+    "compiled_index": catalog.CompiledIndex,
+    "declared_index_facts": _CatalogFacts,
+    "declared_index_sizes": _Sizes,
+    "journal_latest": LogRow,
+    "journal_first": LogRow,
+    "journal_created": CreatedIndex,
+    "probe_relations": _ProbeRelation,
+    "null_exists": NullExists,
+}
+ACTS = {"advisory_lock", "journal_create", "journal_append"}
+# Without rows on the stage; tests below give them some.
+EMPTY = {"build_progress", "table_builders", "compiled_index", "locked_relations"}
+
+
+def test_every_file_has_a_row_here() -> None:
+    assert set(all_queries()) == READS.keys() | ACTS, "name the row type of a new file in READS"
+
+
+def test_every_file_fits_its_row_and_its_rights(view: View) -> None:
+    given = parameters(view)
+    wrong = {}
+    with view.connect() as connection:
+        for what, row_type in READS.items():
+            query = fitting(what, view)
+            try:
+                fault = run(connection, query, given, row_type, view)
+            except psycopg.Error as error:
+                fault = None if is_announced(query, error, view) else f"{error.sqlstate}: {error}"
+            else:
+                fault = fault or surprising_right(query, view)
+            if fault is not None:
+                wrong[what] = fault
+
+    assert wrong == {}
+
+
+def fitting(what: str, view: View) -> Query:
+    """The newest file that fits the server and its extension."""
+    extensions = view.database.execute("SELECT extversion FROM pg_extension WHERE extname LIKE 'pg_stat%'")
+    have = {
+        False: (view.server.version_num // 10000,),
+        True: tuple(map(int, extensions[0][0].split("."))),
+    }
+    return next(query for query in all_queries()[what] if query.minimum <= have[query.by_extension])
+
+
+def parameters(view: View) -> dict[str, object]:
+    """A value for every parameter that a read has."""
+    database = view.database
+    statement = (
+        "SELECT queryid FROM elsewhere.pg_stat_statements WHERE query ~ 'FROM messages WHERE sender_id'"
+    )
+    oids = "SELECT c.oid::int8 FROM pg_class c WHERE c.relname = ANY (%s) ORDER BY c.oid"
+    tables = [oid for (oid,) in database.execute(oids, [["messages", "events", "events_all"]])]
+    indexes = [oid for (oid,) in database.execute(oids, [[index.name for index in PRESENT]])]
+    return {
+        "schemaname": "public",
+        "relname": "messages",
+        "schemanames": ["public", "public"],
+        "relnames": ["messages", "absent"],
+        "indexnames": [USED.name, "absent"],
+        "relid": tables[0],
+        "indexrelid": indexes[0],
+        "relids": [*tables, *indexes],
+        "indexrelids": indexes,
+        "column_names": ["id", "sender_id"],
+        "name": MIGRATION,
+        "names": [MIGRATION],
+        "phase": Phase.BASELINE.value,
+        "watch": True,
+        "pattern": "^public\\.",
+        "max_indexes": 10,
+        "rejected": [1, -1],
+        "queryids": [queryid for (queryid,) in database.execute(statement)],
+    }
+
+
+def run(
+    connection: Connection, query: Query, given: dict[str, object], row_type: type[Any], view: View
+) -> str | None:
+    """What is wrong with the columns or with the types of their values, None when nothing is."""
+    text: sql.SQL | sql.Composed = sql.SQL(query.text)
+    if re.search(r"\{(schema|table|column)\}", query.text):
+        text = sql.SQL(query.text).format(
+            schema=sql.Identifier("elsewhere" if query.by_extension else "public"),
+            table=sql.Identifier("public", "messages"),
+            column=sql.Identifier("sender_id"),
+        )
+    used = {name: value for name, value in given.items() if f"%({name})s" in query.text}
+    with connection.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(text, used or None).fetchall()
+        assert cursor.description is not None
+        columns = tuple(column.name for column in cursor.description)
+    if columns != column_names(row_type):
+        return f"the columns are {columns}, the row wants {column_names(row_type)}"
+    hidden = view.role == "nobody" and "privileges: pg_read_all_stats\n" in query.text
+    if not rows and query.what not in EMPTY and not hidden:
+        return "no row"
+    return next((fault for row in rows for fault in misfits(row, row_type)), None)
+
+
+def is_announced(query: Query, error: psycopg.Error, view: View) -> bool:
+    """Whether the file's header says that this role, or this server, is refused."""
+    if isinstance(error, psycopg.errors.InsufficientPrivilege):
+        return view.role == "nobody" and "privileges: SELECT" in query.text
+    return f"fails with {error.sqlstate}" in query.text
+
+
+def surprising_right(query: Query, view: View) -> str | None:
+    if view.role == "nobody" and "privileges: SELECT" in query.text:
+        return "a role with nothing may run it, the header says otherwise"
+    return None
+
+
+# ------------------------------------------------------------------ rows that exist while something happens
+
+
+def test_a_build_in_progress_fits_its_rows(every_database: TestDatabase) -> None:
+    every_database.execute("CREATE TABLE messages AS SELECT 1 AS sender_id")
+    statement = sql.SQL("CREATE INDEX CONCURRENTLY idx ON messages (sender_id)")
+    with held_build(every_database, statement, "a build") as pid, session(every_database) as connection:
+        (build,) = read_builds(connection)
+        builders = catalog.read_table_builders(connection, build.relid)
+
+    assert (build.pid, build.application_name) == (pid, "a build")
+    assert build.phase == "waiting for writers before build"
+    assert (build.lockers_total, build.locker_application_name) == (1, "a writer")
+    assert misfits({name: getattr(build, name) for name in column_names(BuildProgress)}, BuildProgress) == []
+    assert [builder.pid for builder in builders] == [pid]
+
+
+def test_a_declaration_compiles_to_what_the_catalogue_shows(stage: Stage) -> None:
+    with session(TestDatabase(stage.primary, stage.name)) as connection:
+        compiled = {index.name: catalog.compile_index(connection, index) for index in PRESENT}
+    definitions = "SELECT relname, pg_get_indexdef(oid) FROM pg_class WHERE relname = ANY (%s)"
+    rows = stage.primary.execute(definitions, stage.name, [[index.name for index in PRESENT]])
+    shown: dict[str, str] = dict(rows)
+
+    shown[PARTITIONED.name] = shown[PARTITIONED.name].replace(" ON ONLY ", " ON ")
+    assert {name: index.definition for name, index in compiled.items()} == shown
+
+
+# ------------------------------------------------------------------ acts
+
+
+def test_the_journal_is_made_and_written(every_database: TestDatabase) -> None:
+    with session(every_database) as connection:
+        journal = Journal(connection, "public", MIGRATION, "0badcafe")
+        journal.ensure()
+        for status in (EventStatus.IN_PROGRESS, EventStatus.DONE):
+            journal.append(Phase.BUILDING, status, index_name="idx", definition="CREATE", detail={"a": 1})
+        (row,) = journal.latest().values()
+
+    assert (row.phase, row.status, row.detail, row.operator) == ("building", "done", {"a": 1}, "postgres")
+    assert every_database.execute("SELECT count(*) FROM migration_events") == [(2,)]
+
+
+def test_the_journal_is_written_by_who_may_and_where_one_can(view: View) -> None:
+    with view.connect() as connection:
+        journal = Journal(connection, "public", MIGRATION, "0badcafe")
+        refusal: type[psycopg.Error]
+        if view.node == "standby" or view.role == "monitor":
+            refusal = psycopg.errors.ReadOnlySqlTransaction
+        elif view.role == "nobody":
+            refusal = psycopg.errors.InsufficientPrivilege
+        else:
+            with connection.transaction(force_rollback=True):
+                journal.append(Phase.LOCKED, EventStatus.DONE, index_name=USED.name)
+            return
+        with pytest.raises(refusal):
+            journal.append(Phase.LOCKED, EventStatus.DONE, index_name=USED.name)
+
+
+def test_the_advisory_lock_of_a_table_is_held_by_one_session(view: View) -> None:
+    with view.connect() as first, view.connect() as second:
+        assert locks.acquire_table_lock(first, 4_294_967_295, budget_seconds=0)
+        assert not locks.acquire_table_lock(second, 4_294_967_295, budget_seconds=0)
+        assert locks.acquire_table_lock(second, 1, budget_seconds=0)
