@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -109,6 +110,8 @@ class DatabaseCollector:
         self._last_success: dict[str, float] = {}
         self._failing: dict[str, str] = {}
         self._down = False
+        self._collecting = threading.Lock()
+        self._closed = False
         self._parts = {
             "server": self._read_server,
             "indexes": self._read_indexes,
@@ -126,6 +129,15 @@ class DatabaseCollector:
 
     def collect(self, draft: Draft, deadline: float) -> None:
         """Fills the draft, part by part, and starts none after `deadline` (of time.monotonic())."""
+        try:
+            with self._collecting:
+                self._collect(draft, deadline)
+        finally:
+            # Closed meanwhile: only the thread that used the connection can end it safely.
+            if self._closed:
+                self.close()
+
+    def _collect(self, draft: Draft, deadline: float) -> None:
         was_open = self._warm.is_open
         try:
             connection = self._warm.get()
@@ -161,8 +173,15 @@ class DatabaseCollector:
         self._warm.sever()
 
     def close(self) -> None:
-        """Ends the connection."""
-        self._warm.close()
+        """Ends the connection; a collection that still runs is given up and ends it then."""
+        self._closed = True
+        if self._collecting.acquire(blocking=False):
+            try:
+                self._warm.close()
+            finally:
+                self._collecting.release()
+        else:
+            self._warm.sever()
 
     def freeze(self, draft: Draft) -> DatabaseSnapshot:
         """What the draft holds now; a collector without an outcome yet did not reach its end."""

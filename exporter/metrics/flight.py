@@ -110,8 +110,7 @@ class TargetService:
     def close(self) -> None:
         """Ends the connections."""
         for collector in self._collectors:
-            if not self._unfinished(collector):
-                collector.close()
+            collector.close()
 
     def _start(self, seconds: float) -> Flight:
         drafts = [Draft() for _ in self._collectors]

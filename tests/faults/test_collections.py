@@ -2,13 +2,15 @@
 
 import asyncio
 import socket
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import pytest
 
 from exporter.metrics import reads
-from exporter.metrics.collect import CollectOptions
+from exporter.metrics.collect import CollectOptions, DatabaseCollector, Draft
 from exporter.metrics.flight import TargetService
 from exporter.metrics.page import PageFormat
 from exporter.metrics.service import ServiceOptions, serving
@@ -163,6 +165,20 @@ def test_a_scrape_after_one_that_left_gets_a_collection_of_its_own(
     assert b'collector_success{collector="sizes"' in body
     assert b"pg_index_exporter_target_up 1\n" in body
     assert b"pg_index_present" in body
+
+
+def test_closing_in_mid_collection_ends_the_connection(slow_messages: TestDatabase) -> None:
+    collector = DatabaseCollector(described(slow_messages, DECLARED), CollectOptions())
+    draft = Draft()
+    thread = threading.Thread(target=collector.collect, args=(draft, time.monotonic() + 3600))
+    thread.start()
+    wait_for("the slow read", lambda: running(slow_messages) or None)
+
+    collector.close()
+    thread.join()
+
+    assert not collector.freeze(draft).up
+    assert not collector._warm.is_open
 
 
 def test_a_bug_in_a_collector_is_logged_and_not_a_lost_page(
