@@ -46,7 +46,6 @@ SESSION = {
     "bytea_output": "hex",
     "quote_all_identifiers": "off",
     "standard_conforming_strings": "on",
-    "row_security": "on",
 }
 
 

@@ -6,10 +6,10 @@ import httpx
 import pytest
 from psycopg import sql
 
-from exporter.metrics.collect import DatabaseCollector
+from exporter.metrics.collect import CollectOptions, DatabaseCollector
 from exporter.metrics.page import PageFormat
 from exporter.metrics.service import ServiceOptions, serving
-from exporter.model import DeclaredIndex, RelationName, Target
+from exporter.model import Database, DeclaredIndex, RelationName, Target
 from exporter.postgres.catalog import compile_index
 from exporter.postgres.target import connect
 from tests.conftest import TestDatabase
@@ -26,6 +26,7 @@ DECLARED = DeclaredIndex(
     where="created_at > '2024-01-02 03:04:05+00' AND weight > 0.1::float8 "
     r"AND age < '1 day 2 hours'::interval AND raw <> '\x00ff'::bytea AND note <> 'a\b'",
 )
+EPOCH = "pg_index_observed_since_timestamp_seconds"
 VOLATILE = (
     "pg_index_exporter_scrape_duration_seconds",
     "pg_index_exporter_collector_duration_seconds",
@@ -167,20 +168,29 @@ def page_samples(collector: DatabaseCollector, page_format: PageFormat = PageFor
 
 
 class Watcher:
-    """One exporter that looks again and again, each time with a new session."""
+    """An exporter that looks with a new session each time, and one that was started just before."""
 
-    def __init__(self, collector: DatabaseCollector) -> None:
-        self._collector = collector
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._old = DatabaseCollector(database, CollectOptions())
 
     def look(self) -> Samples:
-        self._collector.close()
-        return page_samples(self._collector)
+        self._old.close()
+        # Only the old one knows since when an index was seen; only a new one reads every definition.
+        old = {key: value for key, value in page_samples(self._old).items() if key[0] == EPOCH}
+        with collector_of(self._database) as collector:
+            new = {key: value for key, value in page_samples(collector).items() if key[0] != EPOCH}
+        return old | new
+
+    def close(self) -> None:
+        self._old.close()
 
 
 @pytest.fixture
 def watcher(shop: TestDatabase, role: str) -> Iterator[Watcher]:
-    with collector_of(described(shop, DECLARED, watch="all", user=role, password=PASSWORD)) as collector:
-        yield Watcher(collector)
+    watcher = Watcher(described(shop, DECLARED, watch="all", user=role, password=PASSWORD))
+    yield watcher
+    watcher.close()
 
 
 def as_role(shop: TestDatabase, role: str, query: str) -> tuple[object, ...] | None:
