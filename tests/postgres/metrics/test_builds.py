@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psycopg
 import pytest
@@ -41,6 +42,53 @@ def building(database: TestDatabase) -> Iterator[TestDatabase]:
         wait_for("the build", lambda: database.execute(waiting) or None)
         yield database
     builder.join()
+
+
+@pytest.fixture
+def slow(database: TestDatabase) -> TestDatabase:
+    """A database in which a build that calls hold() lasts until the advisory lock 1 is free."""
+    database.execute("CREATE TABLE events (id int, at date) PARTITION BY RANGE (at)")
+    database.execute("CREATE TABLE events_1 PARTITION OF events DEFAULT")
+    database.execute("INSERT INTO events VALUES (1, '2026-01-01')")
+    database.execute("CREATE TABLE messages AS SELECT 1 AS id")
+    database.execute(
+        "CREATE FUNCTION hold(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS"
+        " 'BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN $1; END'"
+    )
+    return database
+
+
+@contextmanager
+def held(database: TestDatabase, *statements: str) -> Iterator[None]:
+    """These builds under way, each in a session of its own."""
+    builders = [threading.Thread(target=database.execute, args=(statement,)) for statement in statements]
+    waiting = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = {}"
+    own = "(SELECT oid FROM pg_database WHERE datname = current_database())"
+
+    def all_wait() -> bool | None:
+        return len(database.execute(waiting.format(own))) == len(builders) or None
+
+    with database.connect() as holder:
+        holder.execute("SELECT pg_advisory_lock(1)")
+        for builder in builders:
+            builder.start()
+        wait_for("the builds", all_wait)
+        yield
+    for builder in builders:
+        builder.join()
+
+
+Built = dict[tuple[str, str], str]
+
+
+def built(snapshot: DatabaseSnapshot) -> Built:
+    """The phase of each build by its table and index."""
+    found: Built = {}
+    for name, labels in samples(page_of([snapshot])):
+        if name == "pg_index_build_phase":
+            given = dict(labels)
+            found[given["relname"], given["indexname"]] = given["phase"]
+    return found
 
 
 def build_samples(snapshot: DatabaseSnapshot) -> dict[str, tuple[str | None, float]]:
@@ -100,3 +148,51 @@ def test_a_failed_build_leaves_an_index_that_is_not_valid(database: TestDatabase
 
     assert build_samples(snapshot) == {}
     assert index_row(snapshot, "idx_messages_id").indisvalid is False
+
+
+def test_a_build_that_locks_writers_out_is_known_by_its_table(slow: TestDatabase) -> None:
+    database = described(slow, declare("idx_messages_id", "messages"))
+    build = "CREATE INDEX idx_messages_id ON messages (hold(id))"
+    with held(slow, build), collector_of(database) as collector:
+        snapshot = collected(collector)
+
+    # Its index is not committed, and the server names none.
+    assert snapshot.indexes == ()
+    assert built(snapshot) == {("messages", ""): "building index: scanning table"}
+    assert build_samples(snapshot).keys() == {"pg_index_build_phase"}
+
+
+def test_two_builds_without_a_name_are_one_series(slow: TestDatabase) -> None:
+    statements = (f"CREATE INDEX idx_{number} ON messages (hold(id))" for number in range(2))
+    with held(slow, *statements), collector_of(described(slow, declare("idx_0", "messages"))) as collector:
+        snapshot = collected(collector)
+
+    assert len(snapshot.builds or ()) == 2
+    assert built(snapshot) == {("messages", ""): "building index: scanning table"}
+
+
+def test_a_build_on_a_watched_table_shows_whichever_index_it_builds(slow: TestDatabase) -> None:
+    with held(slow, "CREATE INDEX CONCURRENTLY idx_other ON messages (hold(id))"):
+        with collector_of(described(slow, declare("idx_messages_id", "messages"))) as collector:
+            snapshot = collected(collector)
+        with collector_of(described(slow, declare("idx_events_id", "events"))) as collector:
+            elsewhere = collected(collector)
+
+    assert snapshot.indexes == ()
+    assert built(snapshot) == {("messages", "idx_other"): "building index: scanning table"}
+    assert built(elsewhere) == {}
+
+
+def test_a_build_on_a_partition_is_one_on_the_tables_above_it(slow: TestDatabase) -> None:
+    slow.execute("CREATE INDEX idx_events_id ON ONLY events (hold(id))")
+    with held(slow, "CREATE INDEX CONCURRENTLY events_1_id ON events_1 (hold(id))"):
+        with collector_of(described(slow, declare("idx_events_id", "events"))) as collector:
+            snapshot = collected(collector)
+        with collector_of(described(slow, declare("idx_events_id", "events"), watch="all")) as collector:
+            watched = collected(collector)
+
+    phase = "building index: scanning table"
+    assert index_row(snapshot, "idx_events_id").indisvalid is False
+    assert built(snapshot) == {("events", ""): phase}
+    assert built(watched) == {("events", ""): phase, ("events_1", "events_1_id"): phase}
+    assert "pg_index_build_phase_blocks" in build_samples(watched)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
+from exporter.metrics.snapshot import DatabaseSnapshot
 from tests.conftest import TestDatabase
 from tests.postgres.metrics.collecting import (
     collect_once,
@@ -17,10 +18,12 @@ from tests.postgres.metrics.collecting import (
     failures,
     index_names,
     index_row,
+    page_of,
 )
 from tests.postgres.metrics.test_collect import indexdef, write_journal
 from tests.support.postgres_server import Connection
 from tests.support.waiting import wait_for
+from tests.unit.metrics.test_render import samples
 
 DECLARED = (declare("a_id", "a"), declare("b_id", "b"))
 
@@ -39,6 +42,16 @@ def transaction(database: TestDatabase, statement: str) -> Iterator[Connection]:
     with database.connect() as connection, connection.transaction(force_rollback=True):
         connection.execute(statement)
         yield connection
+
+
+def locked_indexes(snapshot: DatabaseSnapshot) -> dict[str, float]:
+    """pg_index_locked of each index."""
+    found = samples(page_of([snapshot]))
+    return {
+        dict(labels)["indexname"]: value
+        for (name, labels), value in found.items()
+        if name == "pg_index_locked"
+    }
 
 
 @pytest.mark.parametrize(
@@ -65,6 +78,7 @@ def test_a_lock_costs_the_size_of_what_is_locked_only(
     names |= {row.relid: row.relname for row in snapshot.tables or ()}
     assert {names[oid] for oid in snapshot.sizes} == {"a", "b", "a_id", "b_id"} - locked
     assert failures(snapshot)["sizes"] == f"{len(locked)} relations are locked or gone"
+    assert locked_indexes(snapshot) == {"a_id": 1, "b_id": 0}
 
 
 def test_a_lock_that_only_waits_counts_too(two_tables: TestDatabase) -> None:
@@ -78,6 +92,7 @@ def test_a_lock_that_only_waits_counts_too(two_tables: TestDatabase) -> None:
 
     assert failures(snapshot)["sizes"] == "1 relations are locked or gone"
     assert len(snapshot.sizes) == 3
+    assert locked_indexes(snapshot) == {"a_id": 1, "b_id": 0}
 
 
 def lock_a(database: TestDatabase) -> None:
@@ -94,6 +109,15 @@ def test_after_the_lock_everything_is_back(two_tables: TestDatabase) -> None:
     assert "sizes" in failures(during)
     assert set(failures(after)) == {"statements"}
     assert len(after.sizes) == 4
+    assert locked_indexes(after) == {"a_id": 0, "b_id": 0}
+
+
+def test_what_does_not_keep_readers_away_is_no_lock(two_tables: TestDatabase) -> None:
+    with transaction(two_tables, "LOCK TABLE a IN EXCLUSIVE MODE"):
+        snapshot = collect_once(described(two_tables, *DECLARED))
+
+    assert locked_indexes(snapshot) == {"a_id": 0, "b_id": 0}
+    assert len(snapshot.sizes) == 4
 
 
 def test_a_definition_known_before_the_lock_is_still_known(two_tables: TestDatabase) -> None:

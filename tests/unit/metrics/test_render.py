@@ -16,6 +16,7 @@ from exporter.metrics import catalogue
 from exporter.metrics.page import PageFormat
 from exporter.metrics.render import LabelBlocks, render
 from exporter.metrics.snapshot import CollectorOutcome, DatabaseSnapshot, TargetSnapshot
+from exporter.model import Role
 from tests.support import snapshots
 from tests.support.tools import find_tool
 
@@ -133,13 +134,24 @@ def test_what_is_not_known_is_absent() -> None:
     changes: dict[str, Any] = dict.fromkeys(columns)
     unknown = dataclasses.replace(snapshots.INDEX, **changes)
 
-    page = snapshots.page(with_database(indexes=(unknown,), sizes={}, statements_info=None, walsenders=None))
+    page = snapshots.page(
+        with_database(
+            indexes=(unknown,),
+            sizes={},
+            observed_since={},
+            locked=None,
+            statements_info=None,
+            walsenders=None,
+        )
+    )
 
     assert "pg_stat_user_indexes" not in page
     assert "pg_statio" not in page
     assert "size_bytes" not in page
     assert "dealloc" not in page
     assert "walsenders" not in page
+    assert "observed_since" not in page
+    assert "pg_index_locked" not in page
     assert "pg_index_valid" in page
 
 
@@ -163,6 +175,21 @@ def test_a_declared_index_is_absent_or_present_while_the_database_answers() -> N
     }
 
     assert present == {"idx_messages_sender_created": 1, "idx_messages_absent": 0}
+
+
+def test_a_declared_index_says_what_it_is_for() -> None:
+    declared = dataclasses.replace(snapshots.DECLARED[0], role=Role.FOREIGN_KEY)
+
+    found = samples(snapshots.page(with_database(declared=(declared,))))
+
+    assert [dict(labels)["role"] for name, labels in found if name == "pg_index_declared"] == ["fk"]
+
+
+@pytest.mark.parametrize(("locked", "expected"), [({20001}, 1), ({20000}, 1), ({20002}, 0)])
+def test_an_index_is_locked_with_its_table(locked: set[int], expected: float) -> None:
+    target = with_database(indexes=(snapshots.INDEX,), locked=locked)
+
+    assert values(target, "pg_index_locked") == [expected]
 
 
 def test_an_index_of_that_name_on_another_table_is_not_the_declared_one() -> None:
