@@ -14,7 +14,7 @@ from exporter.metrics.reads import ROWS
 from exporter.migrate.facts import _CatalogFacts, _Sizes
 from exporter.migrate.preflight import SessionFacts
 from exporter.model import ServerFacts
-from exporter.postgres import catalog, locks
+from exporter.postgres import catalog, discovery, locks
 from exporter.postgres.journal import CreatedIndex, EventStatus, Journal, LogRow, Phase
 from exporter.postgres.progress import BuildProgress, read_builds
 from exporter.postgres.queries import Query, all_queries
@@ -35,6 +35,7 @@ class NullExists:
 
 READS: dict[str, type[Any]] = {
     **ROWS,
+    "databases": discovery.DatabaseRow,
     "server_facts": ServerFacts,
     "session_facts": SessionFacts,
     "build_progress": BuildProgress,
