@@ -28,7 +28,8 @@ from exporter.metrics.tls import TlsServer
 
 logger = logging.getLogger(__name__)
 
-READ_BYTES = 64 * 1024
+# Twice as much is kept of a client that sends on before its answer.
+READ_BYTES = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,7 @@ class Connection:
         self._context = context
         self._limits = limits
         self._working = 0
+        self._is_ending = False
         self._writer: asyncio.StreamWriter | None = None
         self._idle_timer: asyncio.TimerHandle | None = None
 
@@ -79,6 +81,10 @@ class Connection:
     def is_idle(self) -> bool:
         """True while no complete request came."""
         return self._writer is None or self._idle_timer is not None
+
+    @property
+    def _is_writable(self) -> bool:
+        return self._writer is not None and not self._is_ending and not self._writer.is_closing()
 
     async def serve(self, client: socket.socket, tls: TlsServer | None) -> None:
         """Answers the client's requests until either side ends the connection."""
@@ -125,7 +131,8 @@ class Connection:
             self._start_idle_timer()
             try:
                 while data := await reader.read(READ_BYTES):
-                    await protocol.handle(RawData(data))
+                    if not self._is_ending:
+                        await protocol.handle(RawData(data))
             except OSError as error:
                 logger.debug("a connection broke", extra={"reason": str(error)})
             await protocol.handle(Closed())
@@ -141,7 +148,7 @@ class Connection:
         async def send_or_drop(message: Message) -> None:
             # The others' turn: nothing here waits while the client reads fast.
             await asyncio.sleep(0)
-            if self._writer is None or self._writer.is_closing():
+            if not self._is_writable:
                 raise ClientGone("the client left")
             self._working -= 1
             self.quiet_since = time.monotonic()
@@ -168,7 +175,7 @@ class Connection:
         if isinstance(event, RawData):
             await self._write(event.data)
         elif isinstance(event, Closed):
-            self.close()
+            self._end()
         elif isinstance(event, Updated):
             if event.idle:
                 self._start_idle_timer()
@@ -176,20 +183,34 @@ class Connection:
                 self._stop_idle_timer()
 
     async def _write(self, data: bytes) -> None:
-        writer = self._writer
         # asyncio logs every write to a broken connection.
-        if writer is None or writer.is_closing():
+        if self._writer is None or not self._is_writable:
             return
-        writer.write(data)
+        self._writer.write(data)
         try:
-            await writer.drain()
+            await self._writer.drain()
         except OSError as error:
             logger.debug("a connection broke", extra={"reason": str(error)})
 
-    def close(self) -> None:
+    def _end(self) -> None:
         """Ends the connection once what was written is read, which has its limit."""
+        self._stop_idle_timer()
+        writer = self._writer
+        if writer is None or not self._is_writable:
+            return
+        self._is_ending = True
+        if writer.can_write_eof():
+            # The client ends it then. To close it with something unread in it, such as a refused body,
+            # would be a reset, which can overtake the answer.
+            writer.write_eof()
+        else:
+            writer.close()
+        loop = asyncio.get_running_loop()
+        loop.call_later(self._limits.write_seconds, writer.transport.abort)
+
+    def _close(self) -> None:
+        """Ends the connection of a client that asked for nothing."""
         if self._writer is not None:
-            self._stop_idle_timer()
             self._writer.close()
             loop = asyncio.get_running_loop()
             loop.call_later(self._limits.write_seconds, self._writer.transport.abort)
@@ -203,7 +224,7 @@ class Connection:
         self._stop_idle_timer()
         self.quiet_since = time.monotonic()
         loop = asyncio.get_running_loop()
-        self._idle_timer = loop.call_later(self._limits.idle_seconds, self.close)
+        self._idle_timer = loop.call_later(self._limits.idle_seconds, self._close)
 
     def _stop_idle_timer(self) -> None:
         if self._idle_timer is not None:

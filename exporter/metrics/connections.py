@@ -58,14 +58,14 @@ class Connections:
         loop = asyncio.get_running_loop()
         while True:
             try:
-                client, _ = await loop.sock_accept(listener)
+                client, address = await loop.sock_accept(listener)
             except OSError as error:
                 await self._wait_after(error)
                 continue
             if len(self._open) >= self._most:
                 self._drop_quietest()
             if len(self._open) < self._most:
-                self._begin(client)
+                self._begin(client, str(address[0]))
             else:
                 # All wait for an answer of ours: they were first.
                 client.close()
@@ -89,9 +89,9 @@ class Connections:
         if self._ending:
             await asyncio.wait(self._ending)
 
-    def _begin(self, client: socket.socket) -> None:
+    def _begin(self, client: socket.socket, host: str) -> None:
         connection = Connection(self._app, self._config, self._context, self._limits)
-        task = asyncio.create_task(_serve(connection, client, self._tls()))
+        task = asyncio.create_task(_serve(connection, client, host, self._tls()))
         self._open[connection] = task
         task.add_done_callback(lambda _: self._open.pop(connection, None))
         # A task that is cancelled before it began leaves it open.
@@ -126,14 +126,16 @@ class Connections:
         await asyncio.sleep(ACCEPT_RETRY_SECONDS)
 
 
-async def _serve(connection: Connection, client: socket.socket, tls: TlsServer | None) -> None:
+async def _serve(connection: Connection, client: socket.socket, host: str, tls: TlsServer | None) -> None:
     try:
         await connection.serve(client, tls)
     except OSError as error:
-        logger.debug("a connection did not come about", extra={"reason": str(error)})
+        # No answer tells a client of a failed handshake why: asyncio hangs up without a word.
+        reason = str(error) or type(error).__name__
+        logger.debug("a connection did not come about", extra={"client": host, "reason": reason})
     except Exception:
         # A client found a way to upset the protocol; the others go on.
-        logger.debug("a connection failed", exc_info=True)
+        logger.debug("a connection failed", exc_info=True, extra={"client": host})
 
 
 def _hypercorn_config(limits: Limits) -> Config:

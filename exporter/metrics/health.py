@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import socket
 import ssl
 from pathlib import Path
 
@@ -25,34 +26,46 @@ def check_health(
     host, _, port = listen_address.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     # An exporter on every address answers on IPv4 as well.
-    host = "127.0.0.1" if host in EVERYWHERE else host
-    plain = http.client.HTTPConnection(host, int(port), timeout=timeout_seconds)
+    address = "127.0.0.1" if host in EVERYWHERE else host, int(port)
+    plain = http.client.HTTPConnection(*address, timeout=timeout_seconds)
     if web_config_file is None:
         return _answers(plain)
-    secured = http.client.HTTPSConnection(
-        host, int(port), timeout=timeout_seconds, context=_unverifying_context()
-    )
+    context = _unverifying_context()
+    secured = http.client.HTTPSConnection(*address, timeout=timeout_seconds, context=context)
     try:
         tls = load_web_config(web_config_file).tls
     except SettingsError:
         # The exporter goes on with what was there before.
         return _answers(secured) or _answers(plain)
-    if tls is None:
-        return _answers(plain)
-    return _answers(secured, is_refusal_enough=tls.demands_certificate)
+    if tls is not None and tls.demands_certificate:
+        return _takes_part_in_handshake(address, context, timeout_seconds)
+    return _answers(plain if tls is None else secured)
 
 
-def _answers(connection: http.client.HTTPConnection, *, is_refusal_enough: bool = False) -> bool:
+def _answers(connection: http.client.HTTPConnection) -> bool:
     try:
         connection.request("GET", HEALTH_PATH)
         return connection.getresponse().status == http.client.OK
-    except ssl.SSLError as error:
-        # Whoever misses our client certificate lives.
-        return is_refusal_enough and "ALERT" in (error.reason or "")
     except (OSError, http.client.HTTPException):
         return False
     finally:
         connection.close()
+
+
+def _takes_part_in_handshake(
+    address: tuple[str, int], context: ssl.SSLContext, timeout_seconds: float
+) -> bool:
+    """True when who listens there speaks TLS, as much as one learns without the client certificate."""
+    try:
+        with socket.create_connection(address, timeout_seconds) as client:
+            try:
+                context.wrap_socket(client).close()
+            except (ssl.SSLEOFError, ConnectionResetError):
+                # Up to TLS 1.2 a missing certificate ends the handshake, later on what follows it.
+                return True
+    except OSError:
+        return False
+    return True
 
 
 def _unverifying_context() -> ssl.SSLContext:

@@ -1,18 +1,14 @@
 """Clients that do not read, or leave in mid-page, cost the others nothing and hold no stop."""
 
-import asyncio
 import logging
 import socket
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
-from exporter.metrics import server
-from exporter.metrics.web import make_app
+from tests.support.web_server import serving_pages
 from tests.unit.metrics.test_web import FixedPages
 
 # More than the kernel's buffers of both ends take.
@@ -20,22 +16,9 @@ BIG = b"x" * 30_000_000
 REQUEST = b"GET /metrics HTTP/1.1\r\nHost: exporter\r\n\r\n"
 
 
-@contextmanager
-def big_pages() -> Iterator[str]:
+def big_pages() -> AbstractContextManager[str]:
     """The URL of a server of big pages, which is stopped at the end."""
-    listener = server.listen("127.0.0.1:0")
-    stop = server.Stop()
-    app = make_app(FixedPages("default", body=BIG))
-    thread = threading.Thread(
-        target=lambda: asyncio.run(server.serve(app, listener, stop, on_stop=lambda: None))
-    )
-    thread.start()
-    try:
-        yield server.base_url(listener)
-    finally:
-        stop.set()
-        thread.join()
-        listener.close()
+    return serving_pages(FixedPages("default", body=BIG))
 
 
 def asking(url: str) -> socket.socket:
