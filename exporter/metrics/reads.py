@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any
 
 import psycopg
 
@@ -110,29 +108,6 @@ class StatementText:
 
     queryid: int
     query: str | None
-
-
-# Which row each SQL file fills; the tests run every file and compare.
-ROWS: MappingProxyType[str, type[Any]] = MappingProxyType(
-    {
-        "index_statistics": IndexRow,
-        "index_count": IndexCount,
-        "table_statistics": TableRow,
-        "walsenders": Walsenders,
-        "epoch": CountersEpoch,
-        "commit_times": CommitTime,
-        "locked_relations": LockedRelation,
-        "relation_sizes": RelationSize,
-        "index_definitions": IndexDefinition,
-        "journal_relations": JournalRelation,
-        "journal_definitions": JournalDefinition,
-        "journal_births": JournalBirth,
-        "statements_extension": StatementsExtension,
-        "statements_info": StatementsInfo,
-        "statements": StatementRow,
-        "statement_texts": StatementText,
-    }
-)
 
 
 def read_walsenders(connection: Connection) -> Walsenders:

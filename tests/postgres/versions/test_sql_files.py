@@ -1,7 +1,11 @@
 """Every SQL file on every version, for every role, on primary and standby: it runs and fills its row."""
 
+import ast
+import importlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -9,13 +13,9 @@ import pytest
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from exporter.evidence.plans import _ProbeRelation
-from exporter.metrics.reads import ROWS
-from exporter.migrate.facts import _CatalogFacts, _Sizes
-from exporter.migrate.preflight import SessionFacts
-from exporter.model import ServerFacts
-from exporter.postgres import catalog, discovery, locks
-from exporter.postgres.journal import CreatedIndex, EventStatus, Journal, LogRow, Phase
+import exporter
+from exporter.postgres import catalog, locks
+from exporter.postgres.journal import EventStatus, Journal, Phase
 from exporter.postgres.progress import BuildProgress, read_builds
 from exporter.postgres.queries import Query, all_queries
 from exporter.postgres.target import column_names
@@ -33,32 +33,29 @@ class NullExists:
     null_exists: bool
 
 
-READS: dict[str, type[Any]] = {
-    **ROWS,
-    "databases": discovery.DatabaseRow,
-    "server_facts": ServerFacts,
-    "session_facts": SessionFacts,
-    "build_progress": BuildProgress,
-    "table_facts": catalog.TableFacts,
-    "table_indexes": catalog.TableIndex,
-    "table_builders": catalog.TableBuilder,
-    "relation_by_name": catalog.NamedRelation,
-    "compiled_index": catalog.CompiledIndex,
-    "declared_index_facts": _CatalogFacts,
-    "declared_index_sizes": _Sizes,
-    "journal_latest": LogRow,
-    "journal_first": LogRow,
-    "journal_created": CreatedIndex,
-    "probe_relations": _ProbeRelation,
-    "null_exists": NullExists,
-}
+def reads() -> dict[str, type[Any]]:
+    """The row type that the program gives with the name of each file that it reads."""
+    found: dict[str, type[Any]] = {"null_exists": NullExists}
+    root, queries = Path(exporter.__file__).parent, all_queries()
+    for path in sorted(root.rglob("*.py")):
+        module = ".".join(path.relative_to(root.parent).with_suffix("").parts)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            for what, name in pairwise(node.args) if isinstance(node, ast.Call) else ():
+                if isinstance(what, ast.Constant) and what.value in queries and isinstance(name, ast.Name):
+                    row_type = getattr(importlib.import_module(module), name.id, None)
+                    if isinstance(row_type, type) and is_dataclass(row_type):
+                        found[what.value] = row_type
+    return found
+
+
+READS = reads()
 ACTS = {"advisory_lock", "journal_create", "journal_append"}
 # Without rows on the stage; tests below give them some.
 EMPTY = {"build_progress", "table_builders", "compiled_index", "locked_relations"}
 
 
 def test_every_file_has_a_row_here() -> None:
-    assert set(all_queries()) == READS.keys() | ACTS, "name the row type of a new file in READS"
+    assert set(all_queries()) == READS.keys() | ACTS
 
 
 def test_every_file_fits_its_row_and_its_rights(view: View) -> None:
@@ -100,6 +97,7 @@ def parameters(view: View) -> dict[str, object]:
     indexes = [oid for (oid,) in database.execute(oids, [[index.name for index in PRESENT]])]
     return {
         "schemaname": "public",
+        "journal_schema": "public",
         "relname": "messages",
         "schemanames": ["public", "public"],
         "relnames": ["messages", "absent"],
@@ -131,7 +129,7 @@ def run(
             table=sql.Identifier("public", "messages"),
             column=sql.Identifier("sender_id"),
         )
-    used = {name: value for name, value in given.items() if f"%({name})s" in query.text}
+    used = {name: given[name] for name in re.findall(r"%\((\w+)\)s", query.text)}
     with connection.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(text, used or None).fetchall()
         assert cursor.description is not None
