@@ -23,6 +23,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"pg-index-exporter {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _configure_serve(commands.add_parser("serve", help="publish the metrics for Prometheus"))
+    _configure_check(commands.add_parser("check", help="try whether serve will work as it is set"))
     _configure_init(commands.add_parser("init", help="create the declared indexes, without downtime"))
     _configure_plan(commands.add_parser("plan", help="show what init would do"))
     _configure_verify(commands.add_parser("verify", help="check the success criteria one by one"))
@@ -34,6 +35,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _configure_serve(parser: argparse.ArgumentParser) -> None:
+    _add_serve(parser)
+    parser.set_defaults(run=_serve)
+
+
+def _add_serve(parser: argparse.ArgumentParser) -> None:
     add_settings(parser)
     add_web(parser)
     group = parser.add_argument_group("what is published")
@@ -79,7 +85,6 @@ def _configure_serve(parser: argparse.ArgumentParser) -> None:
     )
     setting(group, "--log.level", "log_level", metavar="LEVEL", help="debug, info, warning or error")
     setting(group, "--log.format", "log_format", metavar="FORMAT", help="logfmt or json")
-    parser.set_defaults(run=_serve)
 
 
 def _serve(arguments: argparse.Namespace) -> int:
@@ -88,6 +93,19 @@ def _serve(arguments: argparse.Namespace) -> int:
     settings = read_settings(arguments)
     targets = resolve_targets(settings)
     return run(targets, ServiceOptions.of(settings))
+
+
+def _configure_check(parser: argparse.ArgumentParser) -> None:
+    # Those of serve, so that one word changes in a command line.
+    _add_serve(parser)
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="form of the result")
+    parser.set_defaults(run=_check)
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from exporter.cli.check import check
+
+    return check(arguments)
 
 
 def _configure_healthcheck(parser: argparse.ArgumentParser) -> None:

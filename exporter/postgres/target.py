@@ -23,7 +23,7 @@ from exporter.errors import (
     TargetUnreachable,
     TargetUnsupported,
 )
-from exporter.model import Database, ServerFacts
+from exporter.model import Database, ServerFacts, quote_identifier
 from exporter.postgres.queries import query_text
 
 Row = TypeVar("Row")
@@ -132,6 +132,12 @@ def set_session(connection: Connection, session: Mapping[str, str], *, local: bo
     connection.execute(sql.SQL("SELECT {}").format(calls))
 
 
+def is_direct(connection: Connection) -> bool:
+    """Whether one server process serves the session; behind a transaction pooler it changes."""
+    row = connection.execute("SELECT pg_catalog.pg_backend_pid()").fetchone()
+    return row is not None and row[0] == connection.info.backend_pid
+
+
 def read_facts(connection: Connection) -> ServerFacts:
     """What the server says of itself: version, identity, role, extension."""
     rows = fetch_version(connection, "server_facts", ServerFacts, connection.info.server_version)
@@ -204,6 +210,13 @@ def describe_error(database: Database, error: psycopg.Error) -> TargetError:
         )
     if code == "3D000" or ("database" in said and "does not exist" in said):
         return TargetDenied(f"{where} does not exist: {said}", mend="check the name of the database")
+    if "permission denied for database" in said:
+        user = str(conninfo_to_dict(database.conninfo.get_secret_value()).get("user") or "the role")
+        name = quote_identifier(database.datname)
+        return TargetDenied(
+            f"{where} refused the login: {said}",
+            mend=f"GRANT CONNECT ON DATABASE {name} TO {quote_identifier(user)}",
+        )
     if code == "42501":
         return TargetDenied(
             f"{where}: {said}", mend="grant what is missing; deploy/sql has the two roles that suffice"

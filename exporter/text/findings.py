@@ -8,7 +8,7 @@ from exporter.model import Finding, Verdict
 from exporter.text.content import Item, Section
 
 
-def criteria(findings: Sequence[Finding]) -> Section:
+def criteria(findings: Sequence[Finding], title: str = "Criteria") -> Section:
     """By subject: one item for all that passed, one for each criterion that did not."""
     items: list[Item] = []
     for subject in dict.fromkeys(finding.subject for finding in findings):
@@ -18,7 +18,7 @@ def criteria(findings: Sequence[Finding]) -> Section:
         if passed:
             items.append(Item("pass", ", ".join(passed), depth=1))
         items += [_finding(finding) for finding in mine if finding.verdict is not Verdict.PASS]
-    return Section("Criteria", tuple(items))
+    return Section(title, tuple(items))
 
 
 def _finding(finding: Finding) -> Item:

@@ -21,7 +21,7 @@ def write(content: Content) -> str:
     for line in content.summary:
         lines += ["", f"**{escape(line)}**"]
     for section in content.sections:
-        lines += ["", f"## {section.title}", "", *_section(section)]
+        lines += ["", f"## {escape(section.title)}", "", *_section(section)]
     return "\n".join(lines) + "\n"
 
 

@@ -30,7 +30,7 @@ def _section(section: Section) -> Iterator[str]:
     if section.rows:
         yield from _table(section)
         return
-    yield section.title
+    yield from _block(section.title, 0)
     for item in section.items:
         yield from _item(item)
 

@@ -32,6 +32,8 @@ PURE = (
     "exporter.metrics.render",
     "exporter.text",
     "exporter.metrics.catalogue",
+    "exporter.metrics.check.findings",
+    "exporter.metrics.check.report",
 )
 IMPURE_MODULES = {"socket", "asyncio", "time", "os", "threading", "subprocess"}
 CLOCKS = {"now", "utcnow", "today"}

@@ -1,0 +1,323 @@
+"""What the exporter needs of a database, held against what it has. Pure.
+
+Fail: something that the settings ask for is missing from the page. Unknown: the page is whole, but something
+it says cannot be told apart or is not there yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from exporter.metrics.reads import JournalDefinition
+from exporter.model import Finding, Manifest, RelationName, Verdict, quote_identifier
+from exporter.postgres.journal import JournalRelation
+from exporter.postgres.rights import RoleFacts, TableRights
+
+SERVER = "server"
+STATEMENTS = "pg_stat_statements"
+INDEXES = "watched indexes"
+OLDEST_STATEMENTS = (1, 8)
+STATEMENTS_WITH_INFO = (1, 9)
+MOST_NAMES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What was found in one database.
+
+    `journal_definitions` is None where the journal could not be read, `watched` the number of indexes that
+    are watched though not declared, None where only the declared ones are.
+    """
+
+    server_version: str
+    role: RoleFacts
+    tables: Mapping[RelationName, TableRights]
+    journal: Sequence[JournalRelation]
+    journal_definitions: Sequence[JournalDefinition] | None
+    watched: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the settings ask of one database."""
+
+    datname: str
+    manifests: tuple[Manifest, ...]
+    journal_schema: str
+    with_statements: bool
+    max_indexes: int
+
+    @property
+    def tables(self) -> tuple[RelationName, ...]:
+        """Every table that a manifest names."""
+        named = {index.table for manifest in self.manifests for index in manifest.indexes}
+        return tuple(sorted(named.union(*(manifest.analyze for manifest in self.manifests))))
+
+
+def judge(wanted: Wanted, observed: Observed) -> tuple[Finding, ...]:
+    """Every criterion of one database that answers."""
+    return (
+        *_server(observed),
+        *_role(wanted, observed.role),
+        *(_statements(wanted, observed.role) if wanted.with_statements else ()),
+        *_tables(wanted, observed),
+        *(_journal(wanted, observed) if wanted.manifests else ()),
+        *(_watched(wanted, observed.watched) if observed.watched is not None else ()),
+    )
+
+
+def judged(
+    criterion: str,
+    subject: str,
+    holds: bool,
+    found: str,
+    *,
+    reason: str,
+    mend: str,
+    otherwise: Verdict = Verdict.FAIL,
+) -> Finding:
+    """A finding that passes or not; `reason` and `mend` count when it does not."""
+    if holds:
+        return Finding(criterion, subject, Verdict.PASS, "ok", found)
+    return Finding(criterion, subject, otherwise, reason, found, mend)
+
+
+def _server(observed: Observed) -> Iterator[Finding]:
+    role = observed.role
+    kind = "standby" if role.in_recovery else "primary"
+    yield Finding("answers", SERVER, Verdict.PASS, "ok", f"PostgreSQL {observed.server_version}, {kind}")
+    yield judged(
+        "identity",
+        SERVER,
+        role.may_read_control_system,
+        "pg_control_system() may " + ("be read" if role.may_read_control_system else "not be read"),
+        reason="not_permitted",
+        mend="GRANT EXECUTE ON FUNCTION pg_catalog.pg_control_system() "
+        f"TO {quote_identifier(role.rolname)}: the rules tell clusters apart by it",
+    )
+    yield judged(
+        "statistics are counted",
+        SERVER,
+        not role.counts_nothing,
+        "track_counts is off for everybody" if role.counts_nothing else "counters move",
+        reason="track_counts_off",
+        mend="track_counts = on, for the server and for the database",
+    )
+
+
+def _role(wanted: Wanted, role: RoleFacts) -> Iterator[Finding]:
+    name = quote_identifier(role.rolname)
+    subject = f"role {name}"
+    # Set for a role that others use too, either would take their figures away.
+    of_its_own = "read with a role of its own, as deploy/sql/monitor.sql makes one"
+    yield judged(
+        "statistics of others",
+        subject,
+        role.may_read_all_stats,
+        "a member of pg_read_all_stats"
+        if role.may_read_all_stats
+        else "not a member of pg_read_all_stats: statements and builds of other roles are hidden",
+        reason="not_permitted",
+        mend=f"GRANT pg_monitor TO {name}",
+    )
+    yield judged(
+        "own reads are not counted",
+        subject,
+        not role.track_counts,
+        f"track_counts is {'on' if role.track_counts else 'off'} for the role",
+        reason="own_reads_counted",
+        mend=of_its_own
+        if role.is_superuser
+        else f"if nobody else uses the role, as a superuser: ALTER ROLE {name} SET track_counts = off",
+        otherwise=Verdict.UNKNOWN,
+    )
+    if wanted.with_statements and role.statements_track is not None:
+        yield judged(
+            "own statements are not recorded",
+            subject,
+            role.statements_track == "none",
+            f"pg_stat_statements.track is {role.statements_track} for the role",
+            reason="own_statements_recorded",
+            mend=of_its_own
+            if role.is_superuser
+            else "if nobody else uses the role, as a superuser: "
+            f"ALTER ROLE {name} SET pg_stat_statements.track = none",
+            otherwise=Verdict.UNKNOWN,
+        )
+
+
+def _statements(wanted: Wanted, role: RoleFacts) -> Iterator[Finding]:
+    yield judged(
+        "preloaded",
+        STATEMENTS,
+        role.statements_preloaded,
+        "in shared_preload_libraries"
+        if role.statements_preloaded
+        else "not in shared_preload_libraries: no statement is recorded",
+        reason="not_preloaded",
+        mend="add pg_stat_statements to shared_preload_libraries and restart PostgreSQL; "
+        "or do without statements: --max-statements 0",
+    )
+    if role.statements_version is None:
+        yield _not_installed(wanted, role)
+        return
+    yield _statements_version(wanted, role)
+    yield judged(
+        "may be read",
+        STATEMENTS,
+        bool(role.may_use_statements),
+        f"in the schema {quote_identifier(role.statements_schema or '')}",
+        reason="not_permitted",
+        mend=f"GRANT USAGE ON SCHEMA {quote_identifier(role.statements_schema or '')} "
+        f"TO {quote_identifier(role.rolname)}, and EXECUTE on the functions of the extension",
+    )
+    yield judged(
+        "query identifiers",
+        STATEMENTS,
+        role.compute_query_id != "off",
+        f"compute_query_id is {role.compute_query_id}",
+        reason="compute_query_id_off",
+        mend="compute_query_id = auto: without identifiers nothing is recorded",
+    )
+    yield judged(
+        "records statements",
+        STATEMENTS,
+        not role.records_nothing,
+        "pg_stat_statements.track is none for everybody"
+        if role.records_nothing
+        else "statements are recorded",
+        reason="track_none",
+        mend="pg_stat_statements.track = top, and none for the exporter's role alone",
+    )
+
+
+def _not_installed(wanted: Wanted, role: RoleFacts) -> Finding:
+    datname = quote_identifier(wanted.datname)
+    if role.statements_available_version is None:
+        found = "the server does not have its files"
+        mend = f"install PostgreSQL's contrib package, then in {datname}: CREATE EXTENSION pg_stat_statements"
+    else:
+        found = f"not installed in {datname}"
+        mend = f"in {datname}, as a superuser: CREATE EXTENSION pg_stat_statements"
+    return Finding("installed", STATEMENTS, Verdict.FAIL, "not_installed", found, mend)
+
+
+def _statements_version(wanted: Wanted, role: RoleFacts) -> Finding:
+    text = role.statements_version or "0"
+    version = tuple(int(part) for part in text.split("."))
+    newest = role.statements_available_version
+    found = f"version {text}" + (f", the server has {newest}" if newest not in (None, text) else "")
+    return judged(
+        "version",
+        STATEMENTS,
+        version >= STATEMENTS_WITH_INFO,
+        found,
+        reason="too_old" if version < OLDEST_STATEMENTS else "evictions_unknown",
+        mend=f"in {quote_identifier(wanted.datname)}: ALTER EXTENSION pg_stat_statements UPDATE",
+        otherwise=Verdict.FAIL if version < OLDEST_STATEMENTS else Verdict.UNKNOWN,
+    )
+
+
+def _tables(wanted: Wanted, observed: Observed) -> Iterator[Finding]:
+    role = quote_identifier(observed.role.rolname)
+    for table in wanted.tables:
+        subject = f"table {table.quoted}"
+        rights = observed.tables.get(table)
+        yield judged(
+            "exists",
+            subject,
+            rights is not None,
+            "there" if rights else f"no table of that name in {quote_identifier(wanted.datname)}",
+            reason="absent",
+            mend="create it, or correct the manifest or where it is bound",
+        )
+        if rights is None:
+            continue
+        grants = []
+        if not rights.may_use_schema:
+            grants.append(f"GRANT USAGE ON SCHEMA {quote_identifier(table.schemaname)} TO {role}")
+        if not rights.may_select:
+            grants.append(f"GRANT SELECT ON TABLE {table.quoted} TO {role}")
+        yield judged(
+            "may be planned",
+            subject,
+            not grants,
+            "EXPLAIN wants the rights of the query" if grants else "SELECT is granted",
+            reason="not_permitted",
+            mend="; ".join(grants),
+        )
+
+
+def _journal(wanted: Wanted, observed: Observed) -> Iterator[Finding]:
+    schema = quote_identifier(wanted.journal_schema)
+    subject = f"journal in schema {schema}"
+    relations = {relation.relname: relation for relation in observed.journal}
+    log = relations.get("migration_log")
+    if log is None or "migration_events" not in relations:
+        yield Finding(
+            "exists",
+            subject,
+            Verdict.UNKNOWN,
+            "not_created",
+            "no journal: whether indexes are defined as declared is not known",
+            "pg-index-exporter init creates it; where it lies elsewhere, say --journal-schema",
+        )
+        return
+    yield judged(
+        "is ours",
+        subject,
+        log.relkind == "v" and "definition" in log.column_names,
+        f"{schema}.migration_log",
+        reason="not_ours",
+        mend="another program's relation bears its name; choose another schema: --journal-schema",
+    )
+    role = quote_identifier(observed.role.rolname)
+    grants = []
+    if not observed.role.may_use_journal_schema:
+        grants.append(f"GRANT USAGE ON SCHEMA {schema} TO {role}")
+    refused = [f"{schema}.{name}" for name, relation in relations.items() if not relation.may_select]
+    if refused:
+        grants.append(f"GRANT SELECT ON {', '.join(sorted(refused))} TO {role}")
+    yield judged(
+        "may be read",
+        subject,
+        not grants,
+        "not without these rights" if grants else "SELECT is granted",
+        reason="not_permitted",
+        mend="; ".join(grants),
+    )
+    if observed.journal_definitions is not None:
+        yield _definitions(wanted, observed.journal_definitions, subject)
+
+
+def _definitions(wanted: Wanted, rows: Collection[JournalDefinition], subject: str) -> Finding:
+    known = {(row.name, row.index_name) for row in rows}
+    missing = [
+        quote_identifier(index.name)
+        for manifest in wanted.manifests
+        for index in manifest.indexes
+        if (manifest.migration, index.name) not in known
+    ]
+    shown = ", ".join(missing[:MOST_NAMES])
+    more = f" and {len(missing) - MOST_NAMES} more" if len(missing) > MOST_NAMES else ""
+    return judged(
+        "canonical definitions",
+        subject,
+        not missing,
+        f"none of {shown}{more}" if missing else "on record for every declared index",
+        reason="no_definition",
+        mend="pg-index-exporter init puts them on record, also of indexes that stand already",
+        otherwise=Verdict.UNKNOWN,
+    )
+
+
+def _watched(wanted: Wanted, watched: int) -> Iterator[Finding]:
+    yield judged(
+        "fit into max_indexes",
+        INDEXES,
+        watched <= wanted.max_indexes,
+        f"{watched} beside the declared ones, {wanted.max_indexes} are published",
+        reason="cut",
+        mend=f"--max-indexes {watched}, or watch fewer",
+    )
