@@ -9,9 +9,10 @@ from cryptography.hazmat.primitives import serialization
 
 from exporter.errors import Fault, SettingsError
 from exporter.metrics.tls import CIPHERS, CURVES, TlsServer, subject_alternative_names
-from exporter.metrics.web_config import WebConfig, load_web_config
+from exporter.metrics.web_config import HTTP_KEYS, TLS_KEYS, WebConfig, load_web_config
 from tests.support.certificates import Authority
 
+DOCS = Path(__file__).parents[3] / "docs" / "web-config.md"
 CANARY = "c4n4ry"
 HASH = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
 SERVER = "tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\n"
@@ -409,6 +410,24 @@ def test_a_file_of_another_shape_is_refused(tmp_path: Path, text: str) -> None:
 def test_a_missing_file_is_a_fault(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="does not exist"):
         load_web_config(tmp_path / "nowhere.yml")
+
+
+# ---------------------------------------------------------------- documentation
+
+
+def test_the_documented_example_is_good(certificates: Path) -> None:
+    example = DOCS.read_text(encoding="utf-8").split("```yaml\n")[1].split("```")[0]
+
+    config = load(certificates, example)
+
+    assert config.tls is not None
+    assert config.tls.demands_certificate
+    assert set(config.users) == {b"prometheus"}
+
+
+@pytest.mark.parametrize("key", [*TLS_KEYS, *HTTP_KEYS])
+def test_every_key_is_documented(key: str) -> None:
+    assert f"| `{key}` | " in DOCS.read_text(encoding="utf-8")
 
 
 # ---------------------------------------------------------------- names in certificates
