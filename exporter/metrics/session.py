@@ -17,13 +17,22 @@ import psycopg
 
 from exporter.errors import TargetError
 from exporter.model import Database
-from exporter.postgres.target import Connection, SessionLimits, connect, mapped_errors, set_session
+from exporter.postgres.target import (
+    Connection,
+    SessionLimits,
+    connect,
+    is_direct,
+    mapped_errors,
+    set_session,
+)
 
 FIRST_BACKOFF_SECONDS = 0.5
 LONGEST_BACKOFF_SECONDS = 5.0
 CANCEL_SECONDS = 1.0
 # Our reads are short: compiling them or starting workers costs the server more than it saves.
 SESSION = {"jit": "off", "max_parallel_workers_per_gather": "0", "idle_session_timeout": "0"}
+# The same few statements again and again: planning them is most of what a small scrape costs the server.
+PREPARE_AFTER = 2
 
 
 class WarmConnection:
@@ -67,6 +76,8 @@ class WarmConnection:
         try:
             with mapped_errors(self._database):
                 set_session(connection, SESSION)
+                if is_direct(connection):
+                    connection.prepare_threshold = PREPARE_AFTER
         except TargetError:
             self.close()
             raise
