@@ -22,6 +22,7 @@ class RoleFacts:
 
     `statements_track` is None unless pg_stat_statements is preloaded; what concerns the extension is None
     where it is not installed, `statements_available_version` where the server has no such files.
+    `statements_functions_refused` are the functions of the extension that the role may not call.
     """
 
     rolname: str
@@ -37,7 +38,8 @@ class RoleFacts:
     compute_query_id: str
     statements_version: str | None
     statements_schema: str | None
-    may_use_statements: bool | None
+    may_use_statements_schema: bool | None
+    statements_functions_refused: list[str]
     statements_available_version: str | None
     may_use_journal_schema: bool | None
 

@@ -163,14 +163,18 @@ def _statements(wanted: Wanted, role: RoleFacts) -> Iterator[Finding]:
         yield _not_installed(wanted, role)
         return
     yield _statements_version(wanted, role)
+    schema, name = quote_identifier(role.statements_schema or ""), quote_identifier(role.rolname)
+    grants = [] if role.may_use_statements_schema else [f"GRANT USAGE ON SCHEMA {schema} TO {name}"]
+    if role.statements_functions_refused:
+        functions = ", ".join(f"{schema}.{function}" for function in role.statements_functions_refused)
+        grants.append(f"GRANT EXECUTE ON FUNCTION {functions} TO {name}")
     yield judged(
         "may be read",
         STATEMENTS,
-        bool(role.may_use_statements),
-        f"in the schema {quote_identifier(role.statements_schema or '')}",
+        not grants,
+        f"in schema {schema}",
         reason="not_permitted",
-        mend=f"GRANT USAGE ON SCHEMA {quote_identifier(role.statements_schema or '')} "
-        f"TO {quote_identifier(role.rolname)}, and EXECUTE on the functions of the extension",
+        mend="; ".join(grants),
     )
     yield judged(
         "query identifiers",

@@ -18,13 +18,15 @@ SELECT
     pg_catalog.current_setting('compute_query_id') AS compute_query_id,
     e.extversion AS statements_version,
     n.nspname::pg_catalog.text AS statements_schema,
-    pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND NOT EXISTS (
-        SELECT
+    pg_catalog.has_schema_privilege(n.oid, 'USAGE') AS may_use_statements_schema,
+    ARRAY(
+        SELECT p.proname::pg_catalog.text
         FROM pg_catalog.pg_proc AS p
         WHERE p.pronamespace = n.oid
             AND p.proname IN ('pg_stat_statements', 'pg_stat_statements_info')
             AND NOT pg_catalog.has_function_privilege(p.oid, 'EXECUTE')
-    ) AS may_use_statements,
+        ORDER BY p.proname
+    ) AS statements_functions_refused,
     (
         SELECT a.default_version
         FROM pg_catalog.pg_available_extensions() AS a
