@@ -118,29 +118,33 @@ def required_version(request: pytest.FixtureRequest) -> None:
         pytest.skip(f"needs PostgreSQL {marker.args[0]}, this is {server.version_num // 10000}")
 
 
+@pytest.fixture(scope="session")
+def server(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
+    """The server that tests share; a test may not stop it or change its settings."""
+    server = make_server(request.config.getoption("postgres"))
+    yield server
+    server.close()
+
+
 SharedServers = Callable[[Kind], PostgresServer]
 
 
 @pytest.fixture(scope="session")
 def shared_servers() -> Iterator[SharedServers]:
-    """Gives the server of a kind that all tests share, started when it is first asked for."""
+    """Gives the server of a kind for tests of every version, started when it is first asked for.
+
+    Not `server`: these can have standbys, which their pages tell of.
+    """
     started: dict[Kind, PostgresServer] = {}
     with ExitStack() as stack:
 
         def find(kind: Kind) -> PostgresServer:
-            kind = "embedded" if kind == "18" else kind
             if kind not in started:
-                started[kind] = make_server(kind, SMALL if kind.isdigit() else None)
+                started[kind] = make_server(kind, SMALL)
                 stack.callback(started[kind].close)
             return started[kind]
 
         yield find
-
-
-@pytest.fixture(scope="session")
-def server(request: pytest.FixtureRequest, shared_servers: SharedServers) -> PostgresServer:
-    """The server that tests share; a test may not stop it or change its settings."""
-    return shared_servers(request.config.getoption("postgres"))
 
 
 @pytest.fixture(scope="session")
@@ -152,7 +156,7 @@ def every_version(request: pytest.FixtureRequest) -> Kind:
 
 @pytest.fixture(scope="session")
 def every_server(every_version: Kind, shared_servers: SharedServers) -> PostgresServer:
-    """The server of each supported version in turn, shared as `server` is."""
+    """A server of each supported version in turn, which tests share; a test may not stop it."""
     return shared_servers(every_version)
 
 

@@ -102,7 +102,13 @@ def stage(every_server: PostgresServer) -> Iterator[Stage]:
         every_server.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
 
 
-@pytest.fixture(params=NODES)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "node" in metafunc.fixturenames:
+        is_local = metafunc.config.getoption("postgres") != "container"
+        metafunc.parametrize("node", NODES if is_local else NODES[:1], indirect=True)
+
+
+@pytest.fixture
 def node(request: pytest.FixtureRequest) -> Node:
     """Where the stage is looked at."""
     node: Node = request.param
