@@ -312,9 +312,13 @@ def watch_pattern(watch: Watch) -> str | None:
     return "^(?:" + "|".join(map(_expression, watch)) + ")$"
 
 
+# A bracket that nothing closes stands for itself, and the first one inside closes nothing: "[]" is two letters.
+_PATTERN_PART = re.compile(r"\[(?:!|(?!!))(?:\][^\]]*|[^\]]+)\]|.", re.DOTALL)
+
+
 def _expression(pattern: str) -> str:
     parts = []
-    for part in re.findall(r"\[!?\]?[^\]]*\]|.", pattern, re.DOTALL):
+    for part in _PATTERN_PART.findall(pattern):
         if part == "*":
             parts.append(".*")
         elif part == "?":
