@@ -2,7 +2,7 @@
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from exporter.model import quote_identifier
@@ -34,6 +34,8 @@ def theirs(database: TestDatabase, text: str) -> tuple[str, ...] | None:
 @ON_ONE_SERVER
 @given(text=TEXTS)
 def test_names_are_read_as_parse_ident_reads_them(database: TestDatabase, text: str) -> None:
+    # PostgreSQL 16 is the first that takes a vertical tab for a blank; older ones refuse the name.
+    assume(database.server.version_num >= 160000 or "\v" not in text)
     expected = theirs(database, text)
 
     if expected is not None and any(len(part.encode()) > 63 for part in expected):
