@@ -312,7 +312,7 @@ def watch_pattern(watch: Watch) -> str | None:
     return "^(?:" + "|".join(map(_expression, watch)) + ")$"
 
 
-# A bracket that nothing closes stands for itself, and the first one inside closes nothing: "[]" is two letters.
+# A bracket that nothing closes stands for itself; the first one inside closes nothing: "[]" is two letters.
 _PATTERN_PART = re.compile(r"\[(?:!|(?!!))(?:\][^\]]*|[^\]]+)\]|.", re.DOTALL)
 
 
