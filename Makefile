@@ -10,20 +10,21 @@ UV_VERSION := 0.13.9
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long bench check format image docs lock scripts clean
+.PHONY: help demo test test-long test-versions bench check format image docs lock scripts clean
 
 help:
-	@echo "make demo       everything at once on an embedded PostgreSQL (Ctrl-C ends it)"
-	@echo "make test       the tests"
-	@echo "make test-long  the tests that take minutes"
-	@echo "make bench      benchmarks"
-	@echo "make check      format, lint and types"
-	@echo "make format     puts the source into the project's format"
-	@echo "make image      the container image pg-index-exporter"
-	@echo "make docs       writes what is generated: metric tables, dashboard"
-	@echo "make lock       writes requirements/*.lock anew"
-	@echo "make scripts    writes the psql scripts of indexes/ anew"
-	@echo "make clean      removes the virtual environment, caches and builds"
+	@echo "make demo           everything at once on an embedded PostgreSQL (Ctrl-C ends it)"
+	@echo "make test           the tests"
+	@echo "make test-long      the tests that take minutes"
+	@echo "make test-versions  the tests of PostgreSQL on 14, 15, 16 and 17, one after the other"
+	@echo "make bench          benchmarks"
+	@echo "make check          format, lint and types"
+	@echo "make format         puts the source into the project's format"
+	@echo "make image          the container image pg-index-exporter"
+	@echo "make docs           writes what is generated: metric tables, dashboard"
+	@echo "make lock           writes requirements/*.lock anew"
+	@echo "make scripts        writes the psql scripts of indexes/ anew"
+	@echo "make clean          removes the virtual environment, caches and builds"
 
 # Debian has venv in a package of its own; a missing one is installed where we may.
 $(BIN)/python:
@@ -56,6 +57,14 @@ test: $(VENV)/.dev
 test-long: $(VENV)/.dev
 	@$(BIN)/python -m tests.support.tools
 	$(BIN)/python -m pytest -m long --timeout=1800 $(ARGS)
+
+# `make test` has what every version must do; this is all the rest, on each older one.
+test-versions: $(VENV)/.dev
+	@$(BIN)/python -m tests.support.tools
+	@failed=; for version in 14 15 16 17; do \
+	  echo "== PostgreSQL $$version"; \
+	  $(BIN)/python -m pytest --postgres $$version tests/postgres tests/faults $(ARGS) || failed="$$failed $$version"; \
+	done; test -z "$$failed" || { echo "failed on PostgreSQL$$failed" >&2; exit 1; }
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench $(ARGS)
