@@ -108,20 +108,21 @@ def _relation(text: str, schemaname: str) -> RelationName:
 def _indexes(
     section: Section, relation: Callable[[str], RelationName], faults: FaultList
 ) -> tuple[DeclaredIndex, ...]:
-    lines: dict[RelationName, int] = {}
+    lines: dict[str, int] = {}
     indexes: list[DeclaredIndex] = []
     for entry in section.items("indexes", required=True):
         index = _index(entry, relation, faults)
         if index is None:
             continue
-        if index.relation in lines:
+        if index.name in lines:
+            # The journal tells the indexes of one migration apart by their names.
             faults.add(
                 entry.line,
-                f"the index {index.relation.quoted} is declared twice, first in line {lines[index.relation]}",
-                "give it another name or remove it",
+                f"the name {index.name!r} is declared twice, first in line {lines[index.name]}",
+                "give it another name, or, in another schema, a migration of its own",
             )
             continue
-        lines[index.relation] = entry.line
+        lines[index.name] = entry.line
         indexes.append(index)
     return tuple(indexes)
 

@@ -232,10 +232,11 @@ def test_a_fault_of_the_whole_is_told_with_its_line(tmp_path: Path, text: str, l
     assert line_of(fault) == line
 
 
-def test_one_name_in_two_schemas_is_no_duplicate(tmp_path: Path) -> None:
-    manifest = load(tmp_path, SMALLEST + "  - {name: idx, table: tenant_2.t, columns: [a]}\n")
+def test_one_name_in_two_schemas_wants_two_migrations(tmp_path: Path) -> None:
+    (fault,) = faults_of(tmp_path, SMALLEST + "  - {name: idx, table: tenant_2.t, columns: [a]}\n")
 
-    assert [index.relation.quoted for index in manifest.indexes] == ["public.idx", "tenant_2.idx"]
+    assert "declared twice" in fault.what
+    assert "a migration of its own" in fault.mend
 
 
 def test_words_of_yaml_1_1_are_column_names(tmp_path: Path) -> None:
