@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 
 from rich.console import Console
+from rich.text import Text
 
 from exporter.cli.options import chosen, chosen_targets, print_text, read_settings
 from exporter.errors import ExporterError, SettingsError
@@ -146,7 +147,7 @@ def _confirm(situation: Situation, arguments: argparse.Namespace, console: Conso
         raise SettingsError(
             "this changes the database and nobody can be asked", mend="add --yes, or --dry-run"
         )
-    return console.input("Go on? [y/N] ", markup=False).strip().lower() in ("y", "yes")
+    return console.input(Text("Go on? [y/N] ")).strip().lower() in ("y", "yes")
 
 
 @contextmanager
