@@ -1,0 +1,490 @@
+"""`init` and its sisters as a user runs them: what they print, how they exit, what signals leave behind."""
+
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from exporter.demo.processes import free_port
+from tests.conftest import TestDatabase
+from tests.support.builds import indexes_of, waiting_build, writer
+from tests.support.roles import PASSWORD, make_role
+from tests.support.tools import find_tool
+from tests.support.waiting import wait_for
+
+MANIFEST = "090_quick_win_4_missing_indexes"
+TABLES = ("messages", "posts", "users", "user_feed_preferences")
+BUILT = {"idx_messages_sender_created": True, "idx_posts_user_created": True}
+COLUMNS = 80
+QUESTION = "Go on? [y/N]"
+# Ends a wait for what will not come; no test asserts how long it took.
+END_SECONDS = 60
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+@pytest.fixture
+def nova(nova_database: TestDatabase) -> Iterator[TestDatabase]:
+    """Nova's database, owned by app_owner, with the builder role of deploy/sql."""
+    nova_database.execute("CREATE ROLE app_owner")
+    for table in TABLES:
+        nova_database.execute(sql.SQL("ALTER TABLE {} OWNER TO app_owner").format(sql.Identifier(table)))
+    assert make_role(nova_database, "builder.sql", "index_builder", "{" + ",".join(TABLES) + "}") == ""
+    yield nova_database
+    nova_database.server.drop_database(nova_database.name)
+    for role in ("index_builder", "app_owner"):
+        nova_database.server.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
+
+
+def dsn_of(database: TestDatabase, password: str = PASSWORD) -> str:
+    return database.server.dsn(database.name, "index_builder", password)
+
+
+def environment(dsn: str | None) -> dict[str, str]:
+    """That of a user at a terminal of 80 columns."""
+    given = {"COLUMNS": str(COLUMNS), "LC_ALL": "C.UTF-8", "TERM": "xterm-256color"}
+    return {**os.environ, **given, **({"PG_INDEX_EXPORTER_DSN": dsn} if dsn is not None else {})}
+
+
+def command(name: str, *options: str | Path, manifest: str | Path = MANIFEST) -> list[str]:
+    return [sys.executable, "-m", "exporter", name, "--manifest", str(manifest), *map(str, options)]
+
+
+def run(
+    dsn: str | None, name: str, *options: str | Path, manifest: str | Path = MANIFEST
+) -> subprocess.CompletedProcess[str]:
+    """How the command ended, with no terminal; what it printed is seemly."""
+    ended = subprocess.run(
+        command(name, *options, manifest=manifest),
+        env=environment(dsn),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert_seemly(ended.stdout + ended.stderr)
+    return ended
+
+
+def assert_seemly(output: str) -> None:
+    """Neither a traceback nor a password."""
+    assert "Traceback" not in output, output
+    assert PASSWORD not in output, output
+
+
+def assert_fits(text: str) -> None:
+    """No line is wider than the terminal."""
+    assert [line for line in text.splitlines() if len(line) > COLUMNS] == []
+
+
+class Started:
+    """A command that runs beside the test, its output in files."""
+
+    def __init__(self, directory: Path, dsn: str, name: str, *options: str) -> None:
+        self._out, self._err = directory / f"{name}.out", directory / f"{name}.err"
+        with self._out.open("wb") as out, self._err.open("wb") as err:
+            self.process = subprocess.Popen(
+                command(name, *options),
+                env=environment(dsn),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+            )
+
+    @property
+    def output(self) -> str:
+        return self._out.read_text(encoding="utf-8") + self._err.read_text(encoding="utf-8")
+
+    def wait_for_output(self, text: str) -> None:
+        wait_for(repr(text), lambda: text in self.output or None)
+
+    def end(self) -> tuple[int, str]:
+        """Exit code and output, once it has ended."""
+        exit_code = self.process.wait(timeout=120)
+        assert_seemly(self.output)
+        return exit_code, self.output
+
+
+@pytest.fixture
+def started() -> Iterator[list[Started]]:
+    """What a test started; whatever is left of it is killed."""
+    commands: list[Started] = []
+    yield commands
+    for one in commands:
+        one.process.kill()
+        one.process.wait()
+
+
+# Well
+
+
+def test_init_builds_and_reports(nova: TestDatabase, tmp_path: Path) -> None:
+    report, page = tmp_path / "report.json", tmp_path / "report.md"
+
+    ended = run(dsn_of(nova), "init", "--yes", "--report", report, "--report", page)
+
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert indexes_of(nova) == BUILT
+    assert_fits(ended.stdout)
+    for name in BUILT:
+        assert name in ended.stdout
+    document = json.loads(report.read_text(encoding="utf-8"))
+    assert document["command"] == "init"
+    assert document["exit_code"] == 0
+    assert page.read_text(encoding="utf-8").startswith("# ")
+    [(operator,)] = nova.execute("SELECT DISTINCT operator FROM migration_events")
+    assert operator == "index_builder"
+
+
+def test_the_whole_way_there_and_back(nova: TestDatabase) -> None:
+    dsn = dsn_of(nova)
+
+    planned = run(dsn, "plan")
+    assert planned.returncode == 0
+    assert "CREATE INDEX CONCURRENTLY" in planned.stdout
+    assert_fits(planned.stdout)
+    assert nova.execute("SELECT FROM pg_class WHERE relname LIKE 'migration_%'") == []
+    before = run(dsn, "status")
+    assert (before.returncode, "0 of 2 declared indexes stand" in before.stdout) == (1, True)
+    assert run(dsn, "verify").returncode == 1
+
+    assert run(dsn, "init", "--yes").returncode == 0
+    again = run(dsn, "init")
+    assert again.returncode == 0
+    assert "nothing to do" in again.stdout.lower()
+    assert_fits(again.stdout)
+    status = run(dsn, "status")
+    assert (status.returncode, "2 of 2 declared indexes stand" in status.stdout) == (0, True)
+    assert_fits(status.stdout)
+    verified = run(dsn, "verify", "--format", "json")
+    assert verified.returncode == 0, verified.stdout
+    assert json.loads(verified.stdout)["command"] == "verify"
+
+    back = run(dsn, "rollback", "--yes")
+    assert back.returncode == 0, back.stdout + back.stderr
+    assert_fits(back.stdout)
+    assert indexes_of(nova) == {}
+    assert run(dsn, "status").returncode == 1
+    nothing = run(dsn, "rollback")
+    assert nothing.returncode == 0
+    assert "nothing to do" in nothing.stdout.lower()
+
+
+def test_a_dry_run_asks_nobody_and_touches_nothing(nova: TestDatabase) -> None:
+    ended = run(dsn_of(nova), "init", "--dry-run")
+
+    assert ended.returncode == 0
+    assert "CREATE INDEX CONCURRENTLY" in ended.stdout
+    assert_fits(ended.stdout)
+    assert indexes_of(nova) == {}
+
+
+def test_the_script_runs_as_the_builder(nova: TestDatabase, tmp_path: Path) -> None:
+    script = tmp_path / "migration.sql"
+    script.write_text(run(None, "plan", "--sql").stdout, encoding="utf-8")
+
+    ended = subprocess.run(
+        [find_tool("psql"), "-X", "-d", dsn_of(nova), "-f", script],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+    after = run(dsn_of(nova), "init")
+    assert (after.returncode, "nothing to do" in after.stdout.lower()) == (0, True), after.stdout
+
+
+# At a terminal
+
+
+def at_terminal(dsn: str, name: str, answer: str) -> tuple[int, str]:
+    """Exit code and screen of a command at a terminal of 80 columns whose user gives that answer."""
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        command(name), env=environment(dsn), stdin=slave, stdout=slave, stderr=slave, start_new_session=True
+    )
+    os.close(slave)
+    screen = ""
+    answered = False
+    try:
+        while True:
+            assert select.select([master], [], [], END_SECONDS)[0], f"nothing more came after {screen}"
+            try:
+                screen += os.read(master, 65536).decode(errors="replace")
+            except OSError:  # Linux says so when the last program has left the terminal
+                break
+            if QUESTION in screen and not answered:
+                answered = True
+                os.write(master, f"{answer}\n".encode())
+    except BaseException:
+        process.kill()
+        raise
+    finally:
+        exit_code = process.wait()
+        os.close(master)
+    assert_seemly(screen)
+    return exit_code, screen
+
+
+def test_a_user_who_declines_changes_nothing(nova: TestDatabase) -> None:
+    exit_code, screen = at_terminal(dsn_of(nova), "init", "n")
+
+    assert QUESTION in screen
+    assert "CREATE INDEX CONCURRENTLY" in screen
+    assert exit_code == 0
+    assert indexes_of(nova) == {}
+
+
+def test_a_user_who_agrees_sees_bars_and_the_report(nova: TestDatabase) -> None:
+    exit_code, screen = at_terminal(dsn_of(nova), "init", "y")
+
+    assert exit_code == 0, screen
+    assert indexes_of(nova) == BUILT
+    plain = ESCAPES.sub("", screen).replace("\r\n", "\n")
+    rows = [part for line in plain.split("\n") for part in line.split("\r")]
+    assert [row for row in rows if len(row.rstrip()) > COLUMNS] == []
+    assert "idx_posts_user_created" in plain
+
+
+# Wrong
+
+
+def test_without_a_terminal_nobody_can_be_asked(nova: TestDatabase) -> None:
+    ended = run(dsn_of(nova), "init")
+
+    assert ended.returncode == 2
+    assert "add --yes, or --dry-run" in ended.stderr
+    assert indexes_of(nova) == {}
+
+
+def dsn_forms(dsn: str) -> Mapping[str, str]:
+    """The same connection string in each form that libpq takes."""
+    parts = {name: str(value) for name, value in conninfo_to_dict(dsn).items()}
+    user, password = quote(parts["user"], safe=""), quote(parts["password"], safe="")
+    place = f"{parts['host']}:{parts['port']}/{parts['dbname']}"
+    return {
+        "keywords": make_conninfo(dsn, connect_timeout=5),
+        "uri": f"postgresql://{user}:{password}@{place}",
+        "query": f"postgres://{place}?user={user}&password={password}",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        ("init", "keywords"),
+        ("init", "uri"),
+        ("init", "query"),
+        ("plan", "uri"),
+        ("status", "uri"),
+        ("verify", "uri"),
+        ("rollback", "uri"),
+    ],
+)
+def test_a_dead_server_is_said(name: str, form: str) -> None:
+    dsn = make_conninfo(
+        host="127.0.0.1", port=free_port(), dbname="nova", user="index_builder", password=PASSWORD
+    )
+
+    ended = run(dsn_forms(dsn)[form], name)
+
+    assert ended.returncode == 4
+    assert "cannot be reached" in ended.stderr
+    assert "\n  -> check that the server runs" in ended.stderr
+
+
+@pytest.mark.parametrize("form", ["keywords", "uri", "query"])
+def test_a_wrong_password_is_said_and_not_shown(nova: TestDatabase, form: str) -> None:
+    wrong = "wr0ng:/@ %41secret"
+
+    ended = run(dsn_forms(dsn_of(nova, wrong))[form], "init", "--yes")
+
+    assert ended.returncode == 4
+    assert "refused the login" in ended.stderr
+    assert "secret" not in ended.stdout + ended.stderr
+
+
+def test_a_connection_string_that_cannot_be_read_is_not_shown() -> None:
+    ended = run(f"postgresql://index_builder:{PASSWORD}/@ 5%zz@127.0.0.1:5432/nova", "init", "--yes")
+
+    assert ended.returncode == 2
+    assert "->" in ended.stderr
+
+
+def test_a_missing_database_is_said(nova: TestDatabase) -> None:
+    ended = run(nova.server.dsn("nowhere", "index_builder", PASSWORD), "init", "--yes")
+
+    assert ended.returncode == 4
+    assert "'nowhere'" in ended.stderr
+
+
+def test_a_wrong_manifest_is_said_line_by_line(nova: TestDatabase, tmp_path: Path) -> None:
+    manifest = tmp_path / "wrong.yaml"
+    manifest.write_text("migration: m\nindexes:\n- name: i\n  tabel: messages\n  columns: [id\n")
+    unclosed = run(dsn_of(nova), "init", "--yes", manifest=manifest)
+    manifest.write_text("migration: m\nindexes:\n- name: i\n  tabel: messages\n  columns: [id]\n")
+    misspelt = run(dsn_of(nova), "init", "--yes", manifest=manifest)
+    missing = run(dsn_of(nova), "init", "--yes", manifest=tmp_path / "missing.yaml")
+
+    assert [ended.returncode for ended in (unclosed, misspelt, missing)] == [2, 2, 2]
+    assert "wrong.yaml:4" in misspelt.stderr
+    assert "table" in misspelt.stderr
+
+
+def test_a_manifest_that_does_not_fit_the_database_is_said(nova: TestDatabase, tmp_path: Path) -> None:
+    manifest = tmp_path / "unfit.yaml"
+    manifest.write_text(
+        "migration: m\nindexes:\n- {name: i, table: messages, columns: [sendr]}\n"
+        "- {name: j, table: nowhere, columns: [id]}\n"
+    )
+
+    ended = run(dsn_of(nova), "init", "--yes", manifest=manifest)
+
+    assert ended.returncode == 2
+    assert 'column "sendr" does not exist' in ended.stderr
+    assert "there is no table public.nowhere" in ended.stderr
+    assert "nothing was touched" in ended.stderr
+
+
+@pytest.mark.parametrize("name", ["init", "plan"])
+def test_a_role_that_may_not_build_is_told_what_is_missing(nova: TestDatabase, name: str) -> None:
+    nova.execute("REVOKE app_owner FROM index_builder")
+
+    ended = run(dsn_of(nova), name)
+
+    assert ended.returncode == 1
+    output = ended.stdout + ended.stderr
+    assert "GRANT app_owner TO index_builder" in " ".join(output.split())
+    assert indexes_of(nova) == {}
+
+
+def test_a_failed_build_exits_with_one_and_says_why(nova: TestDatabase, tmp_path: Path) -> None:
+    manifest = tmp_path / "unique.yaml"
+    manifest.write_text(
+        "migration: m\nindexes:\n- {name: i, table: messages, columns: [sender_id], unique: true}\n"
+    )
+
+    ended = run(dsn_of(nova), "init", "--yes", manifest=manifest)
+
+    assert ended.returncode == 1
+    assert "could not create unique index" in " ".join(ended.stdout.split())
+    assert indexes_of(nova) == {}
+
+
+def test_a_reader_that_leaves_is_no_trouble(nova: TestDatabase) -> None:
+    with subprocess.Popen(
+        command("plan"), env=environment(dsn_of(nova)), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        errors = process.stderr.read().decode()
+
+    assert_seemly(errors)
+    assert "Exception" not in errors
+
+
+# Signals
+
+
+def test_ctrl_c_in_mid_build_leaves_nothing_invalid(
+    nova: TestDatabase, tmp_path: Path, started: list[Started]
+) -> None:
+    with writer(nova) as open_transaction:
+        started.append(init := Started(tmp_path, dsn_of(nova), "init", "--yes"))
+        waiting_build(nova)
+        init.process.send_signal(signal.SIGINT)
+        init.wait_for_output("cancelling and cleaning up")
+        open_transaction.execute("ROLLBACK")
+        exit_code, output = init.end()
+
+    assert exit_code == 1
+    assert "canceling statement due to user request" in output
+    assert False not in indexes_of(nova).values()
+    assert "idx_messages_sender_created" not in indexes_of(nova)
+
+
+def test_a_killed_init_is_followed_by_the_next(
+    nova: TestDatabase, tmp_path: Path, started: list[Started]
+) -> None:
+    with writer(nova) as open_transaction:
+        started.append(killed := Started(tmp_path, dsn_of(nova), "init", "--yes"))
+        pid = waiting_build(nova)
+        killed.process.kill()
+        killed.process.wait()
+        started.append(following := Started(tmp_path, dsn_of(nova), "init", "--yes"))
+        following.wait_for_output(f"following the build by pid {pid}")
+        open_transaction.execute("ROLLBACK")
+        exit_code, output = following.end()
+
+    assert exit_code == 0, output
+    assert indexes_of(nova) == BUILT
+
+
+def test_a_build_that_outlived_its_init_is_finished_by_the_next(
+    nova: TestDatabase, tmp_path: Path, started: list[Started]
+) -> None:
+    with writer(nova) as open_transaction:
+        started.append(killed := Started(tmp_path, dsn_of(nova), "init", "--yes"))
+        waiting_build(nova)
+        killed.process.kill()
+        killed.process.wait()
+        open_transaction.execute("ROLLBACK")
+    wait_for("the end of the build", lambda: indexes_of(nova) == BUILT or None)
+
+    ended = run(dsn_of(nova), "init", "--yes")
+
+    assert ended.returncode == 0, ended.stdout
+    assert "ANALYZE" in ended.stdout
+    assert nova.execute("SELECT phase, status FROM migration_log WHERE index_name IS NULL") == [
+        ("done", "done")
+    ]
+    assert "nothing to do" in run(dsn_of(nova), "init").stdout.lower()
+
+
+def test_sigterm_detaches_and_says_so(nova: TestDatabase, tmp_path: Path, started: list[Started]) -> None:
+    with writer(nova) as open_transaction:
+        started.append(init := Started(tmp_path, dsn_of(nova), "init", "--yes"))
+        pid = waiting_build(nova)
+        init.process.terminate()
+        exit_code, output = init.end()
+
+        assert exit_code == 4
+        assert f"the server goes on with it (pid {pid})" in " ".join(output.split())
+        assert waiting_build(nova) == pid
+        open_transaction.execute("ROLLBACK")
+    wait_for("the end of the build", lambda: indexes_of(nova).get("idx_messages_sender_created"))
+
+    assert run(dsn_of(nova), "init", "--yes").returncode == 0
+    assert indexes_of(nova) == BUILT
+
+
+def test_two_at_once_build_everything_once(
+    nova: TestDatabase, tmp_path: Path, started: list[Started]
+) -> None:
+    (tmp_path / "other").mkdir()
+    with writer(nova) as open_transaction:
+        started.append(one := Started(tmp_path, dsn_of(nova), "init", "--yes"))
+        waiting_build(nova)
+        started.append(other := Started(tmp_path / "other", dsn_of(nova), "init", "--yes"))
+        other.wait_for_output("following the build")
+        open_transaction.execute("ROLLBACK")
+        ends = [one.end(), other.end()]
+
+    assert [exit_code for exit_code, _ in ends] == [0, 0], ends
+    assert indexes_of(nova) == BUILT
+    [(builds,)] = nova.execute(
+        "SELECT count(*) FROM migration_events WHERE phase = 'building' AND status = 'in_progress'"
+    )
+    assert builds == 2
