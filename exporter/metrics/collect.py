@@ -7,7 +7,6 @@ they can. A collector that fails leaves a gap with its reason and never takes an
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 import time
 from collections.abc import Collection, Mapping
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 
 import psycopg
 
-from exporter.errors import ExporterError, TargetError, TargetUnreachable, TargetUnsupported
+from exporter.errors import ExporterError, TargetError, TargetUnsupported
 from exporter.metrics import reads
 from exporter.metrics.catalogue import COLLECTORS
 from exporter.metrics.epoch import Births
@@ -32,8 +31,6 @@ from exporter.metrics.statements import StatementSelection
 from exporter.model import Database, RelationName, ServerFacts
 from exporter.postgres.progress import BuildProgress, read_builds
 from exporter.postgres.target import Connection, SessionLimits, describe_error, read_facts
-
-logger = logging.getLogger(__name__)
 
 # A lock that is not free at once is somebody's DDL: a gap is better than the wait.
 LOCK_TIMEOUT_SECONDS = 0.1
@@ -108,8 +105,6 @@ class DatabaseCollector:
         self._definitions: dict[int, _Definition] = {}
         self._births = Births()
         self._last_success: dict[str, float] = {}
-        self._failing: dict[str, str] = {}
-        self._down = False
         self._collecting = threading.Lock()
         self._closed = False
         self._parts = {
@@ -149,8 +144,6 @@ class DatabaseCollector:
         except TargetError as error:
             self._fail_everything(draft, error)
             return
-        reason = draft.outcomes["server"].reason or "the connection was lost"
-        self._log_answer(TargetUnreachable(reason) if connection.closed else None)
         for name in COLLECTORS[1:]:
             if name not in self._parts:
                 continue
@@ -161,7 +154,6 @@ class DatabaseCollector:
             else:
                 self._run(name, connection, draft)
         draft.lost = draft.lost or connection.closed
-        self._log_changes(draft)
 
     def interrupt(self) -> None:
         """Cancels the running statement on the server; for the thread that watches the deadline."""
@@ -225,43 +217,18 @@ class DatabaseCollector:
             draft.answered = True
         self._note(draft, name, time.monotonic() - started, reason)
 
-    def _note(self, draft: Draft, name: str, seconds: float | None, reason: str | None) -> None:
+    def _note(
+        self, draft: Draft, name: str, seconds: float | None, reason: str | None, mend: str | None = None
+    ) -> None:
         if reason is None:
             self._last_success[name] = time.time()
         draft.outcomes[name] = CollectorOutcome(
-            name, reason is None, seconds, self._last_success.get(name), reason
+            name, reason is None, seconds, self._last_success.get(name), reason, mend
         )
 
     def _fail_everything(self, draft: Draft, error: TargetError) -> None:
         for name in self._parts:
-            self._note(draft, name, None, error.what)
-        self._log_answer(error)
-
-    def _log_answer(self, error: TargetError | None) -> None:
-        """One line when the database goes and one when it comes back, none in between."""
-        extra: dict[str, object] = {"datname": self.database.datname}
-        if error is not None and not self._down:
-            logger.warning(
-                "database does not answer", extra={**extra, "reason": error.what, "mend": error.mend}
-            )
-        elif error is None and self._down:
-            logger.info("database answers again", extra=extra)
-        self._down = error is not None
-
-    def _log_changes(self, draft: Draft) -> None:
-        """One line when a collector begins to fail and one when it works again, none in between."""
-        failing = {
-            name: outcome.reason or "" for name, outcome in draft.outcomes.items() if not outcome.success
-        }
-        datname = self.database.datname
-        for name in COLLECTORS:
-            if name in failing and name not in self._failing:
-                extra = {"datname": datname, "collector": name, "reason": failing[name]}
-                logger.warning("collector failed", extra=extra)
-            elif name in self._failing and name not in failing:
-                extra = {"datname": datname, "collector": name}
-                logger.info("collector works again", extra=extra)
-        self._failing = failing
+            self._note(draft, name, None, error.what, error.mend)
 
     def _read_server(self, connection: Connection, draft: Draft) -> str | None:
         draft.facts = read_facts(connection)

@@ -19,6 +19,7 @@ from exporter.metrics.collect import CollectOptions, DatabaseCollector, Draft
 from exporter.metrics.page import PageFormat
 from exporter.metrics.render import LabelBlocks, render
 from exporter.metrics.snapshot import TargetSnapshot
+from exporter.metrics.state_log import StateLog
 from exporter.model import Target
 
 logger = logging.getLogger(__name__)
@@ -61,11 +62,19 @@ class Flight:
 
     drafts: Sequence[Draft]
     started: float
+    deadline: float
     cut: asyncio.Event
     task: asyncio.Task[None]
     waiters: int = 0
+    was_cut_short: bool = False
     landed: TargetSnapshot | None = None
     bodies: dict[PageFormat, bytes] = field(default_factory=dict)
+
+    def cut_short(self) -> None:
+        """Ends the collection, as its deadline would."""
+        # After it the collection is ending anyway, and shows how the databases are.
+        self.was_cut_short = self.was_cut_short or time.monotonic() < self.deadline
+        self.cut.set()
 
 
 class TargetService:
@@ -78,6 +87,7 @@ class TargetService:
         self._threads: dict[DatabaseCollector, list[asyncio.Future[None]]] = {}
         self._flight: Flight | None = None
         self._blocks = LabelBlocks()
+        self._log = StateLog(target.name)
         self._rendering = asyncio.Lock()
 
     async def body(self, page_format: PageFormat, seconds: float) -> bytes:
@@ -93,7 +103,7 @@ class TargetService:
         finally:
             flight.waiters -= 1
             if not flight.waiters:
-                flight.cut.set()
+                flight.cut_short()
         if flight.landed is None:
             # Somebody with more time started it; this scrape takes what is there.
             return await self._render(self._freeze(flight), page_format)
@@ -105,7 +115,7 @@ class TargetService:
     def cut(self) -> None:
         """Ends the collection under way; its scrapes get what is there."""
         if self._flight is not None:
-            self._flight.cut.set()
+            self._flight.cut_short()
 
     def close(self) -> None:
         """Ends the connections."""
@@ -115,8 +125,9 @@ class TargetService:
     def _start(self, seconds: float) -> Flight:
         drafts = [Draft() for _ in self._collectors]
         cut, started = asyncio.Event(), time.monotonic()
-        task = asyncio.create_task(self._collect(drafts, cut, started + seconds))
-        self._flight = flight = Flight(drafts, started, cut, task)
+        deadline = started + seconds
+        task = asyncio.create_task(self._collect(drafts, cut, deadline))
+        self._flight = flight = Flight(drafts, started, deadline, cut, task)
         # Before those who wait for it are woken: they find it landed.
         task.add_done_callback(lambda _: self._land(flight))
         return flight
@@ -125,8 +136,7 @@ class TargetService:
         if self._flight is flight:
             self._flight = None
         flight.landed = snapshot = self._freeze(flight)
-        extra = {"target": self.name, "up": snapshot.up, "seconds": snapshot.scrape_duration_seconds}
-        logger.debug("collected", extra=extra)
+        self._log.observe(snapshot, was_cut=flight.was_cut_short)
 
     async def _collect(self, drafts: Sequence[Draft], cut: asyncio.Event, deadline: float) -> None:
         await asyncio.gather(
@@ -172,7 +182,11 @@ class TargetService:
         threads = self._threads.get(collector, [])
         for thread in threads:
             if thread.done() and thread.exception() is not None:
-                logger.error("collecting failed unexpectedly", exc_info=thread.exception())
+                logger.error(
+                    "collecting failed unexpectedly",
+                    extra={"target": self.name, "datname": collector.database.datname},
+                    exc_info=thread.exception(),
+                )
         self._threads[collector] = unfinished = [thread for thread in threads if not thread.done()]
         return unfinished
 

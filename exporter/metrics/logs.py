@@ -25,7 +25,7 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as one line."""
-        return json.dumps(_fields(self, record), ensure_ascii=False, default=str)
+        return _shown(_fields(self, record))
 
 
 def configure_logging(level: str, log_format: Literal["logfmt", "json"]) -> None:
@@ -50,5 +50,15 @@ def _fields(formatter: logging.Formatter, record: logging.LogRecord) -> dict[str
 
 
 def _logfmt_value(value: object) -> str:
+    if isinstance(value, list | tuple):
+        value = ",".join(map(str, value))
     text = str(value)
-    return text if _BARE.fullmatch(text) else json.dumps(text, ensure_ascii=False)
+    return text if _BARE.fullmatch(text) else _shown(text)
+
+
+def _shown(value: object) -> str:
+    """The value as JSON, without a character that a terminal would act upon."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return "".join(
+        character if character.isprintable() else json.dumps(character)[1:-1] for character in text
+    )

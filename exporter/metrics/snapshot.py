@@ -99,13 +99,14 @@ class StatementsInfo:
 
 @dataclass(frozen=True, slots=True)
 class CollectorOutcome:
-    """How one collector of one database ended; `reason` says why it failed."""
+    """How one collector of one database ended; `reason` says why it failed, `mend` what to do."""
 
     collector: str
     success: bool
     duration_seconds: float | None
     last_success: float | None
     reason: str | None = None
+    mend: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

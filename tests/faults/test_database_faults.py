@@ -198,7 +198,7 @@ def test_no_password_is_ever_shown(
 def test_trouble_is_logged_once_and_its_end_too(
     own_database: TestDatabase, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, logger="exporter.metrics.collect")
+    caplog.set_level(logging.INFO, logger="exporter")
     with exporter_of(described(own_database, DECLARED)) as url:
         scrape(url)
         own_database.server.stop()
@@ -206,9 +206,46 @@ def test_trouble_is_logged_once_and_its_end_too(
             scrape(url)
         own_database.server.start()
         recovered(url)
+        own_database.execute("DROP EXTENSION pg_stat_statements")
+        for _ in range(3):
+            scrape(url)
+        own_database.execute("CREATE EXTENSION pg_stat_statements")
+        for _ in range(3):
+            scrape(url)
 
-    messages = [record.getMessage() for record in caplog.records if "collect" in record.name]
-    assert messages == ["database does not answer", "database answers again"]
+    assert logged(caplog) == [
+        ("WARNING", "database does not answer", None),
+        ("INFO", "database answers again", None),
+        ("WARNING", "collector failed", "statements"),
+        ("INFO", "collector works again", "statements"),
+    ]
+
+
+def test_a_server_that_hangs_is_logged_once(
+    own_database: TestDatabase, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="exporter")
+    with exporter_of(described(own_database, DECLARED)) as url:
+        scrape(url)
+        own_database.server.freeze()
+        for _ in range(3):
+            scrape(url, patience_seconds=1.5)
+        own_database.server.thaw()
+        recovered(url)
+
+    assert logged(caplog) == [
+        ("WARNING", "database does not answer", None),
+        ("INFO", "database answers again", None),
+    ]
+
+
+def logged(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str, str | None]]:
+    """Level, message and collector of the lines about databases."""
+    return [
+        (record.levelname, record.getMessage(), vars(record).get("collector"))
+        for record in caplog.records
+        if "datname" in vars(record)
+    ]
 
 
 def test_several_targets_are_probed_by_name(database: TestDatabase) -> None:

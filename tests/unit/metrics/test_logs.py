@@ -3,10 +3,11 @@
 import json
 import logging
 import sys
+from typing import Literal
 
 import pytest
 
-from exporter.metrics.logs import JsonFormatter, LogfmtFormatter
+from exporter.metrics.logs import JsonFormatter, LogfmtFormatter, configure_logging
 
 
 @pytest.fixture
@@ -52,3 +53,45 @@ def test_a_traceback_stays_on_the_line(formatter: logging.Formatter, record: log
 
     assert "\n" not in line
     assert "ValueError: broken" in line
+
+
+@pytest.mark.parametrize("formatter", [LogfmtFormatter(), JsonFormatter()])
+def test_nothing_reaches_the_terminal_that_it_would_act_upon(
+    formatter: logging.Formatter, record: logging.LogRecord
+) -> None:
+    hostile = "\x1b[2J\x9b\u202e\u2028\udc80\U000e0001 żółć →"
+    record.datname = hostile
+
+    line = formatter.format(record)
+
+    assert line.isprintable()
+    assert "żółć →" in line
+    if isinstance(formatter, JsonFormatter):
+        assert json.loads(line)["datname"] == hostile
+
+
+def test_lists_are_words_with_commas_or_json(record: logging.LogRecord) -> None:
+    record.datname = ["nova/sizes", "other"]
+
+    assert 'datname="nova/sizes,other"' in LogfmtFormatter().format(record)
+    assert json.loads(JsonFormatter().format(record))["datname"] == ["nova/sizes", "other"]
+
+
+@pytest.mark.parametrize(("log_format", "begins"), [("logfmt", "time="), ("json", "{")])
+def test_the_level_decides_and_the_format_is_one_for_all(
+    capsys: pytest.CaptureFixture[str], log_format: Literal["logfmt", "json"], begins: str
+) -> None:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        configure_logging("warning", log_format)
+        logging.getLogger("exporter.anything").info("not told")
+        logging.getLogger("somebody.else").warning("told")
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(begins)
+    assert "told" in line
+    assert "not told" not in line

@@ -1,0 +1,98 @@
+"""What of a collection is worth a line: a state that changed, once, and at debug every collection."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+from exporter.metrics.snapshot import CollectorOutcome, DatabaseSnapshot, TargetSnapshot
+
+logger = logging.getLogger(__name__)
+
+# Who is asked first, and so knows best why a database does not answer.
+FIRST_COLLECTOR = "server"
+
+
+class StateLog:
+    """Tells of one target when a database goes or comes back, when a collector fails or works again."""
+
+    def __init__(self, target: str) -> None:
+        self._target = target
+        self._down: frozenset[str] = frozenset()
+        self._failing: frozenset[tuple[str, str]] = frozenset()
+
+    def observe(self, snapshot: TargetSnapshot, *, was_cut: bool) -> None:
+        """Logs what is new in a collection.
+
+        One that was cut before its deadline, because nobody waited any more, says nothing of the databases.
+        """
+        if logger.isEnabledFor(logging.DEBUG):
+            self._log_collection(snapshot, was_cut)
+        if not was_cut:
+            self._log_changes(snapshot)
+
+    def _log_collection(self, snapshot: TargetSnapshot, was_cut: bool) -> None:
+        extra = {
+            "target": self._target,
+            "up": snapshot.up,
+            "cut": was_cut,
+            "duration_seconds": round(snapshot.scrape_duration_seconds, 6),
+            "failed": [name for database in snapshot.databases for name in _failed(database)],
+        }
+        logger.debug("collected", extra=extra)
+
+    def _log_changes(self, snapshot: TargetSnapshot) -> None:
+        down, failing = set(), set()
+        for database in snapshot.databases:
+            datname = database.datname
+            if not database.up:
+                down.add(datname)
+                # What failed before still does, as far as one knows.
+                failing |= {key for key in self._failing if key[0] == datname}
+                self._log_answer(database)
+                continue
+            failing |= {(datname, outcome.collector) for outcome in _failures(database)}
+            self._log_answer(database)
+            self._log_collectors(database)
+        self._down, self._failing = frozenset(down), frozenset(failing)
+
+    def _log_answer(self, database: DatabaseSnapshot) -> None:
+        was_down = database.datname in self._down
+        extra: dict[str, object] = {"target": self._target, "datname": database.datname}
+        if not database.up and not was_down:
+            logger.warning("database does not answer", extra={**extra, **_reason(database)})
+        elif database.up and was_down:
+            logger.info("database answers again", extra=extra)
+
+    def _log_collectors(self, database: DatabaseSnapshot) -> None:
+        for outcome in database.outcomes:
+            was_failing = (database.datname, outcome.collector) in self._failing
+            extra: dict[str, object] = {
+                "target": self._target,
+                "datname": database.datname,
+                "collector": outcome.collector,
+            }
+            if not outcome.success and not was_failing:
+                logger.warning("collector failed", extra={**extra, "reason": outcome.reason or ""})
+            elif outcome.success and was_failing:
+                logger.info("collector works again", extra=extra)
+
+
+def _failures(database: DatabaseSnapshot) -> Iterator[CollectorOutcome]:
+    return (outcome for outcome in database.outcomes if not outcome.success)
+
+
+def _failed(database: DatabaseSnapshot) -> list[str]:
+    """The database when it is down, else each of its collectors that failed."""
+    if not database.up:
+        return [database.datname]
+    return [f"{database.datname}/{outcome.collector}" for outcome in _failures(database)]
+
+
+def _reason(database: DatabaseSnapshot) -> dict[str, object]:
+    failures = sorted(_failures(database), key=lambda outcome: outcome.collector != FIRST_COLLECTOR)
+    if not failures:
+        return {"reason": "the connection was lost"}
+    first = failures[0]
+    mend = {} if first.mend is None else {"mend": first.mend}
+    return {"reason": first.reason or "", **mend}
