@@ -65,7 +65,7 @@ class Connections:
             if len(self._open) >= self._most:
                 self._drop_quietest()
             if len(self._open) < self._most:
-                self._begin(client, str(address[0]))
+                self.begin(client, str(address[0]))
             else:
                 # All wait for an answer of ours: they were first.
                 client.close()
@@ -89,7 +89,9 @@ class Connections:
         if self._ending:
             await asyncio.wait(self._ending)
 
-    def _begin(self, client: socket.socket, host: str) -> None:
+    def begin(self, client: socket.socket, host: str) -> None:
+        """Takes a client that was accepted."""
+        client.setblocking(False)
         connection = Connection(self._app, self._config, self._context, self._limits)
         task = asyncio.create_task(_serve(connection, client, host, self._tls()))
         self._open[connection] = task

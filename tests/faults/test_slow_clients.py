@@ -19,8 +19,10 @@ import httpx
 import pytest
 
 from exporter.metrics.connection import Limits
+from exporter.metrics.connections import Connections
 from exporter.metrics.live_web_config import LiveWebConfig
 from exporter.metrics.page import Page, PageFormat
+from exporter.metrics.web import make_app
 from tests.support.certificates import Authority
 from tests.support.waiting import wait_for
 from tests.support.web_server import serving_pages
@@ -340,6 +342,24 @@ def test_requests_one_after_the_other_in_one_connection() -> None:
             answers += client.recv(10_000)
 
     assert answers.count(b"HTTP/1.1 200") == 3
+
+
+def test_the_end_of_an_answer_does_not_wait_for_an_acknowledgement() -> None:
+    async def is_sent_at_once() -> bool:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            client = socket.create_connection(listener.getsockname())
+            accepted, _ = listener.accept()
+        client.sendall(REQUEST)
+        connections = Connections(make_app(FixedPages("default")))
+        connections.begin(accepted, "127.0.0.1")
+        client.setblocking(False)
+        with client:
+            assert await asyncio.get_running_loop().sock_recv(client, 100)
+            is_sent_at_once = bool(accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        await connections.drop()
+        return is_sent_at_once
+
+    assert asyncio.run(is_sent_at_once())
 
 
 @pytest.fixture
