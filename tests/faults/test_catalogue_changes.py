@@ -8,6 +8,7 @@ from tests.conftest import TestDatabase
 from tests.faults.scraping import Scrape, scrape
 from tests.faults.test_database_faults import exporter_of
 from tests.postgres.metrics.collecting import declare, described
+from tests.support.statistics import wait_for_statistics
 
 NAME = "idx_messages_id"
 SCANS = "pg_stat_user_indexes_idx_scan_total"
@@ -20,9 +21,11 @@ def url(database: TestDatabase) -> Iterator[str]:
     database.execute("INSERT INTO messages SELECT generate_series(1, 1000)")
     database.execute(f"CREATE INDEX {NAME} ON messages (id)")
     with database.connect() as connection:
+        pid = connection.info.backend_pid
         connection.execute("SET enable_seqscan = off")
         for number in range(3):
             connection.execute("SELECT id FROM messages WHERE id = %s", [number])
+    wait_for_statistics(database, pid)
     with exporter_of(described(database, declare(NAME, "messages"))) as base_url:
         assert scrape(base_url).value(SCANS, indexname=NAME) == 3
         yield base_url
@@ -34,6 +37,7 @@ def of(answer: Scrape, metric: str) -> float | None:
 
 def test_a_reindex_keeps_the_counters(database: TestDatabase, url: str) -> None:
     database.execute(f"REINDEX INDEX CONCURRENTLY {NAME}")
+    wait_for_statistics(database)
 
     answer = scrape(url)
 

@@ -15,6 +15,7 @@ from exporter.postgres.target import connect
 from tests.conftest import TestDatabase
 from tests.postgres.metrics.collecting import collected, collector_of, described, failures, page_of
 from tests.postgres.metrics.test_collect import write_journal
+from tests.support.statistics import wait_for_statistics
 from tests.unit.metrics.test_render import Labels, samples
 
 PASSWORD = "throw-away"
@@ -136,6 +137,7 @@ def shop(database: TestDatabase) -> TestDatabase:
     write_journal(database, compiled.definition, DECLARED.name)
     database.execute("ANALYZE messages")
     database.execute("SELECT id FROM messages WHERE created_at > now()")
+    wait_for_statistics(database)
     return database
 
 

@@ -24,6 +24,7 @@ from tests.postgres.metrics.collecting import (
     index_row,
     page_of,
 )
+from tests.support.statistics import wait_for_statistics
 from tests.unit.metrics.test_render import samples
 
 IDX = "idx_messages_sender_created"
@@ -33,10 +34,12 @@ SCAN = "SELECT id FROM messages WHERE sender_id = (SELECT id FROM users LIMIT 1)
 
 
 def use_index(database: TestDatabase) -> None:
-    """Runs a query that the declared index serves; the session's end flushes its counters."""
+    """Runs a query that the declared index serves and waits for its counters."""
     with database.connect() as connection:
+        pid = connection.info.backend_pid
         connection.execute("SET enable_seqscan = off")
         connection.execute(SCAN)
+    wait_for_statistics(database, pid)
 
 
 def write_journal(database: TestDatabase, definition: str, index_name: str = IDX) -> None:
@@ -78,6 +81,7 @@ def test_table_counters_are_those_of_the_view(nova_database: TestDatabase) -> No
         "UPDATE messages SET deleted_at = now() WHERE id IN (SELECT id FROM messages LIMIT 3)"
     )
     nova_database.execute("SELECT count(*) FROM messages")
+    wait_for_statistics(nova_database)
 
     snapshot = collect_once(described(nova_database, DECLARED))
 
