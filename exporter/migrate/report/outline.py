@@ -76,7 +76,8 @@ def of_status(
             if row is None
             else f"journal: {row.phase} {row.status}, attempt {row.attempt}, run {row.run}, {moment(row.at)}"
         )
-        items.append(Item(_STATE_WORDS[index.state], _name(index), details=(index.detail, journal)))
+        details = (f"on {index.declared.table.quoted}", index.detail, *_definitions(index), journal)
+        items.append(Item(_STATE_WORDS[index.state], _name(index), details=details))
     standing = sum(index.state in (IndexState.PRESENT, IndexState.COVERED) for index in observed)
     return Content(
         f"status {manifest.migration}",
@@ -190,9 +191,7 @@ def _refused(plan: Plan) -> Section:
 
 
 def _refusal(index: ObservedIndex) -> Item:
-    details = [index.detail]
-    if index.state is IndexState.CONFLICT and index.found_definition is not None:
-        details += [f"found: {index.found_definition}", f"declared: {index.definition}"]
+    details = [index.detail, *_definitions(index)]
     mends = {
         IndexState.CONFLICT: "declare another name, or rename or drop what bears this one",
         IndexState.INVALID_FOREIGN: "init --adopt-invalid replaces it; or drop it: "
@@ -265,6 +264,13 @@ def _probe(before: ProbeMeasurement | None, after: ProbeMeasurement | None) -> R
 
 def _next(outcome: Outcome) -> Section:
     return Section("What next", tuple(Item("", line) for line in next_steps(outcome)))
+
+
+def _definitions(index: ObservedIndex) -> tuple[str, ...]:
+    """Both definitions where the one found differs from the one declared."""
+    if index.state is not IndexState.CONFLICT or index.found_definition is None:
+        return ()
+    return f"found: {index.found_definition}", f"declared: {index.definition}"
 
 
 def _name(index: ObservedIndex) -> str:

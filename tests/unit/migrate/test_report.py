@@ -219,6 +219,18 @@ def test_the_status_tells_catalogue_and_journal() -> None:
     assert "journal: building failed, attempt 2, run 0f3a9c1d, 2026-08-20 14:03:18 UTC" in text
     assert "absent public.idx_posts_user_created" in text
     assert "the journal knows nothing of it" in text
+    assert "on public.messages" in text
+
+
+def test_status_shows_both_definitions_where_they_differ() -> None:
+    conflict = replace(observed(ODD, IndexState.CONFLICT), found_definition="CREATE INDEX other")
+
+    text = status_as_text(Manifest("m.yaml", "090", ("public",), (), (ODD,)), [conflict], {})
+
+    assert "found: CREATE INDEX other" in text
+    assert f"declared: {conflict.definition[:20]}" in text
+    assert max(columns_of(line) for line in text.splitlines()) <= 80
+    assert "\x1b" not in text
 
 
 def with_status(status: StepStatus) -> Outcome:
