@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import psycopg
 
@@ -107,7 +107,7 @@ def _attempt(site: Site, step: Step, index: DeclaredIndex, connection: Connectio
         # What stood before the lock was ours may have changed while we waited for it.
         observed = site.observe(connection, index)
     if observed.state in _STANDING:
-        return _stands(site, observed, attempt)
+        return replace(_stands(site, observed, attempt), message=observed.detail)
     if observed.state is IndexState.INVALID_OURS:
         leftover = _drop_invalid(site, index)
         if leftover is not None:
@@ -128,7 +128,7 @@ def _stands(site: Site, observed: ObservedIndex, attempt: int) -> _Ended:
     # What somebody else built meanwhile is not this migration's to drop.
     if observed.state is IndexState.PRESENT and observed.declared.name in site.journal.created():
         site.record(Phase.CATALOG_OK, EventStatus.DONE, observed, attempt)
-    return _Ended(StepStatus.DONE, attempt, message=observed.detail)
+    return _Ended(StepStatus.DONE, attempt)
 
 
 def _settle(
