@@ -8,15 +8,30 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import NoReturn
 
 from exporter import __version__
 from exporter.cli.options import add_choice, add_settings, add_web, read_settings, setting
 from exporter.settings import resolve_targets
+from exporter.settings.conninfo import looks_like_dsn
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that does not repeat a connection string which stands in the wrong place."""
+
+    def error(self, message: str) -> NoReturn:
+        """Says what is wrong and ends with exit code 2."""
+        if looks_like_dsn(message):
+            message = (
+                "an argument that looks like a connection string, or a part of one, is not understood; "
+                "give it whole, as PG_INDEX_EXPORTER_DSN or in a file: --dsn-file"
+            )
+        super().error(message)
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="pg-index-exporter",
         description="Declare PostgreSQL indexes, have them built safely, and watch that they are used.",
     )
