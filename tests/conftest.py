@@ -14,7 +14,7 @@ import pytest
 from psycopg.abc import Params
 
 from exporter.demo import nova
-from tests.support import docker, tools
+from tests.support import docker, postgres_versions, tools
 from tests.support.postgres_server import (
     CONTAINER_IMAGE,
     EVERY_VERSION,
@@ -275,6 +275,8 @@ def _describe(kind: Kind) -> str:
         return f"container {CONTAINER_IMAGE}"
     if kind == "debian" and tools.locate_debian_binaries() is None:
         return "Debian's, not found"
+    if kind in postgres_versions.RELEASES and postgres_versions.locate_binaries(kind) is None:
+        return f"{kind}, to be fetched"
     program = local_binaries(kind) / "postgres"
     answer = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
     return f"{answer.stdout.strip()} ({kind})"
