@@ -16,13 +16,29 @@
 
 \set ON_ERROR_STOP on
 \set QUIET on
-\set pgix_built false
--- Names in declarations are written with their schema: nothing of the session's own path takes part.
+\encoding UTF8
 SET search_path = pg_catalog;
--- A lock_timeout protects nobody from a concurrent build, and would end the build at its last wait.
-SET lock_timeout = 0;
-SET idle_in_transaction_session_timeout = 0;
-SET default_transaction_isolation = 'read committed';
+-- Definitions are compared as text: nothing of the role's or database's own settings may change them. A
+-- lock_timeout would protect nobody and end a build at its last wait; statement_timeout ends an orphan.
+SELECT pg_catalog.count(pg_catalog.set_config(s.name, v.value, false)) AS pgix_settings
+FROM (
+    VALUES
+        ('search_path', 'pg_catalog, pg_temp'),
+        ('default_transaction_isolation', 'read committed'),
+        ('idle_in_transaction_session_timeout', '0'),
+        ('DateStyle', 'ISO, MDY'),
+        ('IntervalStyle', 'postgres'),
+        ('TimeZone', 'UTC'),
+        ('extra_float_digits', '1'),
+        ('bytea_output', 'hex'),
+        ('quote_all_identifiers', 'off'),
+        ('standard_conforming_strings', 'on'),
+        ('default_transaction_read_only', 'off'),
+        ('lock_timeout', '0'),
+        ('statement_timeout', '24h'),
+        ('transaction_timeout', '0')
+) AS v (name, value)
+JOIN pg_catalog.pg_settings AS s ON pg_catalog.lower(s.name) = pg_catalog.lower(v.name) \gset
 
 SELECT
     pg_catalog.count(*) = 0 AS pgix_journal_missing
@@ -102,6 +118,16 @@ FROM (
 ) AS d \gset pgix_
 ROLLBACK;
 
+-- This tool's lock of the table, held until the session ends: one run at a time builds on it.
+SELECT pg_catalog.pg_try_advisory_lock(
+    1885825400::pg_catalog.int4, $sql$public.messages$sql$::pg_catalog.regclass::pg_catalog.oid::pg_catalog.int4
+) AS pgix_locked \gset
+\if :pgix_locked
+\else
+\warn '  stopped: another run works on the table'
+DO $sql1$BEGIN RAISE EXCEPTION USING MESSAGE = $sql$public.idx_messages_sender_created is not touched$sql$, HINT = $sql$Wait for the other run to end, then run this again.$sql$; END$sql1$;
+\endif
+
 -- Where it stands, by the catalogue: by definition, never by the name alone.
 SELECT
     NOT named AND NOT covered AS pgix_absent,
@@ -119,12 +145,13 @@ FROM (
             JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
             WHERE n.nspname = 'public' AND c.relname = 'idx_messages_sender_created'
         ) AS named,
-        COALESCE(pg_catalog.bool_or(s.indexname = 'idx_messages_sender_created'), false) AS equal,
+        COALESCE(pg_catalog.bool_or(s.indexname = 'idx_messages_sender_created' AND s.in_place), false) AS equal,
         COALESCE(pg_catalog.bool_or(s.indexname = 'idx_messages_sender_created' AND s.usable), false) AS usable,
         COALESCE(pg_catalog.bool_or(s.indexname <> 'idx_messages_sender_created' AND s.usable), false) AS covered
     FROM (
         SELECT
             t.indexname,
+            true AS in_place,
             t.indisvalid AND t.indisready AND t.indislive AS usable
         FROM (
 SELECT
@@ -169,7 +196,6 @@ SELECT $sql$CREATE INDEX CONCURRENTLY "idx_messages_sender_created" ON "public".
 DO $sql1$BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_index WHERE indexrelid = $sql$public.idx_messages_sender_created$sql$::pg_catalog.regclass AND indisvalid AND indisready AND indislive) THEN RAISE EXCEPTION USING MESSAGE = $sql$public.idx_messages_sender_created is not valid after its build$sql$; END IF; END$sql1$;
 INSERT INTO "public"."migration_events" (run, name, index_name, phase, status, definition)
 VALUES (:'pgix_run', '090_quick_win_4_missing_indexes', 'idx_messages_sender_created', 'catalog_ok', 'done', :'pgix_definition');
-\set pgix_built true
 \echo '  built'
 \else
 \warn '  stopped:' :pgix_found
@@ -216,6 +242,16 @@ FROM (
 ) AS d \gset pgix_
 ROLLBACK;
 
+-- This tool's lock of the table, held until the session ends: one run at a time builds on it.
+SELECT pg_catalog.pg_try_advisory_lock(
+    1885825400::pg_catalog.int4, $sql$public.posts$sql$::pg_catalog.regclass::pg_catalog.oid::pg_catalog.int4
+) AS pgix_locked \gset
+\if :pgix_locked
+\else
+\warn '  stopped: another run works on the table'
+DO $sql1$BEGIN RAISE EXCEPTION USING MESSAGE = $sql$public.idx_posts_user_created is not touched$sql$, HINT = $sql$Wait for the other run to end, then run this again.$sql$; END$sql1$;
+\endif
+
 -- Where it stands, by the catalogue: by definition, never by the name alone.
 SELECT
     NOT named AND NOT covered AS pgix_absent,
@@ -233,12 +269,13 @@ FROM (
             JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
             WHERE n.nspname = 'public' AND c.relname = 'idx_posts_user_created'
         ) AS named,
-        COALESCE(pg_catalog.bool_or(s.indexname = 'idx_posts_user_created'), false) AS equal,
+        COALESCE(pg_catalog.bool_or(s.indexname = 'idx_posts_user_created' AND s.in_place), false) AS equal,
         COALESCE(pg_catalog.bool_or(s.indexname = 'idx_posts_user_created' AND s.usable), false) AS usable,
         COALESCE(pg_catalog.bool_or(s.indexname <> 'idx_posts_user_created' AND s.usable), false) AS covered
     FROM (
         SELECT
             t.indexname,
+            true AS in_place,
             t.indisvalid AND t.indisready AND t.indislive AS usable
         FROM (
 SELECT
@@ -283,30 +320,36 @@ SELECT $sql$CREATE INDEX CONCURRENTLY "idx_posts_user_created" ON "public"."post
 DO $sql1$BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_index WHERE indexrelid = $sql$public.idx_posts_user_created$sql$::pg_catalog.regclass AND indisvalid AND indisready AND indislive) THEN RAISE EXCEPTION USING MESSAGE = $sql$public.idx_posts_user_created is not valid after its build$sql$; END IF; END$sql1$;
 INSERT INTO "public"."migration_events" (run, name, index_name, phase, status, definition)
 VALUES (:'pgix_run', '090_quick_win_4_missing_indexes', 'idx_posts_user_created', 'catalog_ok', 'done', :'pgix_definition');
-\set pgix_built true
 \echo '  built'
 \else
 \warn '  stopped:' :pgix_found
 DO $sql1$BEGIN RAISE EXCEPTION USING MESSAGE = $sql$public.idx_posts_user_created is not touched$sql$, HINT = $sql$An INVALID leftover that nobody builds: DROP INDEX CONCURRENTLY "public"."idx_posts_user_created"; another definition: rename one of the two.$sql$; END$sql1$;
 \endif
 
-\if :pgix_built
-    \echo 'analyzing'
-    ANALYZE "public"."messages";
-    ANALYZE "public"."posts";
-    ANALYZE "public"."users";
-    ANALYZE "public"."user_feed_preferences";
-    INSERT INTO "public"."migration_events" (run, name, index_name, phase, status, definition)
-    SELECT :'pgix_run', l.name, l.index_name, 'analyzed', 'done', l.definition
-    FROM "public"."migration_log" AS l
-    WHERE l.name = '090_quick_win_4_missing_indexes' AND l.run = :'pgix_run' AND l.index_name IS NOT NULL;
-    INSERT INTO "public"."migration_events" (run, name, index_name, phase, status, definition)
-    SELECT :'pgix_run', l.name, l.index_name, 'done', 'done', l.definition
-    FROM "public"."migration_log" AS l
-    WHERE l.name = '090_quick_win_4_missing_indexes' AND l.run = :'pgix_run' AND l.index_name IS NOT NULL;
-    INSERT INTO "public"."migration_events" (run, name, phase, status)
-    VALUES (:'pgix_run', '090_quick_win_4_missing_indexes', 'done', 'done');
-    \echo 'done; `pg-index-exporter verify` proves by plan that queries use the indexes'
+-- What was built and not seen through to its end, by this run or by one that was stopped.
+SELECT pg_catalog.count(*) > 0 AS pgix_unfinished
+FROM "public"."migration_log" AS l
+WHERE l.name = '090_quick_win_4_missing_indexes' AND l.index_name = ANY (ARRAY['idx_messages_sender_created', 'idx_posts_user_created']::pg_catalog.text[])
+    AND l.phase IN ('building', 'detached', 'catalog_ok', 'analyzed') AND l.status <> 'failed' \gset
+\if :pgix_unfinished
+\echo 'analyzing'
+ANALYZE "public"."messages";
+ANALYZE "public"."posts";
+ANALYZE "public"."users";
+ANALYZE "public"."user_feed_preferences";
+INSERT INTO "public"."migration_events" (run, name, index_name, phase, status, definition)
+SELECT :'pgix_run', l.name, l.index_name, 'analyzed', 'done', l.definition
+FROM "public"."migration_log" AS l
+WHERE l.name = '090_quick_win_4_missing_indexes' AND l.index_name = ANY (ARRAY['idx_messages_sender_created', 'idx_posts_user_created']::pg_catalog.text[])
+    AND l.phase IN ('building', 'detached', 'catalog_ok', 'analyzed') AND l.status <> 'failed';
+INSERT INTO "public"."migration_events" (run, name, index_name, phase, status, definition)
+SELECT :'pgix_run', l.name, l.index_name, 'done', 'done', l.definition
+FROM "public"."migration_log" AS l
+WHERE l.name = '090_quick_win_4_missing_indexes' AND l.index_name = ANY (ARRAY['idx_messages_sender_created', 'idx_posts_user_created']::pg_catalog.text[])
+    AND l.phase IN ('building', 'detached', 'catalog_ok', 'analyzed') AND l.status <> 'failed';
+INSERT INTO "public"."migration_events" (run, name, phase, status)
+VALUES (:'pgix_run', '090_quick_win_4_missing_indexes', 'done', 'done');
+\echo 'done; `pg-index-exporter verify` proves by plan that queries use the indexes'
 \else
-    \echo 'nothing to do'
+\echo 'nothing to do'
 \endif

@@ -14,10 +14,18 @@ from psycopg import sql
 from exporter import __version__
 from exporter.model import DeclaredIndex, Manifest, RelationName
 from exporter.postgres import ddl
+from exporter.postgres.locks import TOOL_KEY
 from exporter.postgres.queries import query_text, script_text
+from exporter.postgres.target import SESSION
 
 # The script runs on every supported version; what differs is decided by the server inside the queries.
 _OLDEST = 140000
+_BUILD_SESSION = {
+    "default_transaction_read_only": "off",
+    "lock_timeout": "0",
+    "statement_timeout": "24h",
+    "transaction_timeout": "0",
+}
 
 
 def as_script(manifest: Manifest, journal_schema: str) -> str:
@@ -53,8 +61,14 @@ def _begin(journal_schema: str) -> str:
     create = sql.SQL(query_text("journal_create", server_version_num=_OLDEST)).format(
         schema=sql.Identifier(journal_schema)
     )
+    settings = {**SESSION, **_BUILD_SESSION}
     return _filled(
-        "begin", schemaname=_literal(journal_schema), journal_create=create.as_string(None).strip()
+        "begin",
+        settings=",\n".join(
+            f"        ({_literal(name)}, {_literal(value)})" for name, value in settings.items()
+        ),
+        schemaname=_literal(journal_schema),
+        journal_create=create.as_string(None).strip(),
     )
 
 
@@ -62,6 +76,7 @@ def _index(index: DeclaredIndex, manifest: Manifest, journal_schema: str) -> str
     clone = RelationName("pg_temp", index.table.relname)
     compile_it = ddl.as_text(ddl.create_index(index, concurrently=False, table=ddl.qualified(clone)))
     schemaname, relname = _literal(index.table.schemaname), _literal(index.table.relname)
+    relid = _dollar(index.table.quoted) + "::pg_catalog.regclass"
     quoted = index.relation.quoted
     return _filled(
         "index",
@@ -70,17 +85,19 @@ def _index(index: DeclaredIndex, manifest: Manifest, journal_schema: str) -> str
         # plpgsql's EXECUTE refuses COMMIT, with which a planted command would leave this transaction.
         compile=_dollar(f"BEGIN EXECUTE {_dollar(compile_it)}; END"),
         compiled_index=_bound("compiled_index", schemaname=schemaname, relname=relname),
-        table_indexes=_bound("table_indexes", relid=_dollar(index.table.quoted) + "::pg_catalog.regclass"),
+        table_indexes=_bound("table_indexes", relid=relid),
         schemaname=schemaname,
         index_name=_literal(index.name),
+        in_place="true" if index.tablespace is None else f"t.tablespace = {_literal(index.tablespace)}",
+        advisory_lock=_bound("advisory_lock", tool=str(TOOL_KEY), relid=relid),
+        busy=_dollar(
+            _raise(f"{quoted} is not touched", "Wait for the other run to end, then run this again.")
+        ),
         migration=_literal(manifest.migration),
         journal=_relation(journal_schema, "migration_events"),
         create=_dollar(ddl.as_text(ddl.create_index(index))),
         check=_dollar(_check(index)),
-        stop=_dollar(
-            f"BEGIN RAISE EXCEPTION USING MESSAGE = {_dollar(f'{quoted} is not touched')},"
-            f" HINT = {_dollar(_hint(index))}; END"
-        ),
+        stop=_dollar(_raise(f"{quoted} is not touched", _hint(index))),
     )
 
 
@@ -95,6 +112,11 @@ def _check(index: DeclaredIndex) -> str:
     )
 
 
+def _raise(message: str, hint: str) -> str:
+    """The body of a block that fails with the message."""
+    return f"BEGIN RAISE EXCEPTION USING MESSAGE = {_dollar(message)}, HINT = {_dollar(hint)}; END"
+
+
 def _hint(index: DeclaredIndex) -> str:
     drop = ddl.as_text(ddl.drop_index(index.relation))
     return f"An INVALID leftover that nobody builds: {drop}; another definition: rename one of the two."
@@ -102,23 +124,20 @@ def _hint(index: DeclaredIndex) -> str:
 
 def _end(manifest: Manifest, journal_schema: str) -> str:
     tables = dict.fromkeys((*(index.table for index in manifest.indexes), *manifest.analyze))
-    journal, log = _relation(journal_schema, "migration_events"), _relation(journal_schema, "migration_log")
+    names = ", ".join(_literal(index.name) for index in manifest.indexes)
     migration = _literal(manifest.migration)
-    lines = ["\\if :pgix_built", "    \\echo 'analyzing'"]
-    lines += [f"    {ddl.as_text(ddl.analyze(table))};" for table in tables]
-    for phase in ("analyzed", "done"):
-        text = _filled("done", journal=journal, log=log, migration=migration, phase=_literal(phase))
-        lines.append(text.rstrip())
-    lines += [
-        f"    INSERT INTO {journal} (run, name, phase, status)",
-        f"    VALUES (:'pgix_run', {migration}, 'done', 'done');",
-        "    \\echo 'done; `pg-index-exporter verify` proves by plan that queries use the indexes'",
-        "\\else",
-        "    \\echo 'nothing to do'",
-        "\\endif",
-        "",
-    ]
-    return "\n".join(lines)
+    unfinished = (
+        f"l.name = {migration} AND l.index_name = ANY (ARRAY[{names}]::pg_catalog.text[])",
+        "l.phase IN ('building', 'detached', 'catalog_ok', 'analyzed') AND l.status <> 'failed'",
+    )
+    return _filled(
+        "end",
+        journal=_relation(journal_schema, "migration_events"),
+        log=_relation(journal_schema, "migration_log"),
+        migration=migration,
+        unfinished="\n    AND ".join(unfinished),
+        analyze="\n".join(f"{ddl.as_text(ddl.analyze(table))};" for table in tables),
+    )
 
 
 def _filled(name: str, **parts: str) -> str:

@@ -28,6 +28,7 @@ PURE = (
     "exporter.migrate.plan",
     "exporter.migrate.verify",
     "exporter.migrate.report",
+    "exporter.migrate.script",
     "exporter.evidence.verdict",
     "exporter.metrics.render",
     "exporter.text",

@@ -1,6 +1,9 @@
 """A small database to build on."""
 
+from collections.abc import Iterator
+
 import pytest
+from psycopg import sql
 
 from tests.conftest import TestDatabase
 
@@ -19,3 +22,15 @@ def shop(database: TestDatabase) -> TestDatabase:
     database.execute("CREATE TABLE posts AS SELECT * FROM messages WHERE id <= 500")
     database.execute("ANALYZE")
     return database
+
+
+@pytest.fixture
+def tablespace(database: TestDatabase) -> Iterator[str]:
+    """The name of a tablespace beside the default one. Wants PostgreSQL 15."""
+    name = f"fast_{database.name}"
+    with database.connect() as connection:
+        connection.execute("SET allow_in_place_tablespaces = on")
+        connection.execute(sql.SQL("CREATE TABLESPACE {} LOCATION ''").format(sql.Identifier(name)))
+    yield name
+    database.server.drop_database(database.name)
+    database.server.execute(sql.SQL("DROP TABLESPACE {}").format(sql.Identifier(name)))

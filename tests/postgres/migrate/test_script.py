@@ -1,5 +1,6 @@
 """The psql script of a migration, run by psql."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -10,8 +11,10 @@ from exporter.manifest import load_manifest
 from exporter.migrate.plan import plan_build
 from exporter.migrate.reconcile import observe
 from exporter.migrate.script import as_script
+from exporter.migrate.situation import RunOptions, read_situation
 from exporter.model import DeclaredIndex, IndexState, Manifest, RelationName
 from exporter.postgres.journal import Journal
+from exporter.postgres.locks import acquire_table_lock
 from tests.conftest import TestDatabase
 from tests.support.builds import session
 from tests.support.declared import declare, manifest_of
@@ -20,7 +23,9 @@ from tests.support.tools import find_tool
 NOVA = "090_quick_win_4_missing_indexes"
 
 
-def run_script(database: TestDatabase, script: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+def run_script(
+    database: TestDatabase, script: str, tmp_path: Path, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """How psql ended with the script as a file."""
     file = tmp_path / "migration.sql"
     file.write_text(script, encoding="utf-8")
@@ -30,6 +35,7 @@ def run_script(database: TestDatabase, script: str, tmp_path: Path) -> subproces
         text=True,
         check=False,
         cwd=tmp_path,
+        env={**os.environ, **environment},
     )
 
 
@@ -186,3 +192,94 @@ def test_the_journal_may_have_a_schema_of_its_own(database: TestDatabase, tmp_pa
     assert (ended.returncode, ended.stderr) == (0, "")
     rows = database.execute("SELECT phase FROM \"Audit\".migration_log WHERE index_name = 'idx_a'")
     assert rows == [("done",)]
+
+
+def test_a_run_that_was_stopped_is_finished_by_the_next(database: TestDatabase, tmp_path: Path) -> None:
+    database.execute("CREATE TABLE messages AS SELECT g AS id FROM generate_series(1, 100) g")
+    manifest = manifest_of(declare("idx_a", "messages", "id"))
+    script = as_script(manifest, "public")
+    until_built, _, _ = script.partition("-- What was built and not seen through")
+
+    stopped = run_script(database, until_built, tmp_path)
+    analyzed = "SELECT last_analyze IS NOT NULL FROM pg_stat_user_tables WHERE relname = 'messages'"
+    assert (stopped.returncode, database.execute(analyzed)) == (0, [(False,)])
+    finished = run_script(database, script, tmp_path)
+
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert database.execute(analyzed) == [(True,)]
+    assert events(database) == [
+        ("idx_a", "building", "in_progress"),
+        ("idx_a", "catalog_ok", "done"),
+        ("idx_a", "analyzed", "done"),
+        ("idx_a", "done", "done"),
+        (None, "done", "done"),
+    ]
+    with session(database) as connection:
+        situation = read_situation(
+            connection, manifest, Journal(connection, "public", "001_test", "test"), RunOptions()
+        )
+    assert situation.plan.steps == ()
+
+
+def test_it_stops_while_another_run_works_on_the_table(database: TestDatabase, tmp_path: Path) -> None:
+    database.execute("CREATE TABLE messages (id int)")
+    manifest = manifest_of(declare("idx_a", "messages", "id"))
+    [(relid,)] = database.execute("SELECT 'messages'::regclass::oid::int8")
+    with session(database) as other:
+        assert acquire_table_lock(other, relid, budget_seconds=0)
+        ended = run_script(database, as_script(manifest, "public"), tmp_path)
+
+    assert ended.returncode == 3
+    assert "another run works on the table" in ended.stderr
+    assert states(database, manifest) == [IndexState.ABSENT]
+
+
+def test_the_encoding_of_the_terminal_is_not_that_of_the_script(
+    database: TestDatabase, tmp_path: Path
+) -> None:
+    database.execute('CREATE TABLE "Größe" ("Länge" int)')
+    manifest = manifest_of(declare("idx_ß", RelationName("public", "Größe"), '"Länge"'))
+
+    ended = run_script(database, as_script(manifest, "public"), tmp_path, PGCLIENTENCODING="LATIN1")
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert states(database, manifest) == [IndexState.PRESENT]
+
+
+def test_settings_of_the_session_change_no_definition(database: TestDatabase, tmp_path: Path) -> None:
+    database.execute("CREATE TABLE messages (id int, at timestamp, share float8)")
+    index = declare("idx_a", "messages", "id", where="at > '2026-02-01 12:00' AND share > 0.1")
+    manifest = manifest_of(index)
+    hostile = (
+        "-c datestyle=German -c extra_float_digits=-10 -c quote_all_identifiers=on"
+        " -c lock_timeout=1 -c default_transaction_read_only=on"
+    )
+
+    ended = run_script(database, as_script(manifest, "public"), tmp_path, PGOPTIONS=hostile)
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+    with session(database) as connection:
+        created = Journal(connection, "public", "001_test", "test").created()
+        (observed,) = observe(connection, manifest, created)
+    assert observed.state is IndexState.PRESENT
+    assert created["idx_a"].definition == observed.definition
+    again = run_script(database, as_script(manifest, "public"), tmp_path, PGOPTIONS=hostile)
+    assert (again.returncode, "nothing to do" in again.stdout) == (0, True)
+
+
+@pytest.mark.pg(">= 15")
+def test_the_tablespace_belongs_to_the_definition(
+    database: TestDatabase, tablespace: str, tmp_path: Path
+) -> None:
+    database.execute("CREATE TABLE messages (id int)")
+    database.execute("CREATE INDEX idx_a ON messages (id)")
+    there, elsewhere = (
+        manifest_of(declare("idx_a", "messages", "id", tablespace=name))
+        for name in ("pg_default", tablespace)
+    )
+
+    ends = [run_script(database, as_script(one, "public"), tmp_path).returncode for one in (there, elsewhere)]
+
+    assert ends == [0, 3]
+    assert states(database, there) == [IndexState.PRESENT]
+    assert states(database, elsewhere) == [IndexState.CONFLICT]
