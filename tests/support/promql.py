@@ -154,7 +154,9 @@ def _binary_labels(expr: promql.BinaryExpr, labels_of: MetricLabels) -> frozense
         return right if left is None else left
     modifier = expr.modifier
     if modifier is None or modifier.matching is None:
-        if left != right and str(expr.op) != "or":
+        if str(expr.op) == "or":
+            return left | right
+        if left != right:
             raise ValueError(f"the sides of {expr.prettify()} never match: {sorted(left ^ right)}")
         return left
     _require(modifier.matching.labels, left, expr.lhs)

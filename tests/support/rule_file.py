@@ -13,8 +13,7 @@ ALERTS = Path(__file__).resolve().parents[2] / "alerts"
 RULE_FILE = ALERTS / "rules" / "pg_index_exporter.rules.yml"
 
 # Strings are matched too, so that the word inside one is passed over.
-_OFFSET = re.compile(r'"(?:[^"\\]|\\.)*"|\boffset\s+(?P<duration>\w+)')
-_RANGE = re.compile(r"\[[^\]]*\]")
+_DURATION = re.compile(r'"(?:[^"\\]|\\.)*"|(?P<before>\boffset\s+|\[)(?P<duration>\w+)(?P<after>\s*:)?')
 
 
 def alert_rules(text: str) -> Iterator[dict[str, Any]]:
@@ -24,7 +23,7 @@ def alert_rules(text: str) -> Iterator[dict[str, Any]]:
 
 
 def scaled_rules(text: str, factor: float) -> str:
-    """The rule file with every `offset` and `for` multiplied by `factor`; nothing else changes.
+    """The rule file with every `offset`, range and `for` multiplied by `factor`; nothing else changes.
 
     Raises: ValueError when the rules have a duration of another kind, which would stay as long as it was.
     """
@@ -33,8 +32,7 @@ def scaled_rules(text: str, factor: float) -> str:
         _refuse({"interval", "query_offset"} & set(group), group["name"])
         for rule in group["rules"]:
             _refuse({"keep_firing_for"} & set(rule), group["name"])
-            _refuse(set(_RANGE.findall(rule["expr"])), group["name"])
-            rule["expr"] = _scaled_offsets(rule["expr"], factor)
+            rule["expr"] = _scaled_expression(rule["expr"], factor, group["name"])
             if "for" in rule:
                 rule["for"] = _scaled(rule["for"], factor)
     return str(yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
@@ -45,11 +43,14 @@ def _refuse(durations: set[str], group: str) -> None:
         raise ValueError(f"no scale is known for {', '.join(sorted(durations))} in group {group}")
 
 
-def _scaled_offsets(expr: str, factor: float) -> str:
+def _scaled_expression(expr: str, factor: float, group: str) -> str:
     def scaled(match: re.Match[str]) -> str:
-        return f"offset {_scaled(match['duration'], factor)}" if match["duration"] else match[0]
+        if match["duration"] is None:
+            return match[0]
+        _refuse({"subqueries"} if match["after"] else set(), group)
+        return match["before"] + _scaled(match["duration"], factor)
 
-    return _OFFSET.sub(scaled, expr)
+    return _DURATION.sub(scaled, expr)
 
 
 def _scaled(duration: str, factor: float) -> str:

@@ -32,6 +32,7 @@ def labels(expr: str) -> frozenset[str] | None:
         ),
         ("limit / on (job, path) limit", {"job", "path"}),
         ("limit and on (job) build_info", {"job", "instance", "path"}),
+        ("limit or build_info", {"job", "instance", "path", "version"}),
         ('{__name__=~"limit|build_info"}', {"job", "instance"}),
         ('label_replace(limit, "route", "$1", "path", "(.*)")', {"job", "instance", "path", "route"}),
     ],
