@@ -250,6 +250,23 @@ def test_equal_definitions_written_differently_are_present(
     assert observe_one(shop, index).state is IndexState.PRESENT
 
 
+def test_canonical_definitions_are_what_every_version_shows(every_database: TestDatabase) -> None:
+    every_database.execute("CREATE TABLE messages (id int, body text, at timestamptz)")
+    indexes = [
+        declare("idx_1", "messages", "id", "at DESC", where="body IS NOT NULL"),
+        declare("idx_2", "messages", "lower(body)", unique=True, include=("id",)),
+        declare('odd "one"', "messages", "body text_pattern_ops", options=("fillfactor = 70",)),
+        declare("idx_4", "messages", "to_tsvector('english', body)", method="gin"),
+    ]
+    for index in indexes:
+        every_database.execute(ddl.create_index(index, concurrently=False))
+
+    observed = look_at(every_database, manifest_of(*indexes))
+
+    assert [one.state for one in observed] == [IndexState.PRESENT] * len(indexes)
+    assert [one.definition for one in observed] == [one.found_definition for one in observed]
+
+
 @pytest.mark.pg(">= 15")
 def test_nulls_not_distinct_is_part_of_the_definition(shop: TestDatabase) -> None:
     shop.execute("CREATE UNIQUE INDEX idx ON messages (id)")
@@ -284,6 +301,16 @@ def test_generated_columns_can_be_indexed(shop: TestDatabase) -> None:
 
 
 # Names
+
+
+@pytest.mark.pg(">= 15")
+def test_another_tablespace_is_another_definition(shop: TestDatabase, tablespace: str) -> None:
+    shop.execute("CREATE INDEX idx ON messages (id)")
+    index = declare("idx", "messages", "id", tablespace=tablespace)
+
+    assert observe_one(shop, index).state is IndexState.CONFLICT
+    shop.execute(sql.SQL("ALTER INDEX idx SET TABLESPACE {}").format(sql.Identifier(tablespace)))
+    assert observe_one(shop, index).state is IndexState.PRESENT
 
 
 @pytest.mark.parametrize("name", ODD_NAMES)
