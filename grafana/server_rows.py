@@ -216,8 +216,9 @@ def exporter() -> Row:
         ),
         graph(
             "Left out",
-            "Indexes and statements that max_indexes and max_statements cut; 0 is complete.",
+            "Databases, indexes and statements that max_databases, max_indexes and max_statements cut.",
             {
+                "databases of {{instance}}": series("pg_index_exporter_databases_cut"),
                 "indexes {{datname}} on {{instance}}": series("pg_index_exporter_indexes_cut"),
                 "statements {{datname}} on {{instance}}": series("pg_index_exporter_statements_cut"),
             },

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 
 import bcrypt
 
-from exporter.metrics.flight import in_thread
+from exporter.metrics.threads import in_thread
 
 # bcrypt reads no more; hashes of longer passwords were made from so much of them.
 BCRYPT_BYTES = 72

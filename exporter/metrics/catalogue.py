@@ -362,6 +362,15 @@ TARGET_METRICS = (
         "walsenders",
     ),
     Metric(
+        "pg_index_exporter_databases_cut",
+        "gauge",
+        (),
+        "Databases that match a pattern, left out because of max_databases; absent without patterns.",
+        "exporter",
+        "target",
+        "databases_cut",
+    ),
+    Metric(
         "pg_index_exporter_indexes_cut",
         "gauge",
         DATABASE,
@@ -452,6 +461,8 @@ PROCESS_METRICS = (
     "process_max_fds",
 )
 
+# Asks which databases there are, where patterns mean them; its datname is where that is asked.
+DISCOVERY = "databases"
 COLLECTORS = (
     *("server", "indexes", "tables", "builds", "journal", "epoch"),
     *("statements", "locks", "sizes", "definitions"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import psycopg
@@ -18,7 +18,7 @@ from exporter.errors import ExporterError, TargetError, TargetUnsupported
 from exporter.metrics import reads
 from exporter.metrics.catalogue import COLLECTORS
 from exporter.metrics.epoch import Births
-from exporter.metrics.session import WarmConnection
+from exporter.metrics.session import WarmConnection, is_same_session
 from exporter.metrics.snapshot import (
     CollectorOutcome,
     DatabaseSnapshot,
@@ -29,8 +29,9 @@ from exporter.metrics.snapshot import (
 )
 from exporter.metrics.statements import StatementSelection
 from exporter.model import Database, RelationName, ServerFacts
+from exporter.postgres.discovery import read_databases
 from exporter.postgres.progress import BuildProgress, read_builds
-from exporter.postgres.target import Connection, SessionLimits, describe_error, read_facts
+from exporter.postgres.target import Connection, SessionLimits, describe_error, mapped_errors, read_facts
 
 # A lock that is not free at once is somebody's DDL: a gap is better than the wait.
 LOCK_TIMEOUT_SECONDS = 0.1
@@ -122,11 +123,42 @@ class DatabaseCollector:
         if options.max_statements == 0:
             del self._parts["statements"]
 
+    @property
+    def is_connected(self) -> bool:
+        """True when there is a connection that was not found dead."""
+        return self._warm.is_open
+
+    def serves(self, database: Database, options: CollectOptions) -> bool:
+        """True when `rebind` suffices to collect that database within those bounds."""
+        return options == self._options and is_same_session(database, self.database)
+
+    def rebind(self, database: Database) -> None:
+        """What is declared and watched, and how to connect next, from the next collection on."""
+        if database is not self.database:
+            self.database, self._declared = database, database.declared
+            self._warm.rebind(database)
+
+    def read_databases(self) -> dict[str, int]:
+        """The oids of all databases of this server that can be connected to, by their names.
+
+        Raises: TargetError.
+        """
+        with self._working():
+            connection = self._warm.get()
+            with mapped_errors(self.database):
+                return read_databases(connection)
+
     def collect(self, draft: Draft, deadline: float) -> None:
         """Fills the draft, part by part, and starts none after `deadline` (of time.monotonic())."""
+        with self._working():
+            self._collect(draft, deadline)
+
+    @contextlib.contextmanager
+    def _working(self) -> Iterator[None]:
+        """Nobody else uses the connection meanwhile, or closes it under us."""
         try:
             with self._collecting:
-                self._collect(draft, deadline)
+                yield
         finally:
             # Closed meanwhile: only the thread that used the connection can end it safely.
             if self._closed:

@@ -1,69 +1,58 @@
 """One collection at a time per target, within a deadline, shared by everybody who asks meanwhile.
 
-Each database is collected in a thread of its own; the event loop watches the deadline, has the server cancel
-what still runs when it passes, and goes on without a server that does not even answer that.
+First the server is asked which databases there are, where patterns mean them, then all are collected at once.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 from exporter.metrics.collect import CollectOptions, DatabaseCollector, Draft
+from exporter.metrics.crew import CANCEL_GRACE_SECONDS, SEVER_GRACE_SECONDS, Crew
+from exporter.metrics.discovery import Discovery, Question
 from exporter.metrics.page import PageFormat
 from exporter.metrics.render import LabelBlocks, render
+from exporter.metrics.session import is_same_session
 from exporter.metrics.snapshot import TargetSnapshot
 from exporter.metrics.state_log import StateLog
-from exporter.model import Target
+from exporter.metrics.threads import in_thread
+from exporter.model import Database, Target
 
-logger = logging.getLogger(__name__)
-
-# How long a server may take to act on a cancel request, and a thread to notice that its socket is gone.
-CANCEL_GRACE_SECONDS = 0.15
-SEVER_GRACE_SECONDS = 0.05
+MAX_DATABASES = 50
+# Of the time of a collection, asking which databases there are may take this part.
+DISCOVERY_SHARE = 0.5
 
 
-def in_thread(work: Callable[[], None]) -> asyncio.Future[None]:
-    """A future of `work`, which runs in a new daemon thread: one that hangs must not hold the exit."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[None] = loop.create_future()
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """One database in a collection: who collects it, as what, and what came of it so far."""
 
-    def settle(error: Exception | None) -> None:
-        if future.done():
-            return
-        if error is None:
-            future.set_result(None)
-        else:
-            future.set_exception(error)
+    collector: DatabaseCollector
+    database: Database
+    draft: Draft
 
-    def run() -> None:
-        error: Exception | None = None
-        try:
-            work()
-        except Exception as raised:  # noqa: BLE001 - handed to whoever awaits
-            error = raised
-        # The loop may be gone when a hung server lets go of the thread.
-        with suppress(RuntimeError):
-            loop.call_soon_threadsafe(settle, error)
 
-    threading.Thread(target=run, daemon=True).start()
-    return future
+@dataclass(eq=False)
+class Course:
+    """What one collection goes by; its parts are the databases known, until the server is asked."""
+
+    target: Target
+    started: float
+    deadline: float
+    parts: Sequence[Part]
+    cut: asyncio.Event = field(default_factory=asyncio.Event)
+    discovery: Discovery | None = None
 
 
 @dataclass(eq=False)
 class Flight:
-    """A collection under way: what it has so far, who waits for it, and what cuts it short."""
+    """A collection under way: who waits for it and, once it landed, what it found."""
 
-    drafts: Sequence[Draft]
-    started: float
-    deadline: float
-    cut: asyncio.Event
+    course: Course
     task: asyncio.Task[None]
     waiters: int = 0
     was_cut_short: bool = False
@@ -73,28 +62,49 @@ class Flight:
     def cut_short(self) -> None:
         """Ends the collection, as its deadline would."""
         # After it the collection is ending anyway, and shows how the databases are.
-        self.was_cut_short = self.was_cut_short or time.monotonic() < self.deadline
-        self.cut.set()
+        self.was_cut_short = self.was_cut_short or time.monotonic() < self.course.deadline
+        self.course.cut.set()
 
 
 class TargetService:
-    """Rendered snapshots of one target."""
+    """Rendered snapshots of one target. Lives in the event loop."""
 
-    def __init__(self, target: Target, options: CollectOptions) -> None:
+    def __init__(self, target: Target, options: CollectOptions, max_databases: int = MAX_DATABASES) -> None:
         self.name = target.name
-        self._collectors = [DatabaseCollector(database, options) for database in target.databases]
-        # The threads of each collector that were not seen to end: at most one collects.
-        self._threads: dict[DatabaseCollector, list[asyncio.Future[None]]] = {}
+        self._target = target
+        self._options = options
+        self._max_databases = max_databases
+        self._discovery = Discovery()
+        self._crew = Crew(target.name)
         self._flight: Flight | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
         self._blocks = LabelBlocks()
         self._log = StateLog(target.name)
         self._rendering = asyncio.Lock()
+
+    def apply(self, target: Target, options: CollectOptions, max_databases: int) -> None:
+        """Collects this from the next collection on; one under way ends as it began."""
+        before = self._target
+        if (target, options, max_databases) == (before, self._options, self._max_databases):
+            return
+        self._target, self._options, self._max_databases = target, options, max_databases
+        if not _asks_same_server(before, target):
+            self._discovery = Discovery()
+            self._crew.release_scout(frozenset(self._tasks))
+        self._discovery = self._discovery.matched_again(target, max_databases)
+        if self._flight is None:
+            # Closes what is meant no more; else the next collection does.
+            self._parts()
+
+    def retire(self) -> None:
+        """Ends the connections once the collections under way are over; there will be no other."""
+        self._crew.dismiss_all(frozenset(self._tasks))
 
     async def body(self, page_format: PageFormat, seconds: float) -> bytes:
         """The families of the target as known within `seconds`, without the end of a page."""
         flight = self._flight
         # One that was cut gives less than this scrape may have.
-        if flight is None or flight.cut.is_set():
+        if flight is None or flight.course.cut.is_set():
             flight = self._start(seconds)
         flight.waiters += 1
         try:
@@ -106,7 +116,7 @@ class TargetService:
                 flight.cut_short()
         if flight.landed is None:
             # Somebody with more time started it; this scrape takes what is there.
-            return await self._render(self._freeze(flight), page_format)
+            return await self._render(self._freeze(flight.course), page_format)
         async with self._rendering:
             if page_format not in flight.bodies:
                 flight.bodies[page_format] = await self._render(flight.landed, page_format)
@@ -119,84 +129,85 @@ class TargetService:
 
     def close(self) -> None:
         """Ends the connections."""
-        for collector in self._collectors:
-            collector.close()
+        self._crew.close()
 
     def _start(self, seconds: float) -> Flight:
-        drafts = [Draft() for _ in self._collectors]
-        cut, started = asyncio.Event(), time.monotonic()
-        deadline = started + seconds
-        task = asyncio.create_task(self._collect(drafts, cut, deadline))
-        self._flight = flight = Flight(drafts, started, deadline, cut, task)
+        started = time.monotonic()
+        course = Course(self._target, started, started + seconds, self._parts())
+        task = asyncio.create_task(self._collect(course))
+        self._flight = flight = Flight(course, task)
+        self._tasks.add(task)
         # Before those who wait for it are woken: they find it landed.
         task.add_done_callback(lambda _: self._land(flight))
         return flight
 
     def _land(self, flight: Flight) -> None:
+        self._tasks.discard(flight.task)
         if self._flight is flight:
             self._flight = None
-        flight.landed = snapshot = self._freeze(flight)
+        flight.landed = snapshot = self._freeze(flight.course)
         self._log.observe(snapshot, was_cut=flight.was_cut_short)
 
-    async def _collect(self, drafts: Sequence[Draft], cut: asyncio.Event, deadline: float) -> None:
-        await asyncio.gather(
-            *(
-                self._collect_database(collector, draft, cut, deadline)
-                for collector, draft in zip(self._collectors, drafts, strict=True)
-            )
+    def _parts(self) -> Sequence[Part]:
+        """The databases of the target as far as they are known, each with its collector."""
+        databases = (*self._target.databases, *self._discovery.found)
+        oids = self._discovery.oids or {}
+        collectors = self._crew.assign(databases, oids, self._options, frozenset(self._tasks))
+        return [
+            Part(collector, database, Draft())
+            for collector, database in zip(collectors, databases, strict=True)
+        ]
+
+    async def _collect(self, course: Course) -> None:
+        if course.target.maintenance is not None:
+            await self._discover(course, course.target.maintenance)
+        await asyncio.gather(*(self._collect_database(part, course) for part in course.parts))
+
+    async def _discover(self, course: Course, maintenance: Database) -> None:
+        """Asks which databases there are, and sets the course for those."""
+        question = Question()
+        deadline = course.started + (course.deadline - course.started) * DISCOVERY_SHARE
+        for scout in self._crew.scouts(maintenance, self._options, frozenset(self._tasks)):
+            await self._crew.run(scout, partial(question.ask, scout), Draft(), course.cut, deadline)
+            if question.oids is not None:
+                break
+        course.discovery = self._discovery.after(question, course.target, self._max_databases)
+        if course.cut.is_set() or course.target is not self._target:
+            # Another collection has begun, or other settings have come: this one does not decide any more.
+            return
+        self._discovery = course.discovery
+        course.parts = self._parts()
+        if course.parts and question.oids is not None:
+            self._crew.release_scout(frozenset(self._tasks))
+
+    async def _collect_database(self, part: Part, course: Course) -> None:
+        def collect() -> None:
+            part.collector.rebind(part.database)
+            part.collector.collect(part.draft, course.deadline)
+
+        await self._crew.run(part.collector, collect, part.draft, course.cut, course.deadline)
+
+    def _freeze(self, course: Course) -> TargetSnapshot:
+        databases = tuple(part.collector.freeze(part.draft) for part in course.parts)
+        snapshot = TargetSnapshot(self.name, databases, time.monotonic() - course.started)
+        if course.target.maintenance is None:
+            return snapshot
+        discovery = course.discovery or self._discovery.unanswered()
+        return replace(
+            snapshot,
+            maintenance_datname=course.target.maintenance.datname,
+            discovery=discovery.outcome,
+            databases_cut=discovery.databases_cut,
         )
-
-    async def _collect_database(
-        self, collector: DatabaseCollector, draft: Draft, cut: asyncio.Event, deadline: float
-    ) -> None:
-        cutting = asyncio.create_task(cut.wait())
-        try:
-            if not await self._ended(collector, cutting, deadline):
-                return
-            self._begin(collector, lambda: collector.collect(draft, deadline))
-            if await self._ended(collector, cutting, deadline):
-                return
-            self._begin(collector, collector.interrupt)
-            if not await self._ended(collector, None, time.monotonic() + CANCEL_GRACE_SECONDS):
-                collector.sever(draft)
-                await self._ended(collector, None, time.monotonic() + SEVER_GRACE_SECONDS)
-        finally:
-            cutting.cancel()
-
-    def _begin(self, collector: DatabaseCollector, work: Callable[[], None]) -> None:
-        self._threads.setdefault(collector, []).append(in_thread(work))
-
-    async def _ended(
-        self, collector: DatabaseCollector, cutting: asyncio.Task[bool] | None, deadline: float
-    ) -> bool:
-        """True once all threads of the collector ended, False when the deadline or a cut came first."""
-        while unfinished := self._unfinished(collector):
-            remaining = deadline - time.monotonic()
-            if remaining <= 0 or (cutting is not None and cutting.done()):
-                return False
-            waiting: set[asyncio.Future[Any]] = {*unfinished, *([cutting] if cutting is not None else [])}
-            await asyncio.wait(waiting, timeout=remaining, return_when=asyncio.FIRST_COMPLETED)
-        return True
-
-    def _unfinished(self, collector: DatabaseCollector) -> list[asyncio.Future[None]]:
-        threads = self._threads.get(collector, [])
-        for thread in threads:
-            if thread.done() and thread.exception() is not None:
-                logger.error(
-                    "collecting failed unexpectedly",
-                    extra={"target": self.name, "datname": collector.database.datname},
-                    exc_info=thread.exception(),
-                )
-        self._threads[collector] = unfinished = [thread for thread in threads if not thread.done()]
-        return unfinished
-
-    def _freeze(self, flight: Flight) -> TargetSnapshot:
-        databases = tuple(
-            collector.freeze(draft) for collector, draft in zip(self._collectors, flight.drafts, strict=True)
-        )
-        return TargetSnapshot(self.name, databases, time.monotonic() - flight.started)
 
     async def _render(self, snapshot: TargetSnapshot, page_format: PageFormat) -> bytes:
         bodies: list[bytes] = []
         await in_thread(lambda: bodies.append(render(snapshot, page_format, self._blocks)))
         return bodies[0]
+
+
+def _asks_same_server(one: Target, other: Target) -> bool:
+    """True when what one server said of its databases holds for both."""
+    if one.maintenance is None or other.maintenance is None:
+        return one.maintenance is other.maintenance
+    return is_same_session(one.maintenance, other.maintenance)

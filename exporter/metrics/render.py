@@ -20,6 +20,7 @@ from exporter.metrics.catalogue import (
     METRICS,
     STATEMENT,
     TABLE,
+    TARGET_METRICS,
     Metric,
     Scope,
 )
@@ -264,11 +265,18 @@ class _DatabaseSamples:
 
 
 def _target_wide(snapshot: TargetSnapshot) -> dict[str, list[Sample]]:
-    """The samples that a target has once, by family, from the first database that knows them."""
+    """The samples that a target has once, by family; facts are from the first database that knows them."""
     found: dict[str, list[Sample]] = {
         "pg_index_exporter_target_up": [("", snapshot.up)],
         "pg_index_exporter_scrape_duration_seconds": [("", snapshot.scrape_duration_seconds)],
+        "pg_index_exporter_databases_cut": [("", snapshot.databases_cut)],
     }
+    if snapshot.discovery is not None:
+        outcome = snapshot.discovery
+        block = label_block(COLLECTOR, (outcome.collector, snapshot.maintenance_datname))
+        for metric in TARGET_METRICS:
+            if metric.labels == COLLECTOR:
+                found[metric.name] = [(block, getattr(outcome, metric.field))]
     for database in snapshot.databases:
         facts, info = database.facts, database.statements_info
         if facts is not None and facts.system_identifier is not None:

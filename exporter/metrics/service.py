@@ -44,6 +44,7 @@ class ServiceOptions:
     web_config_file: Path | None = None
     scrape_timeout_seconds: float = 9.5
     connect_timeout_seconds: float = 3.0
+    max_databases: int = 50
     max_indexes: int = 10_000
     max_statements: int = 500
     query_text: bool = True
@@ -61,6 +62,7 @@ class ServiceOptions:
             web_config_file=Path(settings.web_config_file) if settings.web_config_file else None,
             scrape_timeout_seconds=settings.scrape_timeout_seconds,
             connect_timeout_seconds=settings.connect_timeout_seconds,
+            max_databases=settings.max_databases,
             max_indexes=settings.max_indexes,
             max_statements=settings.max_statements,
             query_text=settings.query_text,
@@ -92,7 +94,7 @@ class Exporter:
         self.telemetry_path = options.telemetry_path
         self._longest_seconds = options.scrape_timeout_seconds
         self._targets: Mapping[str, TargetService] = MappingProxyType(
-            {target.name: TargetService(target, options.collect) for target in targets}
+            {target.name: TargetService(target, options.collect, options.max_databases) for target in targets}
         )
         self._registry = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=self._registry)

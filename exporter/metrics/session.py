@@ -14,6 +14,7 @@ import threading
 import time
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
 from exporter.errors import TargetError
 from exporter.model import Database
@@ -29,6 +30,8 @@ from exporter.postgres.target import (
 FIRST_BACKOFF_SECONDS = 0.5
 LONGEST_BACKOFF_SECONDS = 5.0
 CANCEL_SECONDS = 1.0
+# How a session is let in; a change of them makes no other session of it.
+SECRETS = frozenset(("password", "passfile", "sslpassword"))
 # Our reads are short: compiling them or starting workers costs the server more than it saves.
 SESSION = {"jit": "off", "max_parallel_workers_per_gather": "0", "idle_session_timeout": "0"}
 # The same few statements again and again: planning them is most of what a small scrape costs the server.
@@ -46,6 +49,12 @@ class WarmConnection:
         self._failures = 0
         self._not_before = 0.0
         self._error: TargetError | None = None
+
+    def rebind(self, database: Database) -> None:
+        """The next connection is made as `database` says, and at once; the open one stays."""
+        if database.conninfo != self._database.conninfo:
+            self._failures, self._not_before, self._error = 0, 0.0, None
+        self._database = database
 
     @property
     def is_open(self) -> bool:
@@ -118,3 +127,15 @@ class WarmConnection:
         # Jitter, so that the exporters of a fleet do not return to a restarted server at once.
         self._not_before = time.monotonic() + pause * random.uniform(0.5, 1.0)  # noqa: S311 - not a secret
         self._error = error
+
+
+def is_same_session(one: Database, other: Database) -> bool:
+    """True when a session of one is as good as a session of the other: they differ in secrets at most."""
+    if (one.datname, one.conninfo) == (other.datname, other.conninfo):
+        return True
+    return _without_secrets(one) == _without_secrets(other)
+
+
+def _without_secrets(database: Database) -> dict[str, object]:
+    parameters = conninfo_to_dict(database.conninfo.get_secret_value(), dbname=database.datname)
+    return {keyword: value for keyword, value in parameters.items() if keyword not in SECRETS}

@@ -140,13 +140,21 @@ class DatabaseSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class TargetSnapshot:
-    """Everything known of one target at one moment. Units: seconds."""
+    """Everything known of one target at one moment. Units: seconds.
+
+    Where patterns mean its databases, `discovery` says how asking for them ended, in which database that was
+    (or would have been), and how many of them are left out.
+    """
 
     name: str
     databases: tuple[DatabaseSnapshot, ...]
     scrape_duration_seconds: float
+    discovery: CollectorOutcome | None = None
+    maintenance_datname: str = ""
+    databases_cut: int | None = None
 
     @property
     def up(self) -> bool:
-        """True when every configured database answered."""
-        return all(database.up for database in self.databases)
+        """True when every database answered, and the server said which there are where it was asked."""
+        is_known = self.discovery is None or self.discovery.success
+        return is_known and all(database.up for database in self.databases)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 
+from exporter.metrics.catalogue import DISCOVERY
 from exporter.metrics.snapshot import CollectorOutcome, DatabaseSnapshot, TargetSnapshot
 
 logger = logging.getLogger(__name__)
@@ -18,6 +19,7 @@ class StateLog:
 
     def __init__(self, target: str) -> None:
         self._target = target
+        self._known: frozenset[str] = frozenset()
         self._down: frozenset[str] = frozenset()
         self._failing: frozenset[tuple[str, str]] = frozenset()
 
@@ -37,23 +39,35 @@ class StateLog:
             "up": snapshot.up,
             "cut": was_cut,
             "duration_seconds": round(snapshot.scrape_duration_seconds, 6),
-            "failed": [name for database in snapshot.databases for name in _failed(database)],
+            "failed": [
+                *(
+                    f"{snapshot.maintenance_datname}/{outcome.collector}"
+                    for outcome in _undiscovered(snapshot)
+                ),
+                *(name for database in snapshot.databases for name in _failed(database)),
+            ],
         }
         logger.debug("collected", extra=extra)
 
     def _log_changes(self, snapshot: TargetSnapshot) -> None:
         down, failing = set(), set()
+        if snapshot.discovery is not None:
+            asked = snapshot.maintenance_datname
+            failing |= {(asked, outcome.collector) for outcome in _undiscovered(snapshot)}
+            self._log_outcome(asked, snapshot.discovery)
+            self._log_names(frozenset(database.datname for database in snapshot.databases))
         for database in snapshot.databases:
             datname = database.datname
             if not database.up:
                 down.add(datname)
                 # What failed before still does, as far as one knows.
-                failing |= {key for key in self._failing if key[0] == datname}
+                failing |= {key for key in self._failing if key[0] == datname and key[1] != DISCOVERY}
                 self._log_answer(database)
                 continue
             failing |= {(datname, outcome.collector) for outcome in _failures(database)}
             self._log_answer(database)
-            self._log_collectors(database)
+            for outcome in database.outcomes:
+                self._log_outcome(datname, outcome)
         self._down, self._failing = frozenset(down), frozenset(failing)
 
     def _log_answer(self, database: DatabaseSnapshot) -> None:
@@ -64,18 +78,30 @@ class StateLog:
         elif database.up and was_down:
             logger.info("database answers again", extra=extra)
 
-    def _log_collectors(self, database: DatabaseSnapshot) -> None:
-        for outcome in database.outcomes:
-            was_failing = (database.datname, outcome.collector) in self._failing
-            extra: dict[str, object] = {
-                "target": self._target,
-                "datname": database.datname,
-                "collector": outcome.collector,
-            }
-            if not outcome.success and not was_failing:
-                logger.warning("collector failed", extra={**extra, "reason": outcome.reason or ""})
-            elif outcome.success and was_failing:
-                logger.info("collector works again", extra=extra)
+    def _log_names(self, names: frozenset[str]) -> None:
+        """What the server's answer to the question for databases changes."""
+        for datname in sorted(names - self._known):
+            logger.info("database found", extra={"target": self._target, "datname": datname})
+        for datname in sorted(self._known - names):
+            logger.info("database gone", extra={"target": self._target, "datname": datname})
+        self._known = names
+
+    def _log_outcome(self, datname: str, outcome: CollectorOutcome) -> None:
+        was_failing = (datname, outcome.collector) in self._failing
+        extra: dict[str, object] = {
+            "target": self._target,
+            "datname": datname,
+            "collector": outcome.collector,
+        }
+        if not outcome.success and not was_failing:
+            logger.warning("collector failed", extra={**extra, "reason": outcome.reason or ""})
+        elif outcome.success and was_failing:
+            logger.info("collector works again", extra=extra)
+
+
+def _undiscovered(snapshot: TargetSnapshot) -> list[CollectorOutcome]:
+    """The question for databases, when it failed."""
+    return [] if snapshot.discovery is None or snapshot.discovery.success else [snapshot.discovery]
 
 
 def _failures(database: DatabaseSnapshot) -> Iterator[CollectorOutcome]:

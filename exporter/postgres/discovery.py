@@ -13,16 +13,17 @@ from exporter.postgres.target import Connection, SessionLimits, connect, fetch_v
 
 @dataclass(frozen=True, slots=True)
 class DatabaseRow:
-    """Source: pg_database.datname, in bytes: one server may hold names in several encodings."""
+    """Source: pg_database. The name is in bytes: one server may hold names in several encodings."""
 
+    oid: int
     datname: bytes
 
 
-def read_datnames(connection: Connection) -> tuple[str, ...]:
-    """The names of the databases that take connections and are no templates, in their order."""
+def read_databases(connection: Connection) -> dict[str, int]:
+    """The oids of the databases that take connections and are no templates, by their names, in order."""
     rows = fetch_version(connection, "databases", DatabaseRow, connection.info.server_version)
     # A name that is not UTF-8 cannot be asked for: it stays visible and down.
-    return tuple(row.datname.decode("utf-8", "replace") for row in rows)
+    return {row.datname.decode("utf-8", "replace"): row.oid for row in rows}
 
 
 def match_databases(target: Target, datnames: Collection[str]) -> tuple[Database, ...]:
@@ -50,7 +51,7 @@ def find_databases(target: Target, *, limits: SessionLimits | None = None) -> tu
     if target.maintenance is None:
         return target.databases
     with mapped_errors(target.maintenance), closing(connect(target.maintenance, limits=limits)) as connection:
-        return (*target.databases, *match_databases(target, read_datnames(connection)))
+        return (*target.databases, *match_databases(target, read_databases(connection)))
 
 
 def _takes(pattern: DatabasePattern, datname: str) -> bool:

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from exporter.errors import TargetUnreachable
 from exporter.model import Database, DatabasePattern, Target
-from exporter.postgres.discovery import DatabaseRow, find_databases, read_datnames
+from exporter.postgres.discovery import DatabaseRow, find_databases, read_databases
 from exporter.postgres.queries import query_text
 from exporter.postgres.target import column_names
 from tests.conftest import OwnServer
@@ -80,10 +80,10 @@ def test_a_name_in_another_encoding_does_not_hide_the_others(own_server: OwnServ
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier("é")))
 
     with server.connect() as connection:
-        assert read_datnames(connection) == ("latin", "postgres", "\ufffd")
+        assert tuple(read_databases(connection)) == ("latin", "postgres", "\ufffd")
     with server.connect("latin") as connection:
         connection.execute("SET client_encoding = 'UTF8'")
-        assert read_datnames(connection) == ("latin", "postgres", "é")
+        assert tuple(read_databases(connection)) == ("latin", "postgres", "é")
 
 
 def test_the_query_fills_its_row(server: PostgresServer) -> None:

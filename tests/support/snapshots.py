@@ -147,7 +147,14 @@ DATABASE = DatabaseSnapshot(
     statements_info=StatementsInfo(5, 1732280000.0),
     query_texts={-4651247091262212345: "SELECT content FROM messages WHERE sender_id = $1"},
 )
-TARGET = TargetSnapshot("default", (DATABASE,), 0.0125)
+TARGET = TargetSnapshot(
+    "default",
+    (DATABASE,),
+    0.0125,
+    discovery=CollectorOutcome("databases", True, 0.0005, 1732288889.5),
+    maintenance_datname="postgres",
+    databases_cut=1,
+)
 BUILD_LABELS = {"version": "1.2.3", "python_version": "3.11.9"}
 
 

@@ -156,7 +156,7 @@ def test_what_is_not_known_is_absent() -> None:
 
 
 def test_a_declared_index_has_its_series_when_the_database_is_down() -> None:
-    down = dataclasses.replace(snapshots.TARGET, databases=(snapshots.down(snapshots.DATABASE),))
+    down = TargetSnapshot("default", (snapshots.down(snapshots.DATABASE),), 0.1)
 
     assert values(down, "pg_index_declared") == [1, 1]
     assert values(down, "pg_index_present") == []
@@ -164,6 +164,16 @@ def test_a_declared_index_has_its_series_when_the_database_is_down() -> None:
     assert values(down, "pg_index_exporter_database_up") == [0]
     assert set(values(down, "pg_index_exporter_collector_success")) == {0}
     assert values(down, "pg_index_exporter_collector_duration_seconds") == []
+
+
+def test_a_target_is_down_while_nobody_says_which_databases_it_has() -> None:
+    refused = CollectorOutcome("databases", False, None, None, "refused")
+    unknown = dataclasses.replace(snapshots.TARGET, databases=(), discovery=refused, databases_cut=None)
+
+    assert values(unknown, "pg_index_exporter_target_up") == [0]
+    assert values(unknown, "pg_index_exporter_collector_success") == [0]
+    assert values(unknown, "pg_index_exporter_databases_cut") == []
+    assert values(dataclasses.replace(snapshots.TARGET, databases=()), "pg_index_exporter_target_up") == [1]
 
 
 def test_a_declared_index_is_absent_or_present_while_the_database_answers() -> None:

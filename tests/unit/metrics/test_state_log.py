@@ -133,3 +133,28 @@ def test_every_collection_is_one_line_at_debug(log: StateLog, caplog: pytest.Log
         ("collected", "primary", False, False, 0.25, ["nova/sizes", "other"]),
         ("collected", "primary", False, True, 0.25, ["nova/sizes", "other"]),
     ]
+
+
+def test_databases_that_are_found_and_gone(log: StateLog, caplog: pytest.LogCaptureFixture) -> None:
+    def observe_found(*datnames: str, success: bool = True) -> None:
+        databases = tuple(database(datname=datname) for datname in datnames)
+        asked = CollectorOutcome("databases", success, 0.1, None, None if success else "why")
+        snapshot = TargetSnapshot(
+            "primary", databases, 0.25, discovery=asked, maintenance_datname="postgres", databases_cut=0
+        )
+        log.observe(snapshot, was_cut=False)
+
+    for _ in range(2):
+        observe_found("a", "b")
+    assert lines(caplog) == [("database found", "a", None), ("database found", "b", None)]
+
+    observe_found("b", "c")
+    assert lines(caplog) == [("database found", "c", None), ("database gone", "a", None)]
+
+    for _ in range(2):
+        observe_found("b", "c", success=False)
+    assert lines(caplog) == [("collector failed", "postgres", "databases")]
+
+    for _ in range(2):
+        observe_found("b", "c")
+    assert lines(caplog) == [("collector works again", "postgres", "databases")]

@@ -2,7 +2,7 @@
 -- privileges: none; CONNECT on them is not asked for: a database that refuses us is known as down
 -- lock: AccessShareLock on pg_database; cost: one pass over pg_database
 -- units: datname in the client's encoding, or as its bytes are where its database has another one
-SELECT pg_catalog.namesend(d.datname) AS datname
+SELECT d.oid, pg_catalog.namesend(d.datname) AS datname
 FROM pg_catalog.pg_database AS d
 WHERE d.datallowconn
     AND NOT d.datistemplate
