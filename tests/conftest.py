@@ -62,6 +62,8 @@ hypothesis.settings.load_profile("any-machine")
 def pytest_configure(config: pytest.Config) -> None:
     # As Ctrl-C, so that fixtures are torn down and containers removed when the run is terminated.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A shell starts what runs in its background deaf to Ctrl-C, and so would be all that tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -85,6 +87,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.line(f"{report.nodeid}: {reason.removeprefix('Skipped: ')}")
 
 
+# Last, because after Ctrl-C pytest tears the session's fixtures down in the same hook.
+@pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     docker.remove_leftovers()
     run_guard().close()
