@@ -99,16 +99,14 @@ class Build:
         lanes: queue.SimpleQueue[tuple[Step, ...]] = queue.SimpleQueue()
         for lane in wave:
             lanes.put(lane)
-        workers = [
+        # Not Thread.join: before Python 3.13 one that Ctrl-C interrupts takes the thread for ended.
+        ends = [threading.Event() for _ in range(1 if self.options.sequential else len(wave))]
+        for end in ends:
             # Daemons, so that a detached run can leave while the server works on.
-            threading.Thread(target=self._work, args=(site, lanes), daemon=True)
-            for _ in range(1 if self.options.sequential else len(wave))
-        ]
-        for worker in workers:
-            worker.start()
-        self._watch_until_done(site, workers)
+            threading.Thread(target=self._work, args=(site, lanes, end), daemon=True).start()
+        self._watch_until_done(site, ends)
 
-    def _work(self, site: Site, lanes: queue.SimpleQueue[tuple[Step, ...]]) -> None:
+    def _work(self, site: Site, lanes: queue.SimpleQueue[tuple[Step, ...]], end: threading.Event) -> None:
         try:
             while not self._ending.is_set():
                 for step in lanes.get_nowait():
@@ -125,27 +123,29 @@ class Build:
         except BaseException as error:  # noqa: BLE001 - raised again in the main thread
             self._broken.append(error)
             self._ending.set()
+        finally:
+            end.set()
 
-    def _watch_until_done(self, site: Site, workers: list[threading.Thread]) -> None:
+    def _watch_until_done(self, site: Site, ends: list[threading.Event]) -> None:
         try:
-            self._watch(site, workers)
+            self._watch(site, ends)
         except KeyboardInterrupt:
             self._interrupted = True
             self._ending.set()
-            self._watch(site, workers, cancelling=True)
+            self._watch(site, ends, cancelling=True)
 
-    def _watch(self, site: Site, workers: list[threading.Thread], *, cancelling: bool = False) -> None:
+    def _watch(self, site: Site, ends: list[threading.Event], *, cancelling: bool = False) -> None:
         poll_seconds = self.options.steps.poll_seconds
         control: Connection | None = None
         try:
-            while any(worker.is_alive() for worker in workers):
+            while not all(end.is_set() for end in ends):
                 started = time.monotonic()
                 if cancelling:
                     site.cancel_active()
                 control = self._poll(site, control)
-                for worker in workers:
+                for end in ends:
                     remaining = poll_seconds - (time.monotonic() - started)
-                    worker.join(max(0.01, remaining))
+                    end.wait(max(0.01, remaining))
         finally:
             if control is not None:
                 control.close()

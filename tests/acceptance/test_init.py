@@ -106,7 +106,16 @@ class Started:
         return self._out.read_text(encoding="utf-8") + self._err.read_text(encoding="utf-8")
 
     def wait_for_output(self, text: str) -> None:
-        wait_for(repr(text), lambda: text in self.output or None)
+        """Returns once it has printed `text`; an end before that fails."""
+
+        def look() -> bool | None:
+            has_ended = self.process.poll() is not None
+            if text in self.output:
+                return True
+            assert not has_ended, f"ended with {self.process.returncode}: {self.output}"
+            return None
+
+        wait_for(repr(text), look)
 
     def end(self) -> tuple[int, str]:
         """Exit code and output, once it has ended."""
@@ -398,20 +407,26 @@ def test_a_reader_that_leaves_is_no_trouble(nova: TestDatabase) -> None:
 # Signals
 
 
+def is_alive(database: TestDatabase, pid: int) -> bool:
+    return database.execute("SELECT FROM pg_stat_activity WHERE pid = %s", [pid]) != []
+
+
 def test_ctrl_c_in_mid_build_leaves_nothing_invalid(
     nova: TestDatabase, tmp_path: Path, started: list[Started]
 ) -> None:
     with writer(nova) as open_transaction:
         started.append(init := Started(tmp_path, dsn_of(nova), "init", "--yes"))
-        waiting_build(nova)
+        pid = waiting_build(nova)
         init.process.send_signal(signal.SIGINT)
         init.wait_for_output("cancelling and cleaning up")
+        wait_for("the cancel", lambda: not is_alive(nova, pid) or None)
         open_transaction.execute("ROLLBACK")
         exit_code, output = init.end()
 
-    assert exit_code == 1
-    assert "canceling statement due to user request" in output
-    assert False not in indexes_of(nova).values()
+    assert exit_code == 1, output
+    assert "canceling statement due to user request" in output, output
+    events = nova.execute("SELECT index_name, phase, status, detail, at FROM migration_events ORDER BY id")
+    assert False not in indexes_of(nova).values(), output + "\n".join(map(repr, events))
     assert "idx_messages_sender_created" not in indexes_of(nova)
 
 
@@ -441,12 +456,13 @@ def test_a_build_that_outlived_its_init_is_finished_by_the_next(
         killed.process.kill()
         killed.process.wait()
         open_transaction.execute("ROLLBACK")
-    wait_for("the end of the build", lambda: indexes_of(nova) == BUILT or None)
+    wait_for("the end of the build", lambda: indexes_of(nova).get("idx_messages_sender_created") or None)
 
     ended = run(dsn_of(nova), "init", "--yes")
 
     assert ended.returncode == 0, ended.stdout
-    assert "ANALYZE" in ended.stdout
+    assert "analyze public.messages" in ended.stdout
+    assert indexes_of(nova) == BUILT
     assert nova.execute("SELECT phase, status FROM migration_log WHERE index_name IS NULL") == [
         ("done", "done")
     ]
@@ -464,7 +480,7 @@ def test_sigterm_detaches_and_says_so(nova: TestDatabase, tmp_path: Path, starte
         assert f"the server goes on with it (pid {pid})" in " ".join(output.split())
         assert waiting_build(nova) == pid
         open_transaction.execute("ROLLBACK")
-    wait_for("the end of the build", lambda: indexes_of(nova).get("idx_messages_sender_created"))
+    wait_for("the end of the build", lambda: indexes_of(nova).get("idx_messages_sender_created") or None)
 
     assert run(dsn_of(nova), "init", "--yes").returncode == 0
     assert indexes_of(nova) == BUILT

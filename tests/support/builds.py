@@ -84,6 +84,7 @@ def waiting_build(database: TestDatabase, application_name: str | None = None) -
             FROM pg_stat_progress_create_index p
             JOIN pg_stat_activity a ON a.pid = p.pid
             WHERE p.datname = current_database() AND p.phase LIKE 'waiting for writers%%'
+                AND a.wait_event_type = 'Lock'
                 AND (%(name)s::text IS NULL OR a.application_name LIKE %(name)s || '%%')
             """,
             {"name": application_name},

@@ -11,7 +11,7 @@ HALTED = 4
 
 
 def exit_code(outcome: Outcome, *, strict: bool = False) -> int:
-    """0 done, 1 failed and clean, 3 something left behind, 4 a person must decide or the server goes on.
+    """0 done, 1 failed or stopped clean, 3 something left behind, 4 a person decides or the server goes on.
 
     What was left behind outranks the rest, because it costs writes until it is cleaned up. `strict`
     counts unknown findings as failed.
@@ -23,6 +23,6 @@ def exit_code(outcome: Outcome, *, strict: bool = False) -> int:
         return HALTED
     verdicts = {finding.verdict for finding in outcome.findings}
     failing = {Verdict.FAIL, Verdict.UNKNOWN} if strict else {Verdict.FAIL}
-    if StepStatus.FAILED in statuses or verdicts & failing:
+    if statuses & {StepStatus.FAILED, StepStatus.SKIPPED} or verdicts & failing:
         return FAILED
     return DONE

@@ -247,6 +247,7 @@ def with_status(status: StepStatus) -> Outcome:
         (rolled_back(), 0),
         (found_wanting(), 1),
         (with_status(StepStatus.FAILED), 1),
+        (with_status(StepStatus.SKIPPED), 1),
         (failed(), 3),
         (with_status(StepStatus.LEFT_BEHIND), 3),
         (refused(), 4),
