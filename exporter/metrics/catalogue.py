@@ -186,7 +186,7 @@ DECLARED_METRICS = (
         "gauge",
         INDEX,
         "1 when the index is defined as declared; absent while no canonical form is in the journal.",
-        "pg_get_indexdef(indexrelid), migration_log.definition",
+        "pg_get_indexdef(indexrelid), migration_events.definition",
         "declared",
         "definition_matches",
     ),

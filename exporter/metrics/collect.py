@@ -301,13 +301,13 @@ class DatabaseCollector:
         relations = {
             relation.relname: relation for relation in reads.read_journal_relations(connection, schema)
         }
-        log = relations.get("migration_log")
-        if log is None or not self._declared:
+        events = relations.get("migration_events")
+        if events is None or not self._declared:
             return None
-        if log.relkind != "v" or "definition" not in log.column_names:
-            return f"{schema}.migration_log exists and is not this tool's"
-        if not log.may_select:
-            return f"no SELECT on {schema}.migration_log"
+        if not events.is_readable_journal:
+            return f"{schema}.migration_events exists and is not this tool's"
+        if not events.may_select:
+            return f"no SELECT on {schema}.migration_events"
         migrations = {manifest.migration: manifest for manifest in self.database.manifests}
         canonical: dict[RelationName, str] = {}
         for row in reads.read_journal_definitions(connection, schema, migrations):
@@ -315,9 +315,6 @@ class DatabaseCollector:
                 if index.name == row.index_name:
                     canonical[index.relation] = row.definition
         draft.canonical = canonical
-        events = relations.get("migration_events")
-        if events is None or not events.may_select:
-            return f"no SELECT on {schema}.migration_events"
         draft.journal_births = reads.read_journal_births(connection, schema, migrations)
         return None
 

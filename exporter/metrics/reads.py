@@ -95,7 +95,7 @@ class IndexDefinition:
 
 @dataclass(frozen=True, slots=True)
 class JournalDefinition:
-    """The canonical definition of a declared index. Source: migration_log (our view)."""
+    """The canonical definition of a declared index. Source: migration_events (our table)."""
 
     name: str
     index_name: str

@@ -79,12 +79,24 @@ class EventStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class JournalRelation:
-    """A relation that bears a name of the journal. Source: pg_class, pg_attribute."""
+    """A relation that bears a name of the journal. Source: pg_class, pg_attribute, pg_type, pg_roles.
+
+    `is_plain_table`: reading it runs nobody's code. `has_trusted_owner`: a superuser, the database's owner,
+    or a role whose rights we have anyway.
+    """
 
     relname: str
     relkind: str
     column_names: list[str]
     may_select: bool
+    is_plain_table: bool
+    owner_name: str
+    has_trusted_owner: bool
+
+    @property
+    def is_readable_journal(self) -> bool:
+        """True for a table of events as this tool makes it."""
+        return self.is_plain_table and set(EVENTS_COLUMNS) <= set(self.column_names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +151,21 @@ class Journal:
             )
         for relation in relations:
             is_ours = relation.relkind == _RELATION_KINDS[relation.relname] and (
-                relation.relname == "migration_log" or set(EVENTS_COLUMNS) <= set(relation.column_names)
+                relation.relname == "migration_log" or relation.is_readable_journal
             )
             if not is_ours:
                 raise SettingsError(
                     f"{quote_identifier(self.schemaname)}.{relation.relname} exists and is not this tool's",
                     mend="choose another schema for the journal: --journal-schema",
+                )
+            # Its triggers would run with our rights.
+            if not relation.has_trusted_owner:
+                owner = quote_identifier(relation.owner_name)
+                raise SettingsError(
+                    f"{quote_identifier(self.schemaname)}.{relation.relname} belongs to {owner}, whose code "
+                    "could run with our rights",
+                    mend=f"GRANT {owner} to the role that builds, or change the owner, or choose another "
+                    "schema for the journal: --journal-schema",
                 )
         found = {relation.relname for relation in relations}
         if len(found) == 1:

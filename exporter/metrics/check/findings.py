@@ -257,8 +257,8 @@ def _journal(wanted: Wanted, observed: Observed) -> Iterator[Finding]:
     schema = quote_identifier(wanted.journal_schema)
     subject = f"journal in schema {schema}"
     relations = {relation.relname: relation for relation in observed.journal}
-    log = relations.get("migration_log")
-    if log is None or "migration_events" not in relations:
+    events = relations.get("migration_events")
+    if events is None:
         yield Finding(
             "exists",
             subject,
@@ -271,8 +271,8 @@ def _journal(wanted: Wanted, observed: Observed) -> Iterator[Finding]:
     yield judged(
         "is ours",
         subject,
-        log.relkind == "v" and "definition" in log.column_names,
-        f"{schema}.migration_log",
+        events.is_readable_journal,
+        f"{schema}.migration_events",
         reason="not_ours",
         mend="another program's relation bears its name; choose another schema: --journal-schema",
     )
@@ -280,9 +280,8 @@ def _journal(wanted: Wanted, observed: Observed) -> Iterator[Finding]:
     grants = []
     if not observed.role.may_use_journal_schema:
         grants.append(f"GRANT USAGE ON SCHEMA {schema} TO {role}")
-    refused = [f"{schema}.{name}" for name, relation in relations.items() if not relation.may_select]
-    if refused:
-        grants.append(f"GRANT SELECT ON {', '.join(sorted(refused))} TO {role}")
+    if not events.may_select:
+        grants.append(f"GRANT SELECT ON TABLE {schema}.migration_events TO {role}")
     yield judged(
         "may be read",
         subject,

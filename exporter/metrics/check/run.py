@@ -245,12 +245,14 @@ def _observe(connection: Connection, database: Database, wanted: Wanted) -> Obse
     schema = wanted.journal_schema
     journal = reads.read_journal_relations(connection, schema)
     definitions = None
-    if wanted.manifests and any(relation.relname == "migration_log" for relation in journal):
+    if wanted.manifests and any(
+        relation.relname == "migration_events" and relation.is_readable_journal for relation in journal
+    ):
         try:
             migrations = [manifest.migration for manifest in wanted.manifests]
             definitions = reads.read_journal_definitions(connection, schema, migrations)
         except psycopg.errors.ProgrammingError:
-            # Not ours, or not to be read: other findings say which.
+            # Not to be read: another finding says so.
             definitions = None
     declared = [index.relation for index in database.declared]
     is_more = database.watch != "declared"

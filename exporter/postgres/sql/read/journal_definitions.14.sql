@@ -1,10 +1,15 @@
 -- The canonical definition of each index of the given migrations, by the journal's latest event of it.
--- privileges: SELECT on migration_log; lock: AccessShareLock on it; cost: one pass over migration_events
+-- From the table: a view runs what its owner put into it.
+-- privileges: SELECT on migration_events; lock: AccessShareLock on it; cost: one pass over migration_events
 SELECT
     l.name,
     l.index_name,
     l.definition
-FROM {schema}.migration_log AS l
-WHERE l.index_name IS NOT NULL
-    AND l.definition IS NOT NULL
-    AND l.name = ANY (%(names)s::pg_catalog.text[])
+FROM (
+    SELECT DISTINCT ON (m.name, m.index_name)
+        m.name, m.index_name, m.definition
+    FROM {schema}.migration_events AS m
+    WHERE m.index_name IS NOT NULL AND m.name = ANY (%(names)s::pg_catalog.text[])
+    ORDER BY m.name, m.index_name, m.id DESC
+) AS l
+WHERE l.definition IS NOT NULL
