@@ -19,6 +19,7 @@ from panels import (
     timeline,
 )
 
+LOCKED = {"0": ("no", "green"), "1": ("yes", "orange")}
 INDEX_LEGEND = "{{schemaname}}.{{indexname}} ({{datname}} on {{instance}})"
 
 
@@ -46,9 +47,10 @@ def verdict() -> Row:
         ),
         stat(
             "Unused in the last hour",
-            "Declared indexes that were valid an hour ago and that no selected server has scanned since,"
-            " although their table was read more than 100 times. Select a primary together with its"
-            " standbys: an index may serve a standby only. Empty in the first hour.",
+            "Indexes declared for reading that were valid an hour ago and that no selected server has"
+            " scanned since, although their table was read more than 100 times. Select a primary together"
+            " with its standbys: an index may serve a standby only. Indexes of partitioned tables are left"
+            " to the alert, which also knows whether the counters are evidence. Empty in the first hour.",
             unused_indexes(),
             steps=((None, "green"), (1, "red")),
             no_value="less than an hour of data",
@@ -73,6 +75,7 @@ def declared_indexes() -> Row:
         return f"max by ({INDEX}) ({declared(series(name))})"
 
     last_scan = series("pg_stat_user_indexes_last_idx_scan_timestamp_seconds")
+    since = series("pg_index_observed_since_timestamp_seconds")
     size = series("pg_index_size_bytes")
     ratio = f"{size} / on ({TABLE}) group_left () ({series('pg_table_size_bytes')} > 0)"
     info = f"max by ({INDEX}, method, unique, partial) ({declared(series('pg_index_info'))})"
@@ -80,14 +83,16 @@ def declared_indexes() -> Row:
         table(
             "Declared indexes and what speaks for or against them",
             "One row for each declared index and server. An index without scans is only suspicious"
-            " while it is valid, defined as declared, and its table is read.",
+            " while it is valid, defined as declared, meant for reading, and its table is read; and only"
+            " for as long as its counters are evidence.",
             (
-                Column("Declared", f"max by ({INDEX}) ({series('pg_index_declared')})", hidden=True),
+                Column("Declared", f"max by ({INDEX}, role) ({series('pg_index_declared')})", hidden=True),
                 Column("Kind", info, hidden=True),
                 Column("Exists", gauge("pg_index_present"), states=PRESENT),
                 Column("Valid", gauge("pg_index_valid"), states=PRESENT),
                 Column("Ready", gauge("pg_index_ready"), states=PRESENT),
                 Column("As declared", gauge("pg_index_definition_matches"), states=PRESENT),
+                Column("Locked", gauge("pg_index_locked"), states=LOCKED),
                 Column(
                     "Scans per hour",
                     f"max by ({INDEX}) ({declared(last_hour('pg_stat_user_indexes_idx_scan_total'))})",
@@ -99,12 +104,13 @@ def declared_indexes() -> Row:
                     unit="short",
                 ),
                 Column("Last scan", f"max by ({INDEX}) (time() - ({declared(last_scan)}))", unit="s"),
+                Column("Evidence age", f"max by ({INDEX}) (time() - ({declared(since)}))", unit="s"),
                 Column("Size", gauge("pg_index_size_bytes"), unit="bytes"),
                 Column("Size / table", f"max by ({INDEX}) ({declared(ratio)})", unit="percentunit"),
             ),
             labels=(
                 *("instance", "datname", "schemaname", "relname", "indexname"),
-                *("method", "unique", "partial"),
+                *("role", "method", "unique", "partial"),
             ),
             sort_by="Scans per hour",
         ),
@@ -174,7 +180,8 @@ def index_builds() -> Row:
     return "Index builds", (
         timeline(
             "Phase of running builds",
-            "The phase each build of a declared index is in; empty while nothing is built.",
+            "The phase each build on a watched table is in, and without an index's name on the partitioned"
+            " tables above; empty while nothing is built.",
             {f"{INDEX_LEGEND}: {{{{phase}}}}": f"{series('pg_index_build_phase')} == 1"},
             {"1": ("running", "blue")},
         ),
@@ -223,14 +230,14 @@ def of_cluster(expr: str, labels: str) -> str:
 
 
 def unused_indexes() -> str:
-    """How many declared indexes the alert would call unused.
+    """How many declared indexes the alert would call unused, on the word of their counters alone.
 
     The index was valid an hour ago, none of the selected servers scanned it since, and its table was
     read more than 100 times. Absent, not 0, while no index has an hour of history.
     """
     scans = of_cluster(
         f"{last_hour('pg_stat_user_indexes_idx_scan_total')}"
-        f" and on ({INDEX}) {series('pg_index_declared')}"
+        f" and on ({INDEX}) {series('pg_index_declared', role='read')}"
         f" and on ({INDEX}) ({series('pg_index_valid')} offset 1h == 1)",
         "datname, schemaname, relname, indexname",
     )

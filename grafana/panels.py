@@ -48,9 +48,10 @@ _METRICS = {metric.name: metric for metric in catalogue.METRICS}
 _FOREIGN = ("up", *catalogue.PROCESS_METRICS)
 
 
-def series(*names: str) -> str:
+def series(*names: str, **labels: str) -> str:
     """The selector of one metric, or of several that have the same labels, narrowed by the variables.
 
+    `labels` are values that it must have besides.
     Raises: KeyError, where a name is not in the metric table.
     """
     filters: list[str] = []
@@ -62,6 +63,7 @@ def series(*names: str) -> str:
             if _METRICS[name].labels != metric.labels:
                 raise ValueError(f"{name} and {names[0]} differ in their labels")
     matchers = [f'{label}=~"${label}"' for label in ("job", "instance", *filters)]
+    matchers += [f'{label}="{value}"' for label, value in labels.items()]
     if len(names) == 1:
         return f"{names[0]}{{{', '.join(matchers)}}}"
     either = f'__name__=~"{"|".join(names)}"'

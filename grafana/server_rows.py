@@ -258,7 +258,7 @@ def exporter() -> Row:
                     of_server("pg_in_recovery"),
                     states={"0": ("primary", "blue"), "1": ("standby", "purple")},
                 ),
-                Column("Standbys connected", of_server("pg_stat_replication_walsenders")),
+                Column("Standbys streaming", of_server("pg_stat_replication_walsenders")),
                 Column(
                     "Exporter running for",
                     f"max by ({SERVER}) (time() - {series('process_start_time_seconds')})",

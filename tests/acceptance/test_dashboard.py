@@ -27,7 +27,7 @@ from tests.conftest import TestDatabase
 from tests.support import dashboard
 from tests.support.dashboard import Query
 from tests.support.rule_file import RULE_FILE
-from tests.support.services import ask, make_monitor_role, start_exporter, start_prometheus
+from tests.support.services import ask, make_monitor_role, start_discovering_exporter, start_prometheus
 
 INTERVAL = "1s"
 # Stands for both the hour of the alert and $__rate_interval.
@@ -55,7 +55,7 @@ def prometheus(nova_database: TestDatabase, tmp_path: Path) -> Iterator[Service]
     with ExitStack() as stack:
         stack.enter_context(running_workload(nova_database))
         stack.enter_context(waiting_builds(nova_database))
-        exporter = start_exporter(stack, tmp_path, monitor_dsn, manifest)
+        exporter = start_discovering_exporter(stack, tmp_path, monitor_dsn, manifest)
         yield start_prometheus(stack, tmp_path, exporter, interval=INTERVAL, rules=RULE_FILE)
 
 

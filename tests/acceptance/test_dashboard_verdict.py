@@ -1,6 +1,7 @@
 """The dashboard's "Unused in the last hour" says what UnusedDatabaseIndex would say, scenario by scenario.
 
-One difference is meant: after a crash the alert is silent for an hour, the panel counts what it saw.
+The panel counts what it sees: it asks neither since when the counters are evidence nor whether all servers
+of the cluster are seen, and leaves partitioned tables to the alert.
 """
 
 import subprocess
@@ -16,13 +17,15 @@ LABELS = 'datname="nova", schemaname="public", relname="messages"'
 HOUR_AND_A_HALF = "90m"
 
 
-def series(server: str, *, scans: str, reads: str, valid: str = "1x120", age: str = "") -> dict[str, str]:
+def series(
+    server: str, *, scans: str, reads: str, valid: str = "1x120", age: str = "", role: str = "read"
+) -> dict[str, str]:
     """What one server publishes about one declared index and its table, a sample each minute."""
     target = f'job="j", instance="{server}"'
     index = f'{target}, {LABELS}, indexname="idx_messages_sender_created"'
     return {
         f'pg_system_info{{{target}, system_identifier="7301", version="18.1"}}': "1x120",
-        f"pg_index_declared{{{index}}}": "1x120",
+        f'pg_index_declared{{{index}, role="{role}"}}': "1x120",
         f"pg_index_valid{{{index}}}": f"{age} {valid}",
         f"pg_stat_user_indexes_idx_scan_total{{{index}}}": f"{age} {scans}",
         f"pg_stat_user_tables_seq_scan_total{{{target}, {LABELS}}}": reads,
@@ -42,6 +45,9 @@ IDLE = "500x120"
         pytest.param(series("a", scans="0x60 1x60", reads=READ_OFTEN), 0, id="it was used once"),
         pytest.param(series("a", scans=IDLE, reads="7x120"), 0, id="nobody reads the table"),
         pytest.param(series("a", scans=IDLE, reads=READ_OFTEN, age="_x60"), None, id="it is young"),
+        pytest.param(
+            series("a", scans=IDLE, reads=READ_OFTEN, role="fk"), None, id="it is not meant for reading"
+        ),
         pytest.param(
             series("a", scans=IDLE, reads=READ_OFTEN, valid="0x40 1x80"), None, id="it was being built"
         ),

@@ -40,14 +40,24 @@ def start(stack: ExitStack, directory: Path, name: str, *command: str | Path, **
 
 def start_exporter(stack: ExitStack, directory: Path, dsn: str, manifest: Path) -> Service:
     """`serve` on the database of `dsn`, with one manifest."""
-    return start(
-        stack,
-        directory,
-        "exporter",
-        *(sys.executable, "-m", "exporter", "serve"),
-        *("--manifest", manifest, "--web.listen-address", "{address}"),
-        PG_INDEX_EXPORTER_DSN=dsn,
+    return _start_exporter(stack, directory, "--manifest", manifest, PG_INDEX_EXPORTER_DSN=dsn)
+
+
+def start_discovering_exporter(stack: ExitStack, directory: Path, dsn: str, manifest: Path) -> Service:
+    """`serve` that finds the database of `dsn` by a pattern, with one manifest."""
+    pattern = f"{conninfo.conninfo_to_dict(dsn)['dbname']}*"
+    databases = [{"pattern": pattern, "manifests": [str(manifest)]}]
+    settings = directory / "settings.yaml"
+    settings.write_text(
+        yaml.safe_dump({"targets": [{"name": "default", "dsn": dsn, "databases": databases}]}),
+        encoding="utf-8",
     )
+    return _start_exporter(stack, directory, "--config.file", settings)
+
+
+def _start_exporter(stack: ExitStack, directory: Path, *options: str | Path, **env: str) -> Service:
+    command = (sys.executable, "-m", "exporter", "serve", "--web.listen-address", "{address}")
+    return start(stack, directory, "exporter", *command, *options, **env)
 
 
 def start_prometheus(

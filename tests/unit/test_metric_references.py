@@ -7,9 +7,7 @@ from tests.support import dashboard, metrics, promql
 from tests.support.metrics import Rule
 
 # Of use outside the dashboard and the rules, each for its reason.
-DOCUMENTED_ONLY: dict[str, str] = {
-    "pg_index_locked": "tells why a size or a definition is absent; a lock of a moment is no alert",
-}
+DOCUMENTED_ONLY: dict[str, str] = {}
 
 
 @pytest.mark.parametrize("rule", metrics.rules(), ids=lambda rule: rule.name)
