@@ -1,0 +1,77 @@
+"""Whom a concurrent build waits for, by PostgreSQL's real rules. Reads only; decides nothing.
+
+A build waits for everybody who holds a writer's or a stronger lock on its table, prepared transactions
+too, and at its end for every snapshot in its database that is older than its own. It does not wait for
+idle transactions that hold neither, however long they are open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from exporter.postgres.target import APPLICATION_NAME, Connection, fetch_version
+
+
+@dataclass(frozen=True, slots=True)
+class Blocker:
+    """One session, or one prepared transaction, that a build waits for.
+
+    `kind` is lock, prepared or snapshot. A lock or prepared transaction names the table in `relid` and its
+    `mode`; where `granted` is False it waits itself, and a build would queue behind it. What belongs to
+    another role's session is None without pg_read_all_stats, `transaction_age_seconds` among it.
+    `prevents_wraparound` marks an autovacuum that does not give way, `builds_index` another build.
+    Units: seconds. Source: pg_locks, pg_stat_activity, pg_prepared_xacts, pg_stat_progress_vacuum (14).
+    """
+
+    kind: str
+    relid: int | None
+    mode: str | None
+    granted: bool | None
+    pid: int | None
+    gid: str | None
+    usename: str | None
+    application_name: str | None
+    backend_type: str | None
+    state: str | None
+    transaction_age_seconds: float | None
+    query: str | None
+    prevents_wraparound: bool | None
+    builds_index: bool
+    backend_start: datetime | None
+    xact_start: datetime | None
+
+    @property
+    def is_ours(self) -> bool:
+        """True for a build of this tool: it ends by itself, and its own progress is shown."""
+        return (self.application_name or "").startswith(f"{APPLICATION_NAME}/")
+
+    @property
+    def gives_way(self) -> bool:
+        """True for an autovacuum that the server itself cancels when a build waits for it."""
+        return self.backend_type == "autovacuum worker" and not self.prevents_wraparound
+
+    @property
+    def described(self) -> str:
+        """Who it is, in words: pid, user, application, state and the age of its transaction."""
+        parts = [f"pid {self.pid}" if self.gid is None else f"prepared transaction {self.gid!r}"]
+        if self.pid is None and self.gid is None:
+            parts = ["a prepared transaction"]
+        if self.usename:
+            parts.append(f"user {self.usename}")
+        if self.application_name:
+            parts.append(self.application_name)
+        if self.prevents_wraparound:
+            parts.append("autovacuum against wraparound")
+        if self.state:
+            parts.append(self.state)
+        if self.transaction_age_seconds is not None:
+            parts.append(f"open for {self.transaction_age_seconds:.0f} s")
+        return ", ".join(parts)
+
+
+def read_blockers(connection: Connection, relids: Collection[int]) -> Sequence[Blocker]:
+    """Whom a build on one of these tables would wait for now, the oldest first; of other databases nobody."""
+    version = connection.info.server_version
+    return fetch_version(connection, "blockers", Blocker, version, {"relids": list(relids)})
