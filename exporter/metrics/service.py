@@ -6,7 +6,7 @@ import asyncio
 import logging
 import platform
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from exporter.metrics.live_web_config import LiveWebConfig
 from exporter.metrics.logs import configure_logging
 from exporter.metrics.page import Page, PageFormat
 from exporter.metrics.render import render_exporter
+from exporter.metrics.service_discovery import CONTENT_TYPE, target_groups
 from exporter.metrics.web import make_app
 from exporter.model import Target
 from exporter.settings import Settings
@@ -42,6 +43,7 @@ class ServiceOptions:
     listen_address: str = ":10187"
     telemetry_path: str = "/metrics"
     web_config_file: Path | None = None
+    external_url: str | None = None
     scrape_timeout_seconds: float = 9.5
     connect_timeout_seconds: float = 3.0
     max_databases: int = 50
@@ -60,6 +62,7 @@ class ServiceOptions:
             listen_address=settings.web_listen_address,
             telemetry_path=settings.web_telemetry_path,
             web_config_file=Path(settings.web_config_file) if settings.web_config_file else None,
+            external_url=settings.web_external_url,
             scrape_timeout_seconds=settings.scrape_timeout_seconds,
             connect_timeout_seconds=settings.connect_timeout_seconds,
             max_databases=settings.max_databases,
@@ -92,6 +95,7 @@ class Exporter:
 
     def __init__(self, targets: Sequence[Target], options: ServiceOptions) -> None:
         self.telemetry_path = options.telemetry_path
+        self._external_url = options.external_url
         self._longest_seconds = options.scrape_timeout_seconds
         self._targets: Mapping[str, TargetService] = MappingProxyType(
             {target.name: TargetService(target, options.collect, options.max_databases) for target in targets}
@@ -112,16 +116,22 @@ class Exporter:
             parts.append(await target.body(page_format, self._deadline(scrape_timeout_seconds)))
         return _page(parts, page_format)
 
-    async def probe_page(
+    def probe_page(
         self, name: str, page_format: PageFormat, scrape_timeout_seconds: float | None
-    ) -> Page:
-        """One target.
+    ) -> Awaitable[Page] | None:
+        """One target, None when the settings have none of that name."""
+        target = self._targets.get(name)
+        if target is None:
+            return None
+        return self._target_page(target, page_format, scrape_timeout_seconds)
 
-        Raises: KeyError when the settings have no target of that name.
-        """
-        target = self._targets[name]
-        body = await target.body(page_format, self._deadline(scrape_timeout_seconds))
-        return _page([body], page_format)
+    def targets_page(self, requested_url: str | None) -> Page | None:
+        """Where the targets are scraped, None where neither the settings nor the request tell our URL."""
+        url = self._external_url or requested_url
+        if url is None:
+            return None
+        body = target_groups(self.target_names, url, self.telemetry_path)
+        return Page(CONTENT_TYPE, body, igzip.compress(body, compresslevel=GZIP_LEVEL))
 
     def cut(self) -> None:
         """Ends all collections under way."""
@@ -132,6 +142,12 @@ class Exporter:
         """Ends all connections."""
         for target in self._targets.values():
             target.close()
+
+    async def _target_page(
+        self, target: TargetService, page_format: PageFormat, scrape_timeout_seconds: float | None
+    ) -> Page:
+        body = await target.body(page_format, self._deadline(scrape_timeout_seconds))
+        return _page([body], page_format)
 
     def _deadline(self, scrape_timeout_seconds: float | None) -> float:
         """How long a collection may take, some of the scraper's patience being left to send the page."""

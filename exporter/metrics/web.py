@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from exporter import __version__
 from exporter.metrics.page import Page, PageFormat, accepts_gzip, choose_format
+from exporter.metrics.service_discovery import PROBE_PATH, requested_url
 
 CHUNK_BYTES = 64 * 1024
 SMALLEST_GZIP_BYTES = 1024
@@ -38,10 +39,14 @@ class Pages(Protocol):
         """The page of the telemetry path."""
         ...
 
-    async def probe_page(
+    def probe_page(
         self, name: str, page_format: PageFormat, scrape_timeout_seconds: float | None
-    ) -> Page:
-        """The page of one target; KeyError when there is none of that name."""
+    ) -> Awaitable[Page] | None:
+        """The page of one target, None when there is none of that name."""
+        ...
+
+    def targets_page(self, requested_url: str | None) -> Page | None:
+        """Where the targets are scraped, by the URL that this was asked under; None when that is needed."""
         ...
 
 
@@ -72,11 +77,16 @@ def make_app(pages: Pages) -> Starlette:
         name = request.query_params.get("target")
         if name is None:
             return _say("say which target: /probe?target=NAME, a name from the settings", 400)
-        if name not in pages.target_names:
+        page = pages.probe_page(name, _format(request), _scrape_timeout_seconds(request))
+        if page is None:
             return _say("the settings have no target of that name", 404)
-        return await _answer(
-            request, pages.probe_page(name, _format(request), _scrape_timeout_seconds(request))
-        )
+        return await _answer(request, page)
+
+    async def targets(request: Request) -> Response:
+        page = pages.targets_page(requested_url(request.scope["scheme"], request.headers.get("host", "")))
+        if page is None:
+            return _say("the request names no host; send one, or set --web.external-url", 400)
+        return _page_response(request, page, varies_by="Accept-Encoding")
 
     async def landing(request: Request) -> Response:
         return HTMLResponse(_landing(pages))
@@ -90,7 +100,8 @@ def make_app(pages: Pages) -> Starlette:
     app = Starlette(
         routes=[
             Route(pages.telemetry_path, metrics),
-            Route("/probe", probe),
+            Route(PROBE_PATH, probe),
+            Route("/sd", targets),
             Route("/-/healthy", healthy),
             Route("/-/ready", ready),
             Route("/", landing),
@@ -106,10 +117,14 @@ async def _answer(request: Request, page: Awaitable[Page]) -> Response:
     except ClientLeft:
         # Nobody reads this; the collection was told that one scraper fewer waits.
         return Response(status_code=499)
-    headers = {"Content-Type": found.content_type, "Vary": "Accept, Accept-Encoding"}
-    body = found.body
+    return _page_response(request, found, varies_by="Accept, Accept-Encoding")
+
+
+def _page_response(request: Request, page: Page, *, varies_by: str) -> Response:
+    headers = {"Content-Type": page.content_type, "Vary": varies_by}
+    body = page.body
     if len(body) >= SMALLEST_GZIP_BYTES and accepts_gzip(request.headers.get("accept-encoding", "")):
-        body = found.gzipped
+        body = page.gzipped
         headers["Content-Encoding"] = "gzip"
     return PageResponse(body, headers=headers)
 
@@ -156,8 +171,8 @@ def _say(text: str, status_code: int = 200) -> Response:
 def _landing(pages: Pages) -> str:
     links = [(pages.telemetry_path, "metrics")]
     if len(pages.target_names) > 1:
-        links += [(f"/probe?target={quote(name)}", f"metrics of {name}") for name in pages.target_names]
-    links += [("/-/healthy", "health"), ("/-/ready", "readiness")]
+        links += [(f"{PROBE_PATH}?target={quote(name)}", f"metrics of {name}") for name in pages.target_names]
+    links += [("/sd", "targets for http_sd_configs"), ("/-/healthy", "health"), ("/-/ready", "readiness")]
     items = "".join(f'<li><a href="{escape(path)}">{escape(text)}</a></li>' for path, text in links)
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>pg-index-exporter</title></head>'

@@ -2,11 +2,14 @@
 
 import asyncio
 import gzip
+import json
+from collections.abc import Awaitable
 
 import httpx
 import pytest
 
 from exporter.metrics.page import Page, PageFormat
+from exporter.metrics.service_discovery import target_groups
 from exporter.metrics.web import CHUNK_BYTES, make_app
 
 BIG = b"x" * (2 * CHUNK_BYTES + 17)
@@ -25,10 +28,20 @@ class FixedPages:
     async def metrics_page(self, page_format: PageFormat, scrape_timeout_seconds: float | None) -> Page:
         return self._page("", page_format, scrape_timeout_seconds)
 
-    async def probe_page(
+    def probe_page(
         self, name: str, page_format: PageFormat, scrape_timeout_seconds: float | None
-    ) -> Page:
-        return self._page(name, page_format, scrape_timeout_seconds)
+    ) -> Awaitable[Page] | None:
+        if name not in self.target_names:
+            return None
+        page: asyncio.Future[Page] = asyncio.get_running_loop().create_future()
+        page.set_result(self._page(name, page_format, scrape_timeout_seconds))
+        return page
+
+    def targets_page(self, requested_url: str | None) -> Page | None:
+        if requested_url is None:
+            return None
+        body = target_groups(self.target_names, requested_url, self.telemetry_path)
+        return Page("application/json", body, gzip.compress(body))
 
     def _page(self, name: str, page_format: PageFormat, seconds: float | None) -> Page:
         self.asked.append((name, page_format, seconds))
@@ -126,7 +139,7 @@ def test_other_paths_are_not_found(path: str) -> None:
     assert request(FixedPages(), path).status_code == 404
 
 
-@pytest.mark.parametrize("path", ["/", "/metrics", "/probe?target=x", "/-/healthy", "/-/ready"])
+@pytest.mark.parametrize("path", ["/", "/metrics", "/probe?target=x", "/sd", "/-/healthy", "/-/ready"])
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
 def test_other_methods_are_not_allowed(path: str, method: str) -> None:
     answer = request(FixedPages("x"), path, method)
@@ -142,3 +155,35 @@ def test_landing_page_links_escaped() -> None:
     assert 'href="/metrics"' in answer.text
     assert 'href="/probe?target=%3Cscript%3E%26"' in answer.text
     assert "<script>" not in answer.text
+
+
+def test_targets_are_those_of_the_url_that_was_asked() -> None:
+    answer = request(FixedPages("primary", "replica"), "/sd", headers={"Host": "10.1.2.3:10187"})
+
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["vary"] == "Accept-Encoding"
+    assert {address for group in answer.json() for address in group["targets"]} == {"10.1.2.3:10187"}
+
+
+def test_targets_are_compressed_and_have_a_head_as_other_pages() -> None:
+    pages = FixedPages(*(f"server_{number}" for number in range(20)))
+
+    plain = request(pages, "/sd")
+    compressed = request(pages, "/sd", headers={"Accept-Encoding": "gzip"})
+    head = request(pages, "/sd", "HEAD")
+
+    assert compressed.headers["content-encoding"] == "gzip"
+    assert int(compressed.headers["content-length"]) < len(plain.content)
+    assert compressed.json() == plain.json()
+    assert (head.content, head.headers["content-length"]) == (b"", str(len(plain.content)))
+
+
+@pytest.mark.parametrize(
+    "host", ["", "a b", "x/y", 'x"', "user:secret@host", "host:port", "host:65536", "[::1"]
+)
+def test_a_host_that_is_none_is_not_handed_on(host: str) -> None:
+    answer = request(FixedPages("primary"), "/sd", headers={"Host": host})
+
+    assert answer.status_code == 400
+    assert "--web.external-url" in answer.text
+    assert json.dumps(host) not in answer.text
