@@ -23,9 +23,9 @@ def requested_url(scheme: str, authority: str) -> str | None:
 def target_groups(names: Sequence[str], url: str, telemetry_path: str) -> bytes:
     """JSON of the target groups of an exporter that is reached under `url`, whose path is a prefix.
 
-    `instance` differs between the targets of one exporter and between exporters: the alert rules join and count
-    by it. Of several targets each is probed, and the exporter's own page is one more; an only target stands on
-    that page already, and asking twice would count its server twice.
+    `instance` differs between the targets of one exporter and between exporters: the alert rules join and
+    count by it. Of several targets each is probed, and the exporter's own page is one more; an only target
+    stands on that page already, and asking twice would count its server twice.
     """
     at = urlsplit(url)
     address = at.netloc if at.port is not None else f"{at.netloc}:{_PORTS[at.scheme]}"

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from urllib.parse import urlencode
 import yaml
 from psycopg import conninfo
 
-from exporter.demo.monitoring import Service, fetch, prometheus_config, start_service
+from exporter.demo.monitoring import JOB, Service, fetch, prometheus_config, start_service
 from exporter.demo.processes import LOOPBACK, free_port
 from tests.conftest import TestDatabase
 from tests.support.run_directory import run_guard
@@ -47,12 +48,15 @@ def start_discovering_exporter(stack: ExitStack, directory: Path, dsn: str, mani
     """`serve` that finds the database of `dsn` by a pattern, with one manifest."""
     pattern = f"{conninfo.conninfo_to_dict(dsn)['dbname']}*"
     databases = [{"pattern": pattern, "manifests": [str(manifest)]}]
-    settings = directory / "settings.yaml"
-    settings.write_text(
-        yaml.safe_dump({"targets": [{"name": "default", "dsn": dsn, "databases": databases}]}),
-        encoding="utf-8",
-    )
-    return _start_exporter(stack, directory, "--config.file", settings)
+    target = {"name": "default", "dsn": dsn, "databases": databases}
+    return start_exporter_of(stack, directory, {"targets": [target]})
+
+
+def start_exporter_of(stack: ExitStack, directory: Path, settings: Mapping[str, object]) -> Service:
+    """`serve` on a file of these settings."""
+    path = directory / "settings.yaml"
+    path.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    return _start_exporter(stack, directory, "--config.file", path)
 
 
 def _start_exporter(stack: ExitStack, directory: Path, *options: str | Path, **env: str) -> Service:
@@ -68,11 +72,18 @@ def start_prometheus(
     interval: str,
     rules: Path,
     alertmanager: Service | None = None,
+    discovers: bool = False,
 ) -> Service:
-    """Prometheus with the demo's scrape job, scraping and evaluating `rules` at `interval`."""
+    """Prometheus with the demo's scrape job, scraping and evaluating `rules` at `interval`.
+
+    One that `discovers` is told only where the exporter lists its targets.
+    """
     config = prometheus_config(
         exporter.url.removeprefix("http://"), alertmanager.url if alertmanager is not None else None
     )
+    if discovers:
+        discovery = {"url": f"{exporter.url}/sd", "refresh_interval": interval}
+        config["scrape_configs"] = [{"job_name": JOB, "http_sd_configs": [discovery]}]
     config |= {
         "global": {
             "scrape_interval": interval,
