@@ -156,9 +156,10 @@ class ServerFacts:
 
 
 class Verdict(StrEnum):
-    """The answer to one success criterion."""
+    """The answer to one criterion; `warn` holds nobody back, but is worth a look."""
 
     PASS = "pass"  # noqa: S105 - a verdict, not a password
+    WARN = "warn"
     FAIL = "fail"
     UNKNOWN = "unknown"
 
@@ -176,7 +177,10 @@ class Finding:
 
 
 class IndexState(StrEnum):
-    """Where a declared index stands in the catalogue, whatever anybody remembers of it."""
+    """Where a declared index stands in the catalogue, whatever anybody remembers of it.
+
+    DEGRADED: it was valid, and a drop by this tool that stopped half-way left it INVALID.
+    """
 
     ABSENT = "absent"
     PRESENT = "present"
@@ -186,6 +190,8 @@ class IndexState(StrEnum):
     INVALID_FOREIGN = "invalid_foreign"
     BUILDING_OURS = "building_ours"
     BUILDING_FOREIGN = "building_foreign"
+    DROPPING_OURS = "dropping_ours"
+    DEGRADED = "degraded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +301,7 @@ class StepStatus(StrEnum):
     DONE = "done"
     FAILED = "failed"
     LEFT_BEHIND = "left_behind"
+    DEGRADED = "degraded"
     HALTED = "halted"
     SKIPPED = "skipped"
     DETACHED = "detached"
@@ -309,6 +316,22 @@ class PhaseTime:
 
 
 @dataclass(frozen=True, slots=True)
+class Wait:
+    """A session that a step waited for in one phase, and for how long it was seen to.
+
+    `pid` is None for a prepared transaction; `query` is cut. What belongs to another role's session is
+    None without pg_read_all_stats. Units: seconds.
+    """
+
+    phase: str
+    seconds: float
+    pid: int | None
+    usename: str | None = None
+    application_name: str | None = None
+    query: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class StepResult:
     """What became of one step. `sqlstate` and `message` are the server's, when it refused."""
 
@@ -317,6 +340,7 @@ class StepResult:
     seconds: float
     attempts: int = 1
     phases: tuple[PhaseTime, ...] = ()
+    waits: tuple[Wait, ...] = ()
     sqlstate: str | None = None
     message: str | None = None
     mend: str | None = None

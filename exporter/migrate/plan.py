@@ -2,9 +2,9 @@
 
 The invariant: after any prefix of the steps, planning again gives exactly the rest. It holds because each
 step turns the state that demanded it into one that does not: building makes ABSENT present, dropping an
-INVALID leftover makes it ABSENT, adopting waits until a build of ours is PRESENT, analyzing pays what a
-table owes: one with a declared index since its last build, any other table to analyze since the last of
-all builds. Nothing else is remembered between runs.
+INVALID or DEGRADED index makes it ABSENT, adopting waits until a build of ours is PRESENT (after a drop of
+ours it builds), analyzing pays what a table owes: one with a declared index since its last build, any other
+table to analyze since the last of all builds. Nothing else is remembered between runs.
 
 Steps of one table stay together and in order, because two concurrent builds on one table kill each other;
 tables come largest first, so that the longest build starts at once.
@@ -28,6 +28,12 @@ from exporter.postgres import ddl
 
 _SETTLED = {IndexState.PRESENT, IndexState.COVERED}
 _REFUSED = {IndexState.CONFLICT, IndexState.BUILDING_FOREIGN}
+_DROPPABLE = {
+    IndexState.PRESENT,
+    IndexState.INVALID_OURS,
+    IndexState.DROPPING_OURS,
+    IndexState.DEGRADED,
+}
 _BUILD_LOCK = "ShareUpdateExclusiveLock on the table: reads and writes go on"
 _DROP_LOCK = "ShareUpdateExclusiveLock on the table, waits for every transaction that uses it"
 
@@ -108,7 +114,7 @@ def plan_rollback(manifest: Manifest, observed: Sequence[ObservedIndex], created
     refused: list[ObservedIndex] = []
     for index in observed:
         mine = index.declared.name in created
-        if index.state in (IndexState.PRESENT, IndexState.INVALID_OURS) and mine:
+        if index.state in _DROPPABLE and mine:
             step = drop_step(index.declared, StepKind.DROP)
             lanes.setdefault(step.table, []).append(step)
         elif index.state in (
@@ -142,8 +148,8 @@ def _steps_for(index: ObservedIndex) -> tuple[Step, ...]:
     match index.state:
         case IndexState.ABSENT:
             return (build,)
-        case IndexState.BUILDING_OURS:
-            return (_adopt_step(index.declared),)
+        case IndexState.BUILDING_OURS | IndexState.DROPPING_OURS:
+            return (_adopt_step(index),)
         case _:
             return (drop_step(index.declared, StepKind.DROP_INVALID), build)
 
@@ -187,12 +193,14 @@ def analyze_step(table: RelationName) -> Step:
     )
 
 
-def _adopt_step(index: DeclaredIndex) -> Step:
+def _adopt_step(observed: ObservedIndex) -> Step:
+    index = observed.declared
+    work = "drop" if observed.state is IndexState.DROPPING_OURS else "build"
     return Step(
         StepKind.ADOPT,
         index.table,
         index,
-        f"-- follow the build of {index.relation.quoted} that runs in the server",
+        f"-- follow the {work} of {index.relation.quoted} that runs in the server",
         "none of its own",
         "the index is valid and defined as declared",
         None,

@@ -6,7 +6,7 @@ finished what it was told to stop, or stopped what it seemed to finish.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import psycopg
 
@@ -23,6 +23,7 @@ from exporter.postgres.catalog import (
     read_table_builders,
     read_table_indexes,
 )
+from exporter.postgres.journal import CreatedIndex
 from exporter.postgres.progress import read_builds
 from exporter.postgres.target import APPLICATION_NAME, Connection, first_line
 
@@ -50,8 +51,10 @@ _MENDS = {
 }
 
 
-def observe(connection: Connection, manifest: Manifest, ours: Collection[str]) -> tuple[ObservedIndex, ...]:
-    """Where each declared index of the manifest stands. `ours` are the names this tool began to build.
+def observe(
+    connection: Connection, manifest: Manifest, ours: Mapping[str, CreatedIndex]
+) -> tuple[ObservedIndex, ...]:
+    """Where each declared index of the manifest stands. `ours` are those that this tool began to build.
 
     Raises: ManifestError with every declaration that the server refuses.
     """
@@ -80,7 +83,7 @@ def observe_index(
     index: DeclaredIndex,
     compiled: CompiledIndex,
     table: TableFacts,
-    ours: Collection[str],
+    ours: Mapping[str, CreatedIndex],
 ) -> ObservedIndex:
     """Where one declared index stands, its canonical form being known."""
     siblings = read_table_indexes(connection, table.relid)
@@ -123,7 +126,7 @@ def _observe_named(
     compiled: CompiledIndex,
     table: TableFacts,
     named: TableIndex,
-    ours: Collection[str],
+    ours: Mapping[str, CreatedIndex],
 ) -> ObservedIndex:
     builder_pid: int | None = None
     if not compiled.is_equal(named) or (
@@ -151,25 +154,30 @@ def _observe_invalid(
     index: DeclaredIndex,
     table: TableFacts,
     named: TableIndex,
-    ours: Collection[str],
+    ours: Mapping[str, CreatedIndex],
 ) -> tuple[IndexState, int | None, str]:
     # INVALID also means "being built right now": a cleaner that looks only at the flag drops live builds.
-    builders = [
-        (build.pid, build.application_name, build.usename)
+    at_work = [
+        (build.pid, build.application_name, build.usename, False)
         for build in read_builds(connection)
         if build.index_relid == named.indexrelid or (build.index_relid == 0 and build.relid == table.relid)
     ] or [
-        (holder.pid, holder.application_name, holder.usename)
-        for holder in read_table_builders(connection, table.relid)
+        (one.pid, one.application_name, one.usename, named.indexrelid in one.locked_indexes)
+        for one in read_table_builders(connection, table.relid)
     ]
-    if builders:
-        pid, application_name, usename = builders[0]
-        who = f"being built by pid {pid}, user {usename or 'unknown'}, {application_name or 'no name'}"
-        is_ours = (application_name or "").startswith(APPLICATION_NAME + "/")
-        return (IndexState.BUILDING_OURS if is_ours else IndexState.BUILDING_FOREIGN), pid, who
-    if index.name in ours:
-        return IndexState.INVALID_OURS, None, "INVALID, left by an earlier run of this tool"
-    return IndexState.INVALID_FOREIGN, None, "INVALID, and the journal does not know it"
+    if at_work:
+        pid, application_name, usename, is_drop = at_work[0]
+        doing = "dropped" if is_drop else "built"
+        who = f"being {doing} by pid {pid}, user {usename or 'unknown'}, {application_name or 'no name'}"
+        if not (application_name or "").startswith(APPLICATION_NAME + "/"):
+            return IndexState.BUILDING_FOREIGN, pid, who
+        return (IndexState.DROPPING_OURS if is_drop else IndexState.BUILDING_OURS), pid, who
+    created = ours.get(index.name)
+    if created is None:
+        return IndexState.INVALID_FOREIGN, None, "INVALID, and the journal does not know it"
+    if created.is_dropping:
+        return IndexState.DEGRADED, None, "INVALID: a drop of it stopped half-way, no query may use it"
+    return IndexState.INVALID_OURS, None, "INVALID, left by an earlier run of this tool"
 
 
 def _describe(relation: NamedRelation) -> str:

@@ -11,6 +11,7 @@ from exporter.model import Outcome, StepResult, StepStatus, Verdict
 from exporter.postgres.journal import EventStatus, Journal, Phase
 
 _WORST_FIRST = {
+    StepStatus.DEGRADED: EventStatus.DEGRADED,
     StepStatus.LEFT_BEHIND: EventStatus.LEFT_BEHIND,
     StepStatus.HALTED: EventStatus.HALTED,
     StepStatus.DETACHED: EventStatus.IN_PROGRESS,

@@ -29,8 +29,11 @@ _DUPLICATE_NAME = "42P07"
 _ANALYZE_LOCK_TIMEOUT_SECONDS = 5.0
 
 _STANDING = {IndexState.PRESENT, IndexState.COVERED}
+_DROPPABLE = {IndexState.PRESENT, IndexState.INVALID_OURS, IndexState.DEGRADED}
 _GONE = {IndexState.ABSENT, IndexState.COVERED}
-_INVALID = {IndexState.INVALID_OURS, IndexState.INVALID_FOREIGN}
+_INVALID = {IndexState.INVALID_OURS, IndexState.INVALID_FOREIGN, IndexState.DEGRADED}
+# A session of this tool works on it in the server, for us or for a run that died.
+_AT_WORK = {IndexState.BUILDING_OURS, IndexState.DROPPING_OURS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +98,10 @@ def _build(site: Site, step: Step, index: DeclaredIndex) -> _Ended:
 
 def _attempt(site: Site, step: Step, index: DeclaredIndex, connection: Connection, attempt: int) -> _Ended:
     observed = site.observe(connection, index)
-    if observed.state is IndexState.BUILDING_OURS:
+    if observed.state in _AT_WORK:
         site.follow(step, connection, observed)
         observed = site.observe(connection, index)
-        if observed.state is IndexState.BUILDING_OURS:
+        if observed.state in _AT_WORK:
             return _detached(observed)
     if observed.state not in _STANDING:
         if not site.lock_table(connection, index.table):
@@ -108,7 +111,7 @@ def _attempt(site: Site, step: Step, index: DeclaredIndex, connection: Connectio
         observed = site.observe(connection, index)
     if observed.state in _STANDING:
         return replace(_stands(site, observed, attempt), message=observed.detail)
-    if observed.state is IndexState.INVALID_OURS:
+    if observed.state in (IndexState.INVALID_OURS, IndexState.DEGRADED):
         leftover = _drop_invalid(site, index)
         if leftover is not None:
             return leftover
@@ -160,7 +163,7 @@ def _observe_at_rest(site: Site, step: Step, index: DeclaredIndex) -> ObservedIn
     """Where the index stands once nobody works on its table, or we stop waiting for that."""
     with closing(site.connect_patiently("reconcile", SessionLimits())) as connection:
         observed = site.observe(connection, index)
-        if observed.state is IndexState.BUILDING_OURS:
+        if observed.state in _AT_WORK:
             site.follow(step, connection, observed)
             observed = site.observe(connection, index)
         elif observed.state is IndexState.BUILDING_FOREIGN:
@@ -175,14 +178,19 @@ def _observe_at_rest(site: Site, step: Step, index: DeclaredIndex) -> ObservedIn
 def _drop(site: Site, step: Step, index: DeclaredIndex) -> _Ended:
     failure: psycopg.Error | None = None
     with closing(site.session(step)) as connection:
+        observed = site.observe(connection, index)
+        if observed.state is IndexState.DROPPING_OURS:
+            # A dead run's session holds the table's lock until its drop ends.
+            site.follow(step, connection, observed)
         if not site.lock_table(connection, index.table):
             return _STOPPED if site.stopping.is_set() else _ANOTHER_RUN
         if step.kind is StepKind.DROP_INVALID:
             return _drop_invalid(site, index) or _Ended(StepStatus.DONE)
         observed = site.observe(connection, index)
         if observed.state in _GONE:
+            site.record(Phase.DROPPED, EventStatus.DONE, observed)
             return _Ended(StepStatus.DONE, message="already absent")
-        if observed.state not in (IndexState.PRESENT, IndexState.INVALID_OURS):
+        if observed.state not in _DROPPABLE:
             return _Ended(StepStatus.HALTED, message=observed.detail, mend="see `status`")
         # A drop that stops half-way leaves a valid index INVALID: on record before it begins.
         site.record(Phase.DROPPING, EventStatus.IN_PROGRESS, observed)
@@ -197,12 +205,20 @@ def _drop(site: Site, step: Step, index: DeclaredIndex) -> _Ended:
     if observed.state is IndexState.PRESENT:
         site.record(Phase.DROPPING, EventStatus.FAILED, observed)
         return _ended(StepStatus.FAILED, failure)
-    site.record(Phase.DROPPING, EventStatus.LEFT_BEHIND, observed)
+    if observed.state in _AT_WORK:
+        return _detached(observed)
+    site.record(
+        Phase.DROPPING,
+        EventStatus.DEGRADED,
+        observed,
+        message=None if failure is None else first_line(failure),
+    )
     return _Ended(
-        StepStatus.LEFT_BEHIND,
+        StepStatus.DEGRADED,
         sqlstate=_sqlstate(failure),
-        message=f"the drop stopped half-way, {index.relation.quoted} is INVALID now",
-        mend="run rollback again, or repair it: REINDEX INDEX CONCURRENTLY " + index.relation.quoted,
+        message=f"the drop stopped half-way, {index.relation.quoted} is INVALID now: no query may use it"
+        + ("" if failure is None else f"; {first_line(failure)}"),
+        mend="end what blocks it, then run rollback again: it finishes the drop; or init: it builds it anew",
     )
 
 
@@ -278,10 +294,11 @@ def _ended(status: StepStatus, error: Exception | None, attempts: int = 1) -> _E
 
 
 def _detached(observed: ObservedIndex) -> _Ended:
+    is_drop = observed.state is IndexState.DROPPING_OURS
     return _Ended(
         StepStatus.DETACHED,
         message=f"the server goes on with it (pid {observed.builder_pid})",
-        mend="run init again: it follows the build to its end",
+        mend=f"run the same command again: it follows the {'drop' if is_drop else 'build'} to its end",
     )
 
 

@@ -6,6 +6,7 @@ transaction that is rolled back, and `pg_get_indexdef` of it is the form in whic
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from exporter.model import DeclaredIndex, RelationName
@@ -76,11 +77,14 @@ class NamedRelation:
 
 @dataclass(frozen=True, slots=True)
 class TableBuilder:
-    """A session that holds ShareUpdateExclusiveLock on a table."""
+    """A session that holds ShareUpdateExclusiveLock on a table; `locked_indexes` has the oids of those of
+    its indexes that it holds it on too, as a drop does.
+    """
 
     pid: int
     application_name: str | None
     usename: str | None
+    locked_indexes: Sequence[int] = ()
 
 
 def read_table(connection: Connection, table: RelationName) -> TableFacts | None:

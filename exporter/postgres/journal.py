@@ -74,6 +74,7 @@ class EventStatus(StrEnum):
     DONE = "done"
     FAILED = "failed"
     LEFT_BEHIND = "left_behind"
+    DEGRADED = "degraded"
     HALTED = "halted"
 
 
@@ -117,13 +118,19 @@ class LogRow:
 
 @dataclass(frozen=True, slots=True)
 class CreatedIndex:
-    """The last of building, catalog_ok and dropped that one index reached."""
+    """The last of building, catalog_ok and dropped that one index reached.
+
+    `indexrelid` is its oid as it was built; `is_dropping` tells that a drop was begun since, whose end is
+    not known or left it INVALID.
+    """
 
     index_name: str
     phase: str
     definition: str | None
     run: str
     at: datetime
+    indexrelid: int | None = None
+    is_dropping: bool = False
 
 
 @dataclass(slots=True)

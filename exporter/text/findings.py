@@ -28,9 +28,13 @@ def _finding(finding: Finding) -> Item:
 
 
 def tally(findings: Sequence[Finding]) -> str:
-    """How many passed, failed and are unknown, as a sentence."""
+    """How many passed, failed and are unknown, and how many warn where some do, as a sentence."""
     verdicts = [finding.verdict for finding in findings]
-    counts = ", ".join(f"{verdicts.count(verdict)} {verdict.value}" for verdict in Verdict)
+    counts = ", ".join(
+        f"{verdicts.count(verdict)} {verdict.value}"
+        for verdict in Verdict
+        if verdict is not Verdict.WARN or verdict in verdicts
+    )
     return f"Criteria: {counts}."
 
 

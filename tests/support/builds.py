@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from threading import Thread
 
 import psycopg
@@ -11,7 +12,7 @@ from pydantic import SecretStr
 
 from exporter.migrate.reconcile import observe
 from exporter.model import Database, Manifest, ObservedIndex
-from exporter.postgres.journal import Journal
+from exporter.postgres.journal import CreatedIndex, Journal, Phase
 from exporter.postgres.target import SessionLimits, connect
 from tests.conftest import TestDatabase
 from tests.support.postgres_server import Connection, Statement
@@ -55,7 +56,13 @@ def journal_of(
 def look_at(database: TestDatabase, manifest: Manifest, *ours: str) -> tuple[ObservedIndex, ...]:
     """Where the declared indexes stand; `ours` are the names that the journal would know."""
     with session(database) as connection:
-        return observe(connection, manifest, ours)
+        return observe(connection, manifest, {name: created(name) for name in ours})
+
+
+def created(name: str) -> CreatedIndex:
+    """An index that the journal knows to be built by this tool."""
+    at = datetime(2026, 8, 20, 14, 3, 11, tzinfo=UTC)
+    return CreatedIndex(name, Phase.CATALOG_OK, None, "0badcafe", at)
 
 
 def indexes_of(database: TestDatabase) -> dict[str, bool]:

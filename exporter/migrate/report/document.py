@@ -87,6 +87,17 @@ def _result(result: StepResult) -> Object:
         "seconds": result.seconds,
         "attempts": result.attempts,
         "phases": [{"phase": time.phase, "seconds": time.seconds} for time in result.phases],
+        "waits": [
+            {
+                "phase": wait.phase,
+                "seconds": wait.seconds,
+                "pid": wait.pid,
+                "usename": wait.usename,
+                "application_name": wait.application_name,
+                "query": wait.query,
+            }
+            for wait in result.waits
+        ],
         "sqlstate": result.sqlstate,
         "message": result.message,
         "mend": result.mend,

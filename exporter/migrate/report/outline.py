@@ -18,6 +18,7 @@ from exporter.model import (
     StepKind,
     StepResult,
     StepStatus,
+    Wait,
     quote_identifier,
 )
 from exporter.postgres.journal import LogRow
@@ -94,6 +95,7 @@ _STATUS_LABELS = {
     StepStatus.DONE: "done",
     StepStatus.FAILED: "FAILED",
     StepStatus.LEFT_BEHIND: "LEFT",
+    StepStatus.DEGRADED: "DEGRADED",
     StepStatus.HALTED: "HALTED",
     StepStatus.SKIPPED: "skipped",
     StepStatus.DETACHED: "goes on",
@@ -114,6 +116,8 @@ _STATE_WORDS = {
     IndexState.INVALID_FOREIGN: "INVALID",
     IndexState.BUILDING_OURS: "building",
     IndexState.BUILDING_FOREIGN: "building",
+    IndexState.DROPPING_OURS: "dropping",
+    IndexState.DEGRADED: "DEGRADED",
 }
 
 
@@ -129,6 +133,7 @@ def _result(result: StepResult) -> Item:
     details = []
     if result.phases:
         details.append(", ".join(f"{_phase(time.phase)} {duration(time.seconds)}" for time in result.phases))
+    details += [_wait(wait) for wait in sorted(result.waits, key=lambda wait: -wait.seconds)]
     if result.attempts > 1:
         details.append(f"{result.attempts} attempts")
     if result.message is not None:
@@ -140,6 +145,15 @@ def _result(result: StepResult) -> Item:
         tuple(details),
         mend=result.mend,
     )
+
+
+def _wait(wait: Wait) -> str:
+    who = "a prepared transaction" if wait.pid is None else f"pid {wait.pid}"
+    if wait.usename is not None:
+        who += f", user {wait.usename}"
+    for part in (wait.application_name, wait.query):
+        who += f", {part}" if part else ""
+    return f"waited {duration(wait.seconds)} for {who}"
 
 
 def _phase(phase: str) -> str:
@@ -154,9 +168,9 @@ def _work_of(step: Step) -> str:
 
 def _left_behind(outcome: Outcome) -> Section:
     items = tuple(
-        Item("LEFT", _work_of(result.step), mend=result.mend)
+        Item(_STATUS_LABELS[result.status], _work_of(result.step), mend=result.mend)
         for result in outcome.results
-        if result.status is StepStatus.LEFT_BEHIND
+        if result.status in (StepStatus.LEFT_BEHIND, StepStatus.DEGRADED)
     )
     return Section("Left behind", items)
 

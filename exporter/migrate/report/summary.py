@@ -9,6 +9,7 @@ from exporter.model import Outcome, Plan, StepKind, StepResult, StepStatus, Verd
 from exporter.text.findings import tally
 
 _STATUS_SUMMARIES = {
+    StepStatus.DEGRADED: "stopped half-way and left an index degraded: no query may use it",
     StepStatus.LEFT_BEHIND: "failed and left something behind",
     StepStatus.HALTED: "stopped for a decision by a person",
     StepStatus.FAILED: "failed and left nothing behind",

@@ -13,11 +13,12 @@ HALTED = 4
 def exit_code(outcome: Outcome, *, strict: bool = False) -> int:
     """0 done, 1 failed or stopped clean, 3 something left behind, 4 a person decides or the server goes on.
 
-    What was left behind outranks the rest, because it costs writes until it is cleaned up. `strict`
+    What was left behind outranks the rest, because it costs writes until it is cleaned up, and a degraded
+    index queries too. `strict`
     counts unknown findings as failed.
     """
     statuses = {result.status for result in outcome.results}
-    if StepStatus.LEFT_BEHIND in statuses:
+    if statuses & {StepStatus.LEFT_BEHIND, StepStatus.DEGRADED}:
         return LEFT_BEHIND
     if statuses & {StepStatus.HALTED, StepStatus.DETACHED} or outcome.plan.refused:
         return HALTED

@@ -515,10 +515,10 @@ def test_a_drop_that_stops_half_way_is_said_and_finished_by_the_next(shop: TestD
         impatient = replace(QUICK, deadline_seconds=1)
         (result, _) = Run(shop, manifest_of(SENDER), options=impatient).rollback()
 
-    assert result.status is StepStatus.LEFT_BEHIND
+    assert result.status is StepStatus.DEGRADED
     assert "public.idx_sender is INVALID now" in (result.message or "")
     assert indexes_of(shop) == {"idx_sender": False}
-    assert log_of(shop)["idx_sender"] == ("dropping", "left_behind")
+    assert log_of(shop)["idx_sender"] == ("dropping", "degraded")
 
     assert {result.status for result in Run(shop, manifest_of(SENDER)).rollback()} == {StepStatus.DONE}
     assert indexes_of(shop) == ABSENT

@@ -47,7 +47,7 @@ def read(
 ) -> tuple[IndexFacts, ...]:
     """The facts of the indexes as they stand; the session is left idle."""
     manifest = Manifest("m.yaml", "090", ("public",), (), indexes)
-    observed = observe(connection, manifest, ())
+    observed = observe(connection, manifest, {})
     facts = read_index_facts(connection, read_facts(connection), observed, budget_seconds=budget_seconds)
     assert connection.info.transaction_status is TransactionStatus.IDLE
     return facts
@@ -147,7 +147,7 @@ def test_a_column_that_takes_too_long_is_unproven(nova: Connection) -> None:
 def test_what_the_role_may_not_read_is_unproven(nova: Connection) -> None:
     nova.execute("ALTER TABLE public.messages ADD secret int DEFAULT 1")
     manifest = Manifest("m.yaml", "090", ("public",), (), (replace(INDEX, not_null=("secret",)),))
-    observed = observe(nova, manifest, ())
+    observed = observe(nova, manifest, {})
     role = sql.Identifier(f"stranger_{nova.info.dbname}")
     nova.execute(sql.SQL("CREATE ROLE {}").format(role))
     nova.execute(sql.SQL("SET ROLE {}").format(role))
@@ -166,7 +166,7 @@ def test_behind_an_exclusive_lock_sizes_are_unknown_and_flags_are_not(
     build(nova, INDEX)
     nova.execute("ALTER TABLE public.messages ADD other int DEFAULT 1")
     index = replace(INDEX, not_null=("other",))
-    observed = observe(nova, Manifest("m.yaml", "090", ("public",), (), (index,)), ())
+    observed = observe(nova, Manifest("m.yaml", "090", ("public",), (), (index,)), {})
     locked, release = threading.Event(), threading.Event()
     holder = threading.Thread(target=hold_lock, args=(nova_database, locked, release))
     holder.start()

@@ -451,7 +451,7 @@ def test_a_role_without_the_right_to_temporary_tables_is_told_so(shop: TestDatab
             psycopg.connect(shop.server.dsn(shop.name, "plain", "throw-away"), autocommit=True) as connection,
             pytest.raises(ManifestError, match="grant TEMPORARY"),
         ):
-            observe(connection, manifest_of(INDEX), ())
+            observe(connection, manifest_of(INDEX), {})
     finally:
         shop.execute("DROP ROLE plain")
 

@@ -42,7 +42,7 @@ def run_script(
 def states(database: TestDatabase, manifest: Manifest) -> list[IndexState]:
     """Where the declared indexes stand."""
     with session(database) as connection:
-        return [index.state for index in observe(connection, manifest, ())]
+        return [index.state for index in observe(connection, manifest, {})]
 
 
 def events(database: TestDatabase) -> list[tuple[str | None, str, str]]:

@@ -20,6 +20,7 @@ from exporter.model import (
     StepKind,
     StepResult,
     StepStatus,
+    Wait,
 )
 
 STARTED_AT = datetime(2026, 8, 20, 14, 3, 11, tzinfo=UTC)
@@ -225,3 +226,28 @@ def rolled_back() -> Outcome:
     settled = (observed(POSTS, IndexState.PRESENT, "present as declared"),)
     plan = replace(plan_of(), steps=steps, settled=settled)
     return replace(outcome_of(plan, "rollback"), results=tuple(map(result_of, steps)))
+
+
+def degraded() -> Outcome:
+    """A drop that was cancelled while it waited for a reader: a valid index is INVALID now."""
+    first = rolled_back()
+    drop, _ = first.results
+    wait = Wait(
+        "waiting for readers",
+        41.5,
+        4711,
+        "reporting",
+        "nightly | <report>",
+        "SELECT count(*) FROM messages WHERE note = $1",
+    )
+    stopped = replace(
+        drop,
+        status=StepStatus.DEGRADED,
+        seconds=42.1,
+        waits=(replace(wait, seconds=0.6, pid=None, usename=None, application_name=None, query=None), wait),
+        sqlstate="57014",
+        message="the drop stopped half-way, public.idx_messages_sender_created is INVALID now: no query may "
+        "use it; canceling statement due to user request",
+        mend="end what blocks it, then run rollback again: it finishes the drop; or init: it builds it anew",
+    )
+    return replace(first, results=(stopped,))

@@ -32,6 +32,7 @@ from tests.unit.migrate.samples import (
     MESSAGES,
     ODD,
     POSTS,
+    degraded,
     done,
     dry_run,
     failed,
@@ -53,6 +54,7 @@ OUTCOMES: dict[str, Callable[[], Outcome]] = {
     "found_wanting": found_wanting,
     "refused": refused,
     "rolled_back": rolled_back,
+    "degraded": degraded,
     "odd_names": lambda: done(ODD),
 }
 FORMS: dict[str, Callable[[Outcome], str]] = {"txt": as_text, "md": as_markdown, "json": as_json}
@@ -250,6 +252,7 @@ def with_status(status: StepStatus) -> Outcome:
         (with_status(StepStatus.SKIPPED), 1),
         (failed(), 3),
         (with_status(StepStatus.LEFT_BEHIND), 3),
+        (degraded(), 3),
         (refused(), 4),
         (with_status(StepStatus.HALTED), 4),
         (with_status(StepStatus.DETACHED), 4),

@@ -1,12 +1,28 @@
 -- The indexes of one migration that it created itself, or began to, with their definitions.
 -- A build that failed and was cleaned up is forgotten: whatever bears the name later is not ours.
+-- `is_dropping` tells that a drop was begun since and is not known to have ended, or to have left it valid.
 -- privileges: SELECT on migration_events; lock: AccessShareLock on it; cost: one pass over migration_events
-SELECT index_name, phase, definition, run, at
+-- units: indexrelid is that of the index as it was built, NULL where no build was seen to end
+SELECT
+    l.index_name,
+    l.phase,
+    l.definition,
+    l.run,
+    l.at,
+    (l.detail ->> 'indexrelid')::pg_catalog.int8 AS indexrelid,
+    coalesce(d.status <> 'failed', false) AS is_dropping
 FROM (
-    SELECT DISTINCT ON (index_name)
-        index_name, phase, status, definition, run, at
-    FROM {schema}.migration_events
-    WHERE name = %(name)s AND index_name IS NOT NULL AND phase IN ('building', 'catalog_ok', 'dropped')
-    ORDER BY index_name, id DESC
-) AS latest
-WHERE NOT (phase = 'building' AND status = 'failed')
+    SELECT DISTINCT ON (e.index_name)
+        e.id, e.index_name, e.phase, e.status, e.definition, e.run, e.at, e.detail
+    FROM {schema}.migration_events AS e
+    WHERE e.name = %(name)s AND e.index_name IS NOT NULL AND e.phase IN ('building', 'catalog_ok', 'dropped')
+    ORDER BY e.index_name, e.id DESC
+) AS l
+LEFT JOIN (
+    SELECT DISTINCT ON (e.index_name)
+        e.id, e.index_name, e.status
+    FROM {schema}.migration_events AS e
+    WHERE e.name = %(name)s AND e.phase = 'dropping'
+    ORDER BY e.index_name, e.id DESC
+) AS d ON d.index_name = l.index_name AND d.id > l.id
+WHERE NOT (l.phase = 'building' AND l.status = 'failed')
