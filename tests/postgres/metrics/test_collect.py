@@ -267,12 +267,12 @@ def test_an_index_of_that_name_on_another_table_does_not_match(nova_database: Te
     ) in page_of([snapshot])
 
 
-def test_a_foreign_relation_called_migration_log_is_a_gap(nova_database: TestDatabase) -> None:
-    nova_database.execute("CREATE TABLE migration_log (name text)")
+def test_a_foreign_relation_called_migration_events_is_a_gap(nova_database: TestDatabase) -> None:
+    nova_database.execute("CREATE TABLE migration_events (name text)")
 
     snapshot = collect_once(described(nova_database, DECLARED))
 
-    assert failures(snapshot)["journal"] == "public.migration_log exists and is not this tool's"
+    assert failures(snapshot)["journal"] == "public.migration_events exists and is not this tool's"
 
 
 def test_the_journal_lies_in_the_schema_of_the_settings(nova_database: TestDatabase) -> None:

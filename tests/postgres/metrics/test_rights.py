@@ -62,7 +62,7 @@ def test_a_role_with_nothing_sees_counters_and_is_told_what_it_lacks(shop: TestD
 
     assert snapshot.up
     assert set(failures(snapshot)) == {"journal", "statements"}
-    assert failures(snapshot)["journal"] == "no SELECT on public.migration_log"
+    assert failures(snapshot)["journal"] == "no SELECT on public.migration_events"
     assert [row.indexname for row in snapshot.indexes or ()] == ["idx_messages_id"]
     assert len(snapshot.sizes) == 2
     assert snapshot.statements == ()
