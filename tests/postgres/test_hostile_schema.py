@@ -15,6 +15,7 @@ from exporter.postgres.target import connect
 from tests.conftest import TestDatabase
 from tests.postgres.metrics.collecting import collected, collector_of, described, failures, page_of
 from tests.postgres.metrics.test_collect import write_journal
+from tests.support.hostile_names import NAMES, index_name
 from tests.support.statistics import wait_for_statistics
 from tests.unit.metrics.test_render import Labels, samples
 
@@ -33,21 +34,6 @@ VOLATILE = (
     "pg_index_exporter_collector_duration_seconds",
     "pg_index_exporter_collector_last_success_timestamp_seconds",
 )
-# Names that would break a page, a statement or a line of text where one forgot to quote them.
-NAMES = (
-    'quo"ted',
-    "it's",
-    "new\nline\r\n\ttab",
-    "back\\slash \\n \\\\",
-    "<script>alert('x')</script>&amp;",
-    '{label="x"} 1 # EOF',
-    "%s %(name)s {schema} $1 :x",
-    "Żółć→" * 5 + "end",
-    "\u202eright to left\u202c",
-    "'); DROP TABLE messages; --",
-    "pg_stat_all_indexes",
-)
-
 FAKES = (
     "CREATE FUNCTION {schema}.pg_stat_get_numscans(oid) RETURNS bigint LANGUAGE sql AS 'SELECT 42::bigint'",
     "CREATE FUNCTION {schema}.pg_relation_size(oid) RETURNS bigint LANGUAGE sql AS 'SELECT 42::bigint'",
@@ -313,11 +299,6 @@ def test_the_landing_page_shows_hostile_names_as_text(shop: TestDatabase) -> Non
 def values(found: Samples, name: str, label: str) -> dict[str, float]:
     """The values of one family by one of its labels."""
     return {dict(labels)[label]: value for (sample, labels), value in found.items() if sample == name}
-
-
-def index_name(number: int, table: str) -> str:
-    """A hostile name as well, which fits beside its table's."""
-    return f"{number}{table}".encode()[:63].decode(errors="ignore")
 
 
 def alter(role: str) -> sql.Composed:

@@ -6,6 +6,7 @@ npm the older versions of PostgreSQL.
 
 import functools
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -65,6 +66,21 @@ def find_tool(name: str) -> Path:
             f"was not installed: apt-get install {TOOLS[name].packages[0]}"
         )
     )
+
+
+def find_prometheus(major: int) -> Path:
+    """The path of a Prometheus of that major version: PATH's or the image's; without one the test is skipped."""
+    given = find_tool("prometheus")
+    if major_version(given) == major:
+        return given
+    tool = TOOLS["prometheus"]
+    assert tool.image is not None
+    assert tool.path_in_image is not None
+    require_docker(tool.image)
+    of_image = container_script("prometheus-of-image", tool.image, tool.path_in_image)
+    if major_version(of_image) == major:
+        return of_image
+    pytest.skip(f"neither {given} nor the image {tool.image} is a Prometheus {major}")
 
 
 def find_debian_binaries() -> Path:
@@ -150,6 +166,15 @@ def container_script(name: str, image: str, path_in_image: str) -> Path:
     )
     script.chmod(0o755)
     return script
+
+
+def major_version(program: Path) -> int:
+    """The first number of the version that a program of Prometheus says it is."""
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    # Some print it to standard error.
+    found = re.search(r"version (\d+)\.", said.stdout + said.stderr)
+    assert found is not None, said
+    return int(found[1])
 
 
 def report_lines() -> list[str]:
