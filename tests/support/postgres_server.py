@@ -18,6 +18,7 @@ import pytest
 from psycopg import sql
 from psycopg.abc import Params
 from psycopg.conninfo import make_conninfo
+from psycopg.pq import ExecStatus
 
 from exporter.demo.guard import primary_group
 from exporter.demo.installation import reachable_binaries, unprivileged_user
@@ -87,7 +88,9 @@ class PostgresServer(ABC):
         """The rows of one statement that the superuser runs in a session of its own."""
         with self.connect(dbname) as connection:
             cursor = connection.execute(query, params)
-            return cursor.fetchall() if cursor.description else []
+            # Not by the description, which is empty for rows without columns: SELECT FROM pg_class.
+            has_rows = cursor.pgresult is not None and cursor.pgresult.status == ExecStatus.TUPLES_OK
+            return cursor.fetchall() if has_rows else []
 
     def create_database(self, template: str | None = None) -> str:
         """The name of a new database, a clone of `template` where one is given."""
