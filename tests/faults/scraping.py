@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import httpx
 
+from exporter.metrics.catalogue import COLLECTORS
 from tests.unit.metrics.test_render import Labels, samples
 
 # Only against hanging for ever.
@@ -31,6 +32,17 @@ class Scrape:
     @property
     def target_up(self) -> float | None:
         return self.value("pg_index_exporter_target_up")
+
+    @property
+    def failed(self) -> set[str]:
+        """The collectors that did not succeed; every one of them has to be told of, whatever happens."""
+        success = {
+            dict(labels)["collector"]: value
+            for (name, labels), value in self.samples.items()
+            if name == "pg_index_exporter_collector_success"
+        }
+        assert success.keys() == set(COLLECTORS)
+        return {collector for collector, value in success.items() if not value}
 
 
 def scrape(url: str, patience_seconds: float | None = None, path: str = "/metrics") -> Scrape:
