@@ -69,7 +69,7 @@ def find_tool(name: str) -> Path:
 
 
 def find_prometheus(major: int) -> Path:
-    """The path of a Prometheus of that major version: PATH's or the image's; without one the test is skipped."""
+    """The path of a Prometheus of that major version, PATH's or the image's; else the test is skipped."""
     given = find_tool("prometheus")
     if major_version(given) == major:
         return given
