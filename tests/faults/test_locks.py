@@ -1,4 +1,4 @@
-"""Locks of others while an exporter is scraped: the counters are there at once, sizes come back by themselves."""
+"""Locks of others: the counters are on the page all the same, and sizes come back by themselves."""
 
 import threading
 from collections.abc import Callable, Iterator

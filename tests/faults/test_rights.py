@@ -1,4 +1,4 @@
-"""Roles that are let in late, or may not see everything: what is not known is absent, and comes with the right."""
+"""Roles that are let in late, or may not see all: what is not known is absent, and comes with the right."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,7 +43,7 @@ def role(shop: TestDatabase) -> Iterator[str]:
 
 def alter(database: TestDatabase, statement: str, *names: str) -> None:
     """Runs a statement of the test that holds these names."""
-    database.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))  # type: ignore[arg-type]  # the test's own text
+    database.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
 
 
 @contextmanager

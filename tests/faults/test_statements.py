@@ -1,4 +1,4 @@
-"""pg_stat_statements comes, goes, is old, is reset: the other series stand, and it is read again by itself."""
+"""pg_stat_statements comes, goes, is old or reset: the other series stand, and it is read again by itself."""
 
 import pytest
 
