@@ -199,7 +199,8 @@ class ObservedIndex:
     """A declared index held against the catalogue.
 
     `definition` is the canonical form of the declaration (pg_get_indexdef on an empty clone),
-    `found_definition` that of the relation which bears the name, `detail` says in words what was found.
+    `found_definition` that of the relation which bears the name, `detail` says in words what was found;
+    `indisready` is None where no index of the table bears the name.
     """
 
     declared: DeclaredIndex
@@ -211,6 +212,7 @@ class ObservedIndex:
     detail: str = ""
     indexrelid: int | None = None
     relid: int | None = None
+    indisready: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from exporter.migrate.plan import waves_of
 from exporter.migrate.site import Site, StepOptions
 from exporter.migrate.steps import run_step
 from exporter.model import Database, PhaseTime, Plan, Step, StepResult, StepStatus
+from exporter.postgres.identity import read_identity
 from exporter.postgres.journal import EventStatus, Journal, Phase
 from exporter.postgres.progress import BuildProgress, read_builds
 from exporter.postgres.target import APPLICATION_NAME, Connection, SessionLimits, connect
@@ -85,7 +86,9 @@ class Build:
             self.journal,
             self.options.steps,
             on_note=lambda step, text: self.on_event(Event(EventKind.NOTE, step, text=text)),
+            identity=read_identity(self.journal.connection),
         )
+        self.journal.reconnect = lambda: site.connect_beside("journal")
         try:
             for wave in waves_of(plan.steps):
                 self._run_wave(site, wave)

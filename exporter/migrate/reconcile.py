@@ -27,6 +27,8 @@ from exporter.postgres.journal import CreatedIndex
 from exporter.postgres.progress import read_builds
 from exporter.postgres.target import APPLICATION_NAME, Connection, first_line
 
+# The sessions of this tool that build or drop: what a dead run left working is ours to follow.
+OWN_WORK = (f"{APPLICATION_NAME}/", f"{APPLICATION_NAME}-cleanup/")
 _TABLE_KINDS = {"r": "table", "p": "partitioned table", "m": "materialized view"}
 _ANALYZED_KINDS = {*_TABLE_KINDS, "f"}
 _OTHER_KINDS = {
@@ -146,6 +148,7 @@ def _observe_named(
         detail=detail,
         indexrelid=named.indexrelid,
         relid=table.relid,
+        indisready=named.indisready,
     )
 
 
@@ -169,7 +172,7 @@ def _observe_invalid(
         pid, application_name, usename, is_drop = at_work[0]
         doing = "dropped" if is_drop else "built"
         who = f"being {doing} by pid {pid}, user {usename or 'unknown'}, {application_name or 'no name'}"
-        if not (application_name or "").startswith(APPLICATION_NAME + "/"):
+        if not (application_name or "").startswith(OWN_WORK):
             return IndexState.BUILDING_FOREIGN, pid, who
         return (IndexState.DROPPING_OURS if is_drop else IndexState.BUILDING_OURS), pid, who
     created = ours.get(index.name)

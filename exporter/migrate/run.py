@@ -78,7 +78,7 @@ def initialise(
             return _outcome(
                 "init",
                 database,
-                connection,
+                journal.live_connection(),
                 journal,
                 started_at,
                 plan,
@@ -132,6 +132,7 @@ def roll_back(
         results = Build(database, journal, options.build, on_event).run(plan) if plan.steps else ()
         if results:
             record_stop(journal, Phase.DROPPED, results)
+        connection = journal.live_connection()
         after = observe(connection, manifest, created)
         return _outcome(
             "rollback",
@@ -166,7 +167,7 @@ def _verified(
     journal: Journal,
     before: tuple[ProbeMeasurement, ...],
 ) -> Outcome:
-    connection = journal.connection
+    connection = journal.live_connection()
     facts = read_facts(connection)
     created = journal.created() if journal.exists() else {}
     observed = observe(connection, manifest, created)

@@ -5,27 +5,39 @@ Several threads use it at once, each for a table of its own.
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import psycopg
 
-from exporter.errors import ExporterError, TargetError
+from exporter.errors import ExporterError, TargetTimedOut, TargetUnreachable
+from exporter.migrate.classify import delay_seconds
+from exporter.migrate.ending import is_connection_lost
 from exporter.migrate.reconcile import observe_index
 from exporter.model import Database, DeclaredIndex, ObservedIndex, RelationName, Step
 from exporter.postgres.catalog import TableFacts, compile_index, read_table, read_table_builders
+from exporter.postgres.identity import SystemIdentity, read_identity, require_same_system
 from exporter.postgres.journal import EventStatus, Journal, Phase
-from exporter.postgres.locks import acquire_table_lock
+from exporter.postgres.locks import LockHolder, acquire_table_lock
 from exporter.postgres.progress import read_builds
 from exporter.postgres.target import APPLICATION_NAME, Connection, SessionLimits, connect
+
+# A server that goes away this often in one look is not going to stay.
+_MOST_LOSSES = 5
+# Ends a look at the catalogue that something unforeseen holds up.
+_LOOKING = SessionLimits(statement_timeout_seconds=60.0)
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
 class StepOptions:
-    """How long steps may take. Units: seconds."""
+    """How long steps may take, and how often they are tried. Units: seconds."""
 
     deadline_seconds: float = 24 * 3600.0
     lock_budget_seconds: float = 60.0
@@ -33,16 +45,21 @@ class StepOptions:
     reconnect_budget_seconds: float = 30.0
     poll_seconds: float = 0.25
     max_attempts: int = 3
+    retry_base_seconds: float = 2.0
 
 
 @dataclass(slots=True)
 class Site:
-    """One migration's work in one database: what runs there now, and how to stop it."""
+    """One migration's work in one database: what runs there now, and how to stop it.
+
+    `identity` is the system on which the work was begun; no session to another is ever used.
+    """
 
     database: Database
     journal: Journal
     options: StepOptions
     on_note: Callable[[Step, str], None]
+    identity: SystemIdentity | None = None
     stopping: threading.Event = field(default_factory=threading.Event)
     _sessions: dict[Step, Connection] = field(default_factory=dict)
     _followed: dict[Step, int] = field(default_factory=dict)
@@ -82,17 +99,17 @@ class Site:
             self._sessions.pop(step, None)
 
     def session(self, step: Step, *, lock_timeout_seconds: float = 0) -> Connection:
-        """The session of a step: alone on the wire, the deadline as its orphan guard.
+        """The BUILD session of a step: alone on the wire, the deadline as its orphan guard.
 
         Without a lock_timeout, which would protect nobody and end a build at its last wait.
+        Raises: TargetError when the server does not come back within the reconnect budget; Halted when
+        another system does.
         """
         subject = step.index.name if step.index is not None else step.table.relname
         prefix = f"{APPLICATION_NAME}/{self.journal.run}/"
-        connection = connect(
-            self.database,
-            application_name=prefix + subject.encode()[: 63 - len(prefix)].decode(errors="ignore"),
-            read_only=False,
-            limits=SessionLimits(
+        connection = self._connect(
+            prefix + subject.encode()[: 63 - len(prefix)].decode(errors="ignore"),
+            SessionLimits(
                 statement_timeout_seconds=self.options.deadline_seconds,
                 lock_timeout_seconds=lock_timeout_seconds,
             ),
@@ -101,29 +118,88 @@ class Site:
             self._sessions[step] = connection
         return connection
 
-    def connect_patiently(self, purpose: str, limits: SessionLimits) -> Connection:
-        """A session beside the steps' own, for which the server may have to come back first."""
+    def connect_beside(self, purpose: str, limits: SessionLimits = _LOOKING) -> Connection:
+        """A session beside the steps' own, for which the server may have to come back first.
+
+        Raises: as `session`.
+        """
+        return self._connect(f"{APPLICATION_NAME}-{purpose}/{self.journal.run}", limits)
+
+    def beside(
+        self,
+        purpose: str,
+        work: Callable[[Connection], Result],
+        limits: SessionLimits = _LOOKING,
+    ) -> Result:
+        """What `work` gives in a session of its own; begun anew where the session is lost.
+
+        Raises: as `session`; psycopg.Error for what is no lost connection.
+        """
+        losses = 0
+        while True:
+            with closing(self.connect_beside(purpose, limits)) as connection:
+                try:
+                    return work(connection)
+                except psycopg.Error as error:
+                    losses += 1
+                    if not is_connection_lost(error) or losses >= _MOST_LOSSES:
+                        raise
+            time.sleep(self.options.poll_seconds)
+
+    def _connect(self, application_name: str, limits: SessionLimits) -> Connection:
         deadline = time.monotonic() + self.options.reconnect_budget_seconds
         while True:
             try:
-                return connect(
-                    self.database,
-                    application_name=f"{APPLICATION_NAME}-{purpose}/{self.journal.run}",
-                    read_only=False,
-                    limits=limits,
+                connection = connect(
+                    self.database, application_name=application_name, read_only=False, limits=limits
                 )
-            except TargetError:
+                try:
+                    self._require_same_system(connection)
+                except BaseException:
+                    connection.close()
+                    raise
+                return connection
+            except (TargetUnreachable, TargetTimedOut):
                 if time.monotonic() >= deadline:
                     raise
-                time.sleep(self.options.poll_seconds)
+            except psycopg.Error as error:
+                if not is_connection_lost(error) or time.monotonic() >= deadline:
+                    raise
+            time.sleep(self.options.poll_seconds)
 
-    def lock_table(self, connection: Connection, table: RelationName) -> bool:
-        """True when the session holds this tool's lock of the table, until it ends."""
+    def _require_same_system(self, connection: Connection) -> None:
+        now = read_identity(connection)
+        if self.identity is not None:
+            require_same_system(self.identity, now)
+        with self._lock:
+            self.identity = now
+
+    def pause(self, attempt: int) -> None:
+        """Waits before the next attempt, unless asked to stop."""
+        base_seconds = self.options.retry_base_seconds
+        self.stopping.wait(delay_seconds(attempt, base_seconds=base_seconds, jitter=random.random()))  # noqa: S311 - no secret
+
+    def lock_table(self, step: Step, connection: Connection) -> bool:
+        """True when the session holds this tool's lock of the step's table, until it ends.
+
+        A holder that builds is waited for: what another run, alive or dead, began is there afterwards.
+        """
+        told: set[int] = set()
+
+        def tell(holder: LockHolder) -> None:
+            if holder.is_active and holder.pid not in told:
+                told.add(holder.pid)
+                name = holder.application_name or "no name"
+                self.on_note(
+                    step, f"another run works on the table (pid {holder.pid}, {name}): waiting for it"
+                )
+
         return acquire_table_lock(
             connection,
-            self._table(connection, table).relid,
+            self._table(connection, step.table).relid,
             budget_seconds=self.options.lock_budget_seconds,
             give_up=self.stopping.is_set,
+            on_held=tell,
         )
 
     def observe(self, connection: Connection, index: DeclaredIndex) -> ObservedIndex:

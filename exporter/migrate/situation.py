@@ -161,4 +161,9 @@ def control_session(
             )
         ) as connection,
     ):
-        yield connection, Journal(connection, options.journal_schema, manifest.migration, run)
+        journal = Journal(connection, options.journal_schema, manifest.migration, run)
+        try:
+            yield connection, journal
+        finally:
+            # Another than at first, where that was lost.
+            journal.connection.close()

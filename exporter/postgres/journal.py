@@ -7,7 +7,7 @@ and remembers definitions and baselines; where an index stands is decided by the
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -45,6 +45,7 @@ _MADE_MEANWHILE = (
 )
 
 Row = TypeVar("Row")
+Answer = TypeVar("Answer")
 
 
 class Phase(StrEnum):
@@ -135,12 +136,16 @@ class CreatedIndex:
 
 @dataclass(slots=True)
 class Journal:
-    """Writes and reads the journal of one migration over one connection, safe for several threads."""
+    """Writes and reads the journal of one migration over one connection, safe for several threads.
+
+    A connection that was lost is replaced by what `reconnect` gives, where it is given.
+    """
 
     connection: Connection
     schemaname: str
     migration: str
     run: str
+    reconnect: Callable[[], Connection] | None = None
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def exists(self) -> bool:
@@ -214,20 +219,23 @@ class Journal:
         detail: Mapping[str, Any] | None = None,
     ) -> None:
         """Appends one event; it is committed when this returns."""
-        with self._lock:
-            self.connection.execute(
-                self._text("journal_append"),
-                {
-                    "run": self.run,
-                    "name": self.migration,
-                    "index_name": index_name,
-                    "phase": phase.value,
-                    "status": status.value,
-                    "attempt": attempt,
-                    "definition": definition,
-                    "detail": Jsonb(dict(detail or {})),
-                },
-            )
+        event = {
+            "run": self.run,
+            "name": self.migration,
+            "index_name": index_name,
+            "phase": phase.value,
+            "status": status.value,
+            "attempt": attempt,
+            "definition": definition,
+            "detail": Jsonb(dict(detail or {})),
+        }
+        # Lost on the way, an event may be written twice: that harms nobody who reads the latest.
+        self._ask(lambda connection: connection.execute(self._text("journal_append"), event))
+
+    def live_connection(self) -> Connection:
+        """The connection after it has answered, a new one where the old was lost."""
+        self._ask(lambda connection: connection.execute("SELECT"))
+        return self.connection
 
     def latest(self) -> dict[str | None, LogRow]:
         """The latest event of each index by its name, that of the migration under None."""
@@ -246,8 +254,21 @@ class Journal:
         return {row.index_name: row for row in rows if row.phase != Phase.DROPPED}
 
     def _read(self, what: str, row_type: type[Row], parameters: Mapping[str, object]) -> list[Row]:
-        with self._lock, self.connection.cursor(row_factory=class_row(row_type)) as cursor:
-            return cursor.execute(self._text(what), parameters).fetchall()
+        def read(connection: Connection) -> list[Row]:
+            with connection.cursor(row_factory=class_row(row_type)) as cursor:
+                return cursor.execute(self._text(what), parameters).fetchall()
+
+        return self._ask(read)
+
+    def _ask(self, work: Callable[[Connection], Answer]) -> Answer:
+        with self._lock:
+            try:
+                return work(self.connection)
+            except psycopg.OperationalError:
+                if self.reconnect is None or not self.connection.closed:
+                    raise
+            self.connection = self.reconnect()
+            return work(self.connection)
 
     def _text(self, what: str, *, has_parameters: bool = True) -> sql.Composed:
         text = query_text(what, server_version_num=self.connection.info.server_version)

@@ -9,12 +9,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from exporter.postgres.queries import query_text
-from exporter.postgres.target import Connection
+from exporter.postgres.target import Connection, fetch_version
 
 # "pgix" in ASCII: the class of all advisory locks of this tool.
 TOOL_KEY = 0x70676978
+
+
+@dataclass(frozen=True, slots=True)
+class LockHolder:
+    """The session that holds the lock; `is_active` while it works on a statement. Source: pg_locks."""
+
+    pid: int
+    application_name: str | None
+    usename: str | None
+    is_active: bool
 
 
 def acquire_table_lock(
@@ -23,15 +34,33 @@ def acquire_table_lock(
     *,
     budget_seconds: float,
     give_up: Callable[[], bool] = lambda: False,
+    on_held: Callable[[LockHolder], None] = lambda holder: None,
     poll_seconds: float = 0.2,
 ) -> bool:
-    """True when the session holds the lock of the table, False when another kept it over the budget."""
+    """True when the session holds the lock of the table, False when another kept it over the budget.
+
+    A holder that works on a statement does not use up the budget: it builds, and its own deadline ends it.
+    """
     text = query_text("advisory_lock", server_version_num=connection.info.server_version)
-    deadline = time.monotonic() + budget_seconds
+    waited_seconds = 0.0
     while True:
         row = connection.execute(text, {"tool": TOOL_KEY, "relid": relid}).fetchone()
         if row is not None and row[0]:
             return True
-        if give_up() or time.monotonic() >= deadline:
+        holder = read_lock_holder(connection, relid)
+        if holder is not None:
+            on_held(holder)
+        if give_up() or waited_seconds >= budget_seconds:
             return False
         time.sleep(poll_seconds)
+        if holder is None or not holder.is_active:
+            waited_seconds += poll_seconds
+
+
+def read_lock_holder(connection: Connection, relid: int) -> LockHolder | None:
+    """Who else holds the lock of the table, None when nobody does."""
+    version = connection.info.server_version
+    rows = fetch_version(
+        connection, "table_lock_holder", LockHolder, version, {"tool": TOOL_KEY, "relid": relid}
+    )
+    return rows[0] if rows else None

@@ -25,6 +25,7 @@ LEVELS = (
 )
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 PURE = (
+    "exporter.migrate.classify",
     "exporter.migrate.plan",
     "exporter.migrate.verify",
     "exporter.migrate.report",

@@ -51,7 +51,14 @@ def reads() -> dict[str, type[Any]]:
 READS = reads()
 ACTS = {"advisory_lock", "journal_create", "journal_append"}
 # Without rows on the stage; tests below give them some.
-EMPTY = {"blockers", "build_progress", "table_builders", "compiled_index", "locked_relations"}
+EMPTY = {
+    "blockers",
+    "build_progress",
+    "table_builders",
+    "compiled_index",
+    "locked_relations",
+    "table_lock_holder",
+}
 
 
 def test_every_file_has_a_row_here() -> None:
@@ -106,6 +113,7 @@ def parameters(view: View) -> dict[str, object]:
         "relnames": ["messages", "absent"],
         "indexnames": [USED.name, "absent"],
         "relid": tables[0],
+        "tool": locks.TOOL_KEY,
         "indexrelid": indexes[0],
         "relids": [*tables, *indexes],
         "indexrelids": indexes,
@@ -221,4 +229,9 @@ def test_the_advisory_lock_of_a_table_is_held_by_one_session(view: View) -> None
     with view.connect() as first, view.connect() as second:
         assert locks.acquire_table_lock(first, 4_294_967_295, budget_seconds=0)
         assert not locks.acquire_table_lock(second, 4_294_967_295, budget_seconds=0)
+        holder = locks.read_lock_holder(second, 4_294_967_295)
+        assert holder is not None
+        assert holder.pid == first.info.backend_pid
+        shown = {name: getattr(holder, name) for name in column_names(locks.LockHolder)}
+        assert misfits(shown, locks.LockHolder) == []
         assert locks.acquire_table_lock(second, 1, budget_seconds=0)
