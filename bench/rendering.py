@@ -1,4 +1,4 @@
-"""How long a page of many indexes takes: rendered, compressed, and by prometheus_client for comparison.
+"""How long a page of many indexes takes: rendered and compressed, and by prometheus_client for comparison.
 
 `python -m bench.rendering --indexes 10000`. Figures are of this machine at this moment: compare ratios.
 """
@@ -9,15 +9,14 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from isal import igzip
 from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from exporter.metrics import segment
 from exporter.metrics.page import PageFormat
 from exporter.metrics.render import LabelBlocks, render
-from exporter.metrics.service import GZIP_LEVEL
 from exporter.metrics.snapshot import DatabaseSnapshot, IndexRow, TargetSnapshot
 
 REPEATS = 5
@@ -90,15 +89,13 @@ def main() -> None:
     blocks = LabelBlocks()
 
     measured("first page, every label block built", lambda: render(target, PageFormat.TEXT, LabelBlocks()))
-    page = measured("next page, label blocks kept", lambda: render(target, PageFormat.TEXT, blocks))
-    packed = measured(
-        f"gzip, level {GZIP_LEVEL} of isal", lambda: igzip.compress(page, compresslevel=GZIP_LEVEL)
-    )
+    segments = measured("next page, label blocks kept", lambda: render(target, PageFormat.TEXT, blocks))
+    page = b"".join(segment.text(segments, 1 << 20))
     registry = CollectorRegistry()
     registry.register(Parsed(page))
     measured("the same page by prometheus_client", lambda: generate_latest(registry))
     lines = sum(not line.startswith(b"#") for line in page.splitlines())
-    print(f"{count} indexes, {lines} samples, {len(page)} bytes, {len(packed)} compressed")
+    print(f"{count} indexes, {lines} samples, {len(page)} bytes, {segment.gzip_length(segments)} compressed")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from exporter.metrics.crew import CANCEL_GRACE_SECONDS, SEVER_GRACE_SECONDS, Cre
 from exporter.metrics.discovery import Discovery, Question
 from exporter.metrics.page import PageFormat
 from exporter.metrics.render import LabelBlocks, render
+from exporter.metrics.segment import Segment
 from exporter.metrics.session import is_same_session
 from exporter.metrics.snapshot import TargetSnapshot
 from exporter.metrics.state_log import StateLog
@@ -57,7 +58,7 @@ class Flight:
     waiters: int = 0
     was_cut_short: bool = False
     landed: TargetSnapshot | None = None
-    bodies: dict[PageFormat, bytes] = field(default_factory=dict)
+    bodies: dict[PageFormat, tuple[Segment, ...]] = field(default_factory=dict)
 
     def cut_short(self) -> None:
         """Ends the collection, as its deadline would."""
@@ -100,7 +101,7 @@ class TargetService:
         """Ends the connections once the collections under way are over; there will be no other."""
         self._crew.dismiss_all(frozenset(self._tasks))
 
-    async def body(self, page_format: PageFormat, seconds: float) -> bytes:
+    async def body(self, page_format: PageFormat, seconds: float) -> tuple[Segment, ...]:
         """The families of the target as known within `seconds`, without the end of a page."""
         flight = self._flight
         # One that was cut gives less than this scrape may have.
@@ -116,7 +117,8 @@ class TargetService:
                 flight.cut_short()
         if flight.landed is None:
             # Somebody with more time started it; this scrape takes what is there.
-            return await self._render(self._freeze(flight.course), page_format)
+            async with self._rendering:
+                return await self._render(self._freeze(flight.course), page_format)
         async with self._rendering:
             if page_format not in flight.bodies:
                 flight.bodies[page_format] = await self._render(flight.landed, page_format)
@@ -200,8 +202,8 @@ class TargetService:
             databases_cut=discovery.databases_cut,
         )
 
-    async def _render(self, snapshot: TargetSnapshot, page_format: PageFormat) -> bytes:
-        bodies: list[bytes] = []
+    async def _render(self, snapshot: TargetSnapshot, page_format: PageFormat) -> tuple[Segment, ...]:
+        bodies: list[tuple[Segment, ...]] = []
         await in_thread(lambda: bodies.append(render(snapshot, page_format, self._blocks)))
         return bodies[0]
 

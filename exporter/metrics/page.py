@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
+from exporter.metrics.segment import Segment
+
 
 class PageFormat(Enum):
     """An exposition format; the value is its content type."""
@@ -16,11 +18,10 @@ class PageFormat(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """An immutable page, plain and compressed."""
+    """An immutable page, kept compressed: it is a small part of its text, and many clients may hold one."""
 
     content_type: str
-    body: bytes
-    gzipped: bytes
+    segments: tuple[Segment, ...]
 
 
 def choose_format(accept: str) -> PageFormat:

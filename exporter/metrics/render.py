@@ -25,6 +25,7 @@ from exporter.metrics.catalogue import (
     Scope,
 )
 from exporter.metrics.page import PageFormat
+from exporter.metrics.segment import Segment
 from exporter.metrics.snapshot import DatabaseSnapshot, IndexRow, TableRow, TargetSnapshot
 from exporter.model import DeclaredIndex
 from exporter.postgres.progress import BuildProgress
@@ -32,6 +33,8 @@ from exporter.postgres.progress import BuildProgress
 Value = int | float | None
 Sample = tuple[str, Value]
 Samples = Iterable[Sample]
+
+SEGMENT_LINES = 1000
 
 # pg_constraint.contype in words; an index without a constraint has an empty label.
 CONSTRAINTS = MappingProxyType({"p": "primary_key", "u": "unique", "x": "exclusion"})
@@ -73,16 +76,21 @@ def escape(value: str) -> str:
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
-def render(snapshot: TargetSnapshot, page_format: PageFormat, blocks: LabelBlocks) -> bytes:
+def render(snapshot: TargetSnapshot, page_format: PageFormat, blocks: LabelBlocks) -> tuple[Segment, ...]:
     """The families of one target, without the mark that ends an OpenMetrics page."""
     databases = [_DatabaseSamples(database, blocks) for database in snapshot.databases]
     wide = _target_wide(snapshot)
+    segments: list[Segment] = []
     parts: list[str] = []
     for metric in METRICS:
         per_database = chain.from_iterable(database.family(metric) for database in databases)
         _append_family(parts, metric, chain(wide.get(metric.name, ()), per_database), page_format)
+        # The whole page is in memory compressed only.
+        if len(parts) >= SEGMENT_LINES:
+            segments.append(Segment.of("".join(parts).encode()))
+            parts = []
     blocks.end_page()
-    return "".join(parts).encode()
+    return (*segments, Segment.of("".join(parts).encode()))
 
 
 def render_exporter(labels: Mapping[str, str], page_format: PageFormat) -> bytes:

@@ -13,7 +13,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
-from isal import igzip
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
 
@@ -25,6 +24,7 @@ from exporter.metrics.live_web_config import LiveWebConfig
 from exporter.metrics.logs import configure_logging
 from exporter.metrics.page import Page, PageFormat
 from exporter.metrics.render import render_exporter
+from exporter.metrics.segment import Segment
 from exporter.metrics.service_discovery import CONTENT_TYPE, target_groups
 from exporter.metrics.web import make_app
 from exporter.model import Target
@@ -32,7 +32,6 @@ from exporter.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-GZIP_LEVEL = 1
 OPENMETRICS_END = b"# EOF\n"
 
 
@@ -110,11 +109,11 @@ class Exporter:
 
     async def metrics_page(self, page_format: PageFormat, scrape_timeout_seconds: float | None) -> Page:
         """The exporter itself and, when there is only one target, that target."""
-        parts = [self._own_families(page_format)]
+        segments: tuple[Segment, ...] = (Segment.of(self._own_families(page_format)),)
         if len(self._targets) == 1:
             (target,) = self._targets.values()
-            parts.append(await target.body(page_format, self._deadline(scrape_timeout_seconds)))
-        return _page(parts, page_format)
+            segments += await target.body(page_format, self._deadline(scrape_timeout_seconds))
+        return _page(segments, page_format)
 
     def probe_page(
         self, name: str, page_format: PageFormat, scrape_timeout_seconds: float | None
@@ -131,7 +130,7 @@ class Exporter:
         if url is None:
             return None
         body = target_groups(self.target_names, url, self.telemetry_path)
-        return Page(CONTENT_TYPE, body, igzip.compress(body, compresslevel=GZIP_LEVEL))
+        return Page(CONTENT_TYPE, (Segment.of(body),))
 
     def cut(self) -> None:
         """Ends all collections under way."""
@@ -146,8 +145,8 @@ class Exporter:
     async def _target_page(
         self, target: TargetService, page_format: PageFormat, scrape_timeout_seconds: float | None
     ) -> Page:
-        body = await target.body(page_format, self._deadline(scrape_timeout_seconds))
-        return _page([body], page_format)
+        segments = await target.body(page_format, self._deadline(scrape_timeout_seconds))
+        return _page(segments, page_format)
 
     def _deadline(self, scrape_timeout_seconds: float | None) -> float:
         """How long a collection may take, some of the scraper's patience being left to send the page."""
@@ -163,10 +162,10 @@ class Exporter:
         return render_exporter(labels, page_format) + process.removesuffix(OPENMETRICS_END)
 
 
-def _page(parts: Sequence[bytes], page_format: PageFormat) -> Page:
-    end = OPENMETRICS_END if page_format is PageFormat.OPENMETRICS else b""
-    body = b"".join((*parts, end))
-    return Page(page_format.value, body, igzip.compress(body, compresslevel=GZIP_LEVEL))
+def _page(segments: tuple[Segment, ...], page_format: PageFormat) -> Page:
+    if page_format is PageFormat.OPENMETRICS:
+        segments += (Segment.of(OPENMETRICS_END),)
+    return Page(page_format.value, segments)
 
 
 def run(targets: Sequence[Target], options: ServiceOptions) -> int:

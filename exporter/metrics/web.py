@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable, Iterator
 from html import escape
 from typing import Protocol, TypeVar
 from urllib.parse import quote
@@ -15,6 +15,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from exporter import __version__
+from exporter.metrics import segment
 from exporter.metrics.page import Page, PageFormat, accepts_gzip, choose_format
 from exporter.metrics.service_discovery import PROBE_PATH, requested_url
 
@@ -53,14 +54,43 @@ class Pages(Protocol):
 class PageResponse(Response):
     """A page in chunks, so that a slow reader holds one of them in memory and not the page."""
 
+    def __init__(self, page: Page, *, gzipped: bool, varies_by: str) -> None:
+        length = segment.gzip_length if gzipped else segment.length
+        headers = {"Vary": varies_by, "Content-Length": str(length(page.segments))}
+        if gzipped:
+            headers["Content-Encoding"] = "gzip"
+        super().__init__(headers=headers, media_type=page.content_type)
+        self._page = page
+        self._gzipped = gzipped
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends it; ends early where `send` raises, since the client left or does not read."""
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        body = b"" if scope["method"] == "HEAD" else memoryview(self.body)
-        for start in range(0, len(body), CHUNK_BYTES):
-            chunk = bytes(body[start : start + CHUNK_BYTES])
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        if scope["method"] != "HEAD":
+            for chunk in self._chunks():
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
+
+    def _chunks(self) -> Iterator[bytes]:
+        segments = self._page.segments
+        pieces = segment.gzip(segments) if self._gzipped else segment.text(segments, CHUNK_BYTES)
+        return in_chunks(pieces, CHUNK_BYTES)
+
+
+def in_chunks(pieces: Iterable[bytes], size: int) -> Iterator[bytes]:
+    """All of the pieces in chunks of `size` bytes; the last one has what is left."""
+    waiting = bytearray()
+    for piece in pieces:
+        view = memoryview(piece)
+        while view:
+            room = size - len(waiting)
+            waiting += view[:room]
+            view = view[room:]
+            if len(waiting) == size:
+                yield bytes(waiting)
+                waiting.clear()
+    if waiting:
+        yield bytes(waiting)
 
 
 class ClientLeft(Exception):
@@ -121,12 +151,9 @@ async def _answer(request: Request, page: Awaitable[Page]) -> Response:
 
 
 def _page_response(request: Request, page: Page, *, varies_by: str) -> Response:
-    headers = {"Content-Type": page.content_type, "Vary": varies_by}
-    body = page.body
-    if len(body) >= SMALLEST_GZIP_BYTES and accepts_gzip(request.headers.get("accept-encoding", "")):
-        body = page.gzipped
-        headers["Content-Encoding"] = "gzip"
-    return PageResponse(body, headers=headers)
+    is_worth_it = segment.length(page.segments) >= SMALLEST_GZIP_BYTES
+    accepted = accepts_gzip(request.headers.get("accept-encoding", ""))
+    return PageResponse(page, gzipped=is_worth_it and accepted, varies_by=varies_by)
 
 
 async def _unless_left(request: Request, work: Awaitable[Result]) -> Result:

@@ -13,12 +13,14 @@ from exporter.metrics import reads
 from exporter.metrics.collect import CollectOptions, DatabaseCollector, Draft
 from exporter.metrics.flight import TargetService
 from exporter.metrics.page import PageFormat
+from exporter.metrics.segment import Segment
 from exporter.metrics.service import ServiceOptions, serving
 from exporter.model import Target
 from exporter.postgres.target import Connection
 from tests.conftest import TestDatabase
 from tests.faults.scraping import scrape
 from tests.postgres.metrics.collecting import declare, described
+from tests.support.snapshots import whole
 from tests.support.waiting import wait_for
 
 DECLARED = declare("idx_messages_id", "messages")
@@ -53,21 +55,21 @@ def running(database: TestDatabase) -> int:
 def test_scrapes_at_once_share_one_collection(messages: TestDatabase) -> None:
     service = TargetService(Target("default", (described(messages, DECLARED),)), CollectOptions())
 
-    async def scrapes() -> list[bytes]:
+    async def scrapes() -> list[tuple[Segment, ...]]:
         return await asyncio.gather(*(service.body(PageFormat.TEXT, 30) for _ in range(20)))
 
     bodies = asyncio.run(scrapes())
     service.close()
 
     assert len({id(body) for body in bodies}) == 1
-    assert b"pg_index_exporter_target_up 1\n" in bodies[0]
+    assert b"pg_index_exporter_target_up 1\n" in whole(bodies[0])
 
 
 def test_scrapes_one_after_another_are_collections_of_their_own(messages: TestDatabase) -> None:
     service = TargetService(Target("default", (described(messages, DECLARED),)), CollectOptions())
 
     async def scrapes() -> list[bytes]:
-        return [await service.body(PageFormat.TEXT, 30) for _ in range(2)]
+        return [whole(await service.body(PageFormat.TEXT, 30)) for _ in range(2)]
 
     first, second = asyncio.run(scrapes())
     service.close()
@@ -124,9 +126,9 @@ def test_a_scraper_with_less_time_takes_what_is_there(slow_messages: TestDatabas
     async def scrapes() -> tuple[bytes, bytes, bool]:
         patient = asyncio.create_task(service.body(PageFormat.TEXT, 3))
         await asyncio.sleep(0)
-        hasty = await service.body(PageFormat.TEXT, 1)
+        hasty = whole(await service.body(PageFormat.TEXT, 1))
         was_done = patient.done()
-        return hasty, await patient, was_done
+        return hasty, whole(await patient), was_done
 
     hasty, patient, was_done = asyncio.run(scrapes())
     service.close()
@@ -157,7 +159,7 @@ def test_a_scrape_after_one_that_left_gets_a_collection_of_its_own(
         await asyncio.sleep(0)
         leaving.cancel()
         await asyncio.wait({leaving})
-        return await service.body(PageFormat.TEXT, 30)
+        return whole(await service.body(PageFormat.TEXT, 30))
 
     body = asyncio.run(scrapes())
     service.close()

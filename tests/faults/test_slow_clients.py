@@ -22,6 +22,7 @@ from exporter.metrics.connection import Limits
 from exporter.metrics.connections import Connections
 from exporter.metrics.live_web_config import LiveWebConfig
 from exporter.metrics.page import Page, PageFormat
+from exporter.metrics.segment import Segment
 from exporter.metrics.web import make_app
 from tests.support.certificates import Authority
 from tests.support.waiting import wait_for
@@ -39,7 +40,7 @@ HASTY = Limits(handshake_seconds=0.2, idle_seconds=0.2, write_seconds=0.2)
 class BigPages(FixedPages):
     """Pages that cost the server nothing but to send them."""
 
-    page = Page(PageFormat.TEXT.value, BIG, b"")
+    page = Page(PageFormat.TEXT.value, (Segment.of(BIG),))
 
     async def metrics_page(self, page_format: PageFormat, scrape_timeout_seconds: float | None) -> Page:
         return self.page

@@ -5,10 +5,12 @@
 
 import dataclasses
 import sys
+from collections.abc import Sequence
 
 from exporter.metrics.catalogue import COLLECTORS
 from exporter.metrics.page import PageFormat
 from exporter.metrics.render import LabelBlocks, render, render_exporter
+from exporter.metrics.segment import Segment, text
 from exporter.metrics.snapshot import (
     CollectorOutcome,
     DatabaseSnapshot,
@@ -164,9 +166,14 @@ def down(database: DatabaseSnapshot) -> DatabaseSnapshot:
     return DatabaseSnapshot(database.datname, False, database.declared, outcomes)
 
 
+def whole(segments: Sequence[Segment]) -> bytes:
+    """The text of a page or of a part of one."""
+    return b"".join(text(segments, 65536))
+
+
 def page(target: TargetSnapshot, page_format: PageFormat = PageFormat.TEXT) -> str:
     """The page of a target in one of the formats, complete."""
-    body = render_exporter(BUILD_LABELS, page_format) + render(target, page_format, LabelBlocks())
+    body = render_exporter(BUILD_LABELS, page_format) + whole(render(target, page_format, LabelBlocks()))
     return body.decode() + ("# EOF\n" if page_format is PageFormat.OPENMETRICS else "")
 
 

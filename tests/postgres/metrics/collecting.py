@@ -12,6 +12,7 @@ from exporter.metrics.render import LabelBlocks, render
 from exporter.metrics.snapshot import DatabaseSnapshot, IndexRow, TargetSnapshot
 from exporter.model import Database, DeclaredIndex, Manifest, RelationName, WatchAll, WatchDeclared
 from tests.conftest import TestDatabase
+from tests.support.snapshots import whole
 
 SECONDS = 30.0
 Watch = WatchDeclared | WatchAll | tuple[str, ...]
@@ -67,4 +68,4 @@ def failures(snapshot: DatabaseSnapshot) -> dict[str, str]:
 
 
 def page_of(snapshots: Sequence[DatabaseSnapshot], page_format: PageFormat = PageFormat.TEXT) -> str:
-    return render(TargetSnapshot("test", tuple(snapshots), 0.1), page_format, LabelBlocks()).decode()
+    return whole(render(TargetSnapshot("test", tuple(snapshots), 0.1), page_format, LabelBlocks())).decode()

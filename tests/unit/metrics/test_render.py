@@ -251,7 +251,9 @@ def test_a_renamed_index_has_a_new_label_block() -> None:
     render(snapshots.TARGET, PageFormat.TEXT, blocks)
     renamed = dataclasses.replace(snapshots.INDEX, indexname="renamed")
 
-    page = render(with_database(indexes=(renamed,), builds=()), PageFormat.TEXT, blocks).decode()
+    page = snapshots.whole(
+        render(with_database(indexes=(renamed,), builds=()), PageFormat.TEXT, blocks)
+    ).decode()
 
     assert 'indexname="renamed"} 12\n' in page
     assert 'pg_index_valid{datname="nova",schemaname="public",relname="messages",indexname="idx' not in page

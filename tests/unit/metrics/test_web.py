@@ -1,7 +1,6 @@
 """The HTTP surface over pages that need no database."""
 
 import asyncio
-import gzip
 import json
 from collections.abc import Awaitable
 
@@ -9,6 +8,7 @@ import httpx
 import pytest
 
 from exporter.metrics.page import Page, PageFormat
+from exporter.metrics.segment import Segment
 from exporter.metrics.service_discovery import target_groups
 from exporter.metrics.web import CHUNK_BYTES, make_app
 
@@ -41,11 +41,11 @@ class FixedPages:
         if requested_url is None:
             return None
         body = target_groups(self.target_names, requested_url, self.telemetry_path)
-        return Page("application/json", body, gzip.compress(body))
+        return Page("application/json", (Segment.of(body),))
 
     def _page(self, name: str, page_format: PageFormat, seconds: float | None) -> Page:
         self.asked.append((name, page_format, seconds))
-        return Page(page_format.value, self.body, gzip.compress(self.body))
+        return Page(page_format.value, (Segment.of(self.body),))
 
 
 def request(
