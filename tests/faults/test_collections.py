@@ -112,7 +112,9 @@ def test_fifty_scrapes_at_once_are_one_collection(
     body = TargetService.body
     reads_builds = progress.read_builds
 
-    async def arriving(service: TargetService, page_format: PageFormat, seconds: float) -> bytes:
+    async def arriving(
+        service: TargetService, page_format: PageFormat, seconds: float
+    ) -> tuple[Segment, ...]:
         arrived.release()
         return await body(service, page_format, seconds)
 

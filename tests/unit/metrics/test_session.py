@@ -10,7 +10,7 @@ from exporter.errors import TargetError, TargetUnreachable
 from exporter.metrics import session
 from exporter.metrics.session import FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS, WarmConnection
 from exporter.model import Database
-from exporter.postgres.target import Connection, SessionLimits
+from exporter.postgres.target import Connection, SessionLimits, connect
 
 # Nobody listens there.
 DATABASE = Database("nova", SecretStr("host=127.0.0.1 port=1 user=app"))
@@ -28,10 +28,7 @@ class Clock:
 
     def connect(self, database: Database, *, limits: SessionLimits) -> Connection:
         self.attempts.append(self.now)
-        return session_connect(database, limits=limits)
-
-
-session_connect = session.connect
+        return connect(database, limits=limits)
 
 
 @pytest.fixture
