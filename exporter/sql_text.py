@@ -34,6 +34,21 @@ _QUOTED = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+# The same, and what the end of a text that was cut leaves open.
+_CONSTANT = re.compile(
+    r"""
+      (?P<name> [uU]&"(?: [^"] | "" )*"? | "(?: [^"] | "" )*"? )
+    | (?P<comment> --[^\n]* | /\*.*?(?: \*/ | \Z ) )
+    | (?: (?<![A-Za-z0-9_$]) (?: [eE]'(?: [^'\\] | \\. | '' )* | (?: [bBxXnN] | [uU]& )'(?: [^'] | '' )* )
+        | '(?: [^'] | '' )*
+      ) (?: ' | \\?\Z )
+    | (?<![A-Za-z0-9_$]) \$ (?P<tag> (?: [A-Za-z_\x80-\U0010ffff] [A-Za-z_0-9\x80-\U0010ffff]* )? ) \$
+        .*? (?: \$ (?P=tag) \$ | \Z )
+    | (?<![A-Za-z0-9_$.])
+        (?: 0[xX][0-9a-fA-F_]+ | [0-9][0-9_]*(?: \.[0-9_]* )?(?: [eE][+-]?[0-9]+ )? | \.[0-9]+ )
+    """,
+    re.VERBOSE | re.DOTALL,
+)
 _POSITIONAL = re.compile(r"%[sbt](?![A-Za-z0-9_])")
 
 
@@ -129,6 +144,13 @@ def placeholder_faults(sql: str) -> list[tuple[str, str]]:
         elif match["other"] is not None:
             faults.append(("a single percent sign beside parameters", "write %% for a literal percent sign"))
     return faults
+
+
+def without_constants(sql: str) -> str:
+    """The text on one line with `?` for every constant, without comments: fit to print, whatever it held."""
+    text = _CONSTANT.sub(lambda found: found["name"] or (" " if found["comment"] else "?"), sql)
+    printable = "".join(character if character.isprintable() else " " for character in text)
+    return " ".join(printable.split())
 
 
 def unbalanced_parentheses(sql: str) -> bool:

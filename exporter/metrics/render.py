@@ -228,7 +228,7 @@ class _DatabaseSamples:
         datname = self._database.datname
         if metric.field == "phase":
             blocks = (
-                self._blocks.block(metric.labels, (datname, *names, build.phase))
+                self._blocks.block(metric.labels, (datname, *names, build.phase or ""))
                 for build, built in builds
                 for names in built
             )

@@ -11,6 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from exporter.postgres.sessions import OtherSession
 from exporter.postgres.target import APPLICATION_NAME, Connection, fetch_version
 
 
@@ -21,6 +22,7 @@ class Blocker:
     `kind` is lock, prepared or snapshot. A lock or prepared transaction names the table in `relid` and its
     `mode`; where `granted` is False it waits itself, and a build would queue behind it. What belongs to
     another role's session is None without pg_read_all_stats, `transaction_age_seconds` among it.
+    `query` is as the server shows it and can hold secrets, `described` is fit to print.
     `prevents_wraparound` marks an autovacuum that does not give way, `builds_index` another build.
     Units: seconds. Source: pg_locks, pg_stat_activity, pg_prepared_xacts, pg_stat_progress_vacuum (14).
     """
@@ -54,21 +56,28 @@ class Blocker:
 
     @property
     def described(self) -> str:
-        """Who it is, in words: pid, user, application, state and the age of its transaction."""
-        parts = [f"pid {self.pid}" if self.gid is None else f"prepared transaction {self.gid!r}"]
-        if self.pid is None and self.gid is None:
-            parts = ["a prepared transaction"]
-        if self.usename:
-            parts.append(f"user {self.usename}")
-        if self.application_name:
-            parts.append(self.application_name)
-        if self.prevents_wraparound:
-            parts.append("autovacuum against wraparound")
-        if self.state:
-            parts.append(self.state)
-        if self.transaction_age_seconds is not None:
-            parts.append(f"open for {self.transaction_age_seconds:.0f} s")
-        return ", ".join(parts)
+        """Who it is, in words, fit to print."""
+        return self.session.described
+
+    @property
+    def session(self) -> OtherSession:
+        """The session or prepared transaction itself; `mode` is its lock."""
+        return OtherSession(
+            pid=self.pid,
+            gid=self.gid,
+            usename=self.usename,
+            application_name=self.application_name,
+            backend_type=self.backend_type,
+            state=self.state,
+            mode=self.mode,
+            has_snapshot=True if self.kind == "snapshot" else None,
+            prevents_wraparound=self.prevents_wraparound,
+            transaction_age_seconds=self.transaction_age_seconds,
+            waiting_seconds=None,
+            backend_start=self.backend_start,
+            xact_start=self.xact_start,
+            query=self.query,
+        )
 
 
 def read_blockers(connection: Connection, relids: Collection[int]) -> Sequence[Blocker]:

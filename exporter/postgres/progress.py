@@ -1,106 +1,160 @@
-"""Builds that run in the server: phase, share done, and whom they wait for.
+"""Builds that run in the server: phase, share done, whom they wait for and who queues behind them.
 
-Used by the builder, which follows its own, and by anybody who watches. Reads only; decides nothing.
+Used by the builder, which follows its own, and by the exporter. Reads only; decides nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+from itertools import groupby
 
+from exporter.postgres import phases
+from exporter.postgres.sessions import OtherSession
 from exporter.postgres.target import Connection, fetch_version
-
-# Share of a whole build, measured on b-tree builds of some million rows; a phase that waits weighs nothing.
-PHASE_WEIGHTS: tuple[tuple[str, float], ...] = (
-    ("initializing", 0.0),
-    ("waiting for writers before build", 0.0),
-    ("building index", 0.0),
-    ("building index: initializing", 0.0),
-    ("building index: scanning table", 0.43),
-    ("building index: sorting live tuples", 0.08),
-    ("building index: sorting dead tuples", 0.0),
-    ("building index: loading tuples in tree", 0.16),
-    ("waiting for writers before validation", 0.0),
-    ("index validation: scanning index", 0.15),
-    ("index validation: sorting tuples", 0.04),
-    ("index validation: scanning table", 0.14),
-    ("waiting for old snapshots", 0.0),
-    ("waiting for readers before marking dead", 0.0),
-    ("waiting for readers before dropping", 0.0),
-)
-# Access methods without sub-phases show their whole build as one.
-_OPAQUE_BUILD_WEIGHT = 0.67
 
 
 @dataclass(frozen=True, slots=True)
 class BuildProgress:
-    """One running build.
+    """One running build, or another statement that was asked for by its process.
 
     `index_relid` is 0 and `indexname` None while the server does not name the index; `ancestors` are the
-    oids of the partitioned tables above the table. Units: seconds.
-    Source: pg_stat_progress_create_index, pg_stat_activity (12).
+    oids of the partitioned tables above the table. `phase` and `command` are None for a process without
+    progress, and for a build of another role without pg_read_all_stats.
+    `waiting_seconds` is how long it has waited for the lock that it waits for now.
+    `blockers` are the sessions it waits for now, the oldest transaction first; of several that it has to
+    wait for in turn the server names one at a time, `lockers_total` counts them. `victims` wait for it.
+    Units: seconds. Source: pg_stat_progress_create_index, pg_stat_activity, pg_locks (14).
     """
 
     pid: int
-    relid: int
-    index_relid: int
+    relid: int | None
+    index_relid: int | None
     application_name: str | None
     usename: str | None
-    command: str
-    phase: str
+    command: str | None
+    phase: str | None
     lockers_total: int | None
     lockers_done: int | None
-    current_locker_pid: int | None
     blocks_total: int | None
     blocks_done: int | None
     tuples_total: int | None
     tuples_done: int | None
-    locker_application_name: str | None
-    locker_usename: str | None
-    locker_state: str | None
-    locker_transaction_age_seconds: float | None
-    indexname: str | None = None
-    ancestors: Sequence[int] = ()
+    indexname: str | None
+    amname: str | None
+    ancestors: Sequence[int]
+    waiting_seconds: float | None
+    blockers: tuple[OtherSession, ...] = ()
+    victims: tuple[OtherSession, ...] = ()
 
     @property
-    def phase_share(self) -> float:
-        """How much of the current phase is done, 0 to 1."""
-        for total, done in (
-            (self.tuples_total, self.tuples_done),
-            (self.blocks_total, self.blocks_done),
-        ):
-            if total and done is not None:
-                return min(1.0, done / total)
-        return 0.0
+    def is_concurrent(self) -> bool:
+        """True unless writers of the table wait for the whole build."""
+        return self.command is None or self.command.endswith("CONCURRENTLY")
 
     @property
-    def share(self) -> float:
-        """How much of the whole build is done, 0 to 1, by the weights of its phases."""
-        before = 0.0
-        for phase, weight in PHASE_WEIGHTS:
-            if phase == self.phase:
-                weight = _OPAQUE_BUILD_WEIGHT if phase == "building index" else weight
-                return min(1.0, before + weight * self.phase_share)
-            before += weight
-        return 0.0
-
-    @property
-    def waits_for(self) -> str | None:
-        """The session that the build waits for, in words."""
-        if not self.current_locker_pid:
+    def phase_share(self) -> float | None:
+        """How much of the current phase is done, 0 to 1; None where the server does not count."""
+        phase = self.phase or ""
+        if phases.counts_blocks(phase):
+            total, done = self.blocks_total, self.blocks_done
+        elif phases.counts_tuples(phase):
+            total, done = self.tuples_total, self.tuples_done
+        else:
             return None
-        who = f"pid {self.current_locker_pid}"
-        if self.locker_usename:
-            who += f", user {self.locker_usename}"
-        if self.locker_application_name:
-            who += f", {self.locker_application_name}"
-        if self.locker_state:
-            who += f", {self.locker_state}"
-        if self.locker_transaction_age_seconds is not None:
-            who += f", transaction open for {self.locker_transaction_age_seconds:.0f} s"
-        return who
+        return min(1.0, done / total) if total and done is not None else None
+
+    @property
+    def span(self) -> tuple[float, float] | None:
+        """The share of the whole that is done when this phase begins, and when it ends; None if unknown."""
+        return phases.span(self.phase or "", method=self.amname, concurrently=self.is_concurrent)
+
+    @property
+    def share(self) -> float | None:
+        """How much of the whole build is done, 0 to 1, by the measured weights of its phases."""
+        if self.span is None:
+            return None
+        start, end = self.span
+        return min(1.0, start + (end - start) * (self.phase_share or 0.0))
+
+    @property
+    def blocker_age_seconds(self) -> float | None:
+        """The age of the oldest transaction that it waits for; None where it waits for none, or unknown."""
+        ages = [one.transaction_age_seconds for one in self.blockers if not one.is_own_build]
+        return max((age for age in ages if age is not None), default=None)
+
+    @property
+    def victim_count(self) -> int:
+        """How many sessions wait for it, or behind those that do."""
+        return len(self.victims)
+
+    @property
+    def victim_waiting_seconds(self) -> float | None:
+        """How long the first of them has waited; None when none waits."""
+        return max((one.waiting_seconds or 0.0 for one in self.victims), default=None)
 
 
-def read_builds(connection: Connection) -> list[BuildProgress]:
-    """The builds that run in this database now."""
-    return fetch_version(connection, "build_progress", BuildProgress, connection.info.server_version)
+@dataclass(frozen=True, slots=True)
+class BuildRow:
+    """A build with one session beside it; `other_role` is blocker, victim or None for nobody."""
+
+    pid: int
+    relid: int | None
+    index_relid: int | None
+    application_name: str | None
+    usename: str | None
+    command: str | None
+    phase: str | None
+    lockers_total: int | None
+    lockers_done: int | None
+    blocks_total: int | None
+    blocks_done: int | None
+    tuples_total: int | None
+    tuples_done: int | None
+    indexname: str | None
+    amname: str | None
+    ancestors: Sequence[int]
+    waiting_seconds: float | None
+    other_role: str | None
+    other_pid: int | None
+    other_gid: str | None
+    other_usename: str | None
+    other_application_name: str | None
+    other_backend_type: str | None
+    other_state: str | None
+    other_mode: str | None
+    other_has_snapshot: bool | None
+    other_prevents_wraparound: bool | None
+    other_transaction_age_seconds: float | None
+    other_waiting_seconds: float | None
+    other_backend_start: datetime | None
+    other_xact_start: datetime | None
+    other_query: str | None
+
+    @property
+    def build(self) -> BuildProgress:
+        """The build alone."""
+        names = [one.name for one in fields(BuildProgress) if one.name not in ("blockers", "victims")]
+        return BuildProgress(**{name: getattr(self, name) for name in names})
+
+    @property
+    def other(self) -> OtherSession:
+        """The session alone."""
+        names = [one.name for one in fields(OtherSession)]
+        return OtherSession(**{name: getattr(self, f"other_{name}") for name in names})
+
+
+def read_builds(connection: Connection, pids: Collection[int] = ()) -> list[BuildProgress]:
+    """The builds that run in this database now, and what else the processes `pids` do."""
+    version = connection.info.server_version
+    rows = fetch_version(connection, "build_progress", BuildRow, version, {"pids": list(pids)})
+    return [_combined(list(group)) for _, group in groupby(rows, key=lambda row: row.pid)]
+
+
+def _combined(rows: Sequence[BuildRow]) -> BuildProgress:
+    return replace(
+        rows[0].build,
+        blockers=tuple(row.other for row in rows if row.other_role == "blocker"),
+        victims=tuple(row.other for row in rows if row.other_role == "victim"),
+    )

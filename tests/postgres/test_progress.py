@@ -1,40 +1,87 @@
-"""Progress of builds: phase, share and blocker as the server shows them."""
+"""Progress of builds: phase, whom they wait for and who queues behind, as the server shows them."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from psycopg import sql
 
-from exporter.postgres.progress import PHASE_WEIGHTS, BuildProgress, read_builds
-from tests.conftest import TestDatabase
+from exporter.postgres.progress import BuildProgress, read_builds
+from exporter.postgres.sessions import OtherSession, signal_session
+from tests.conftest import OwnServer, TestDatabase
 from tests.support.builds import executing, held_build, session, waiting_build, writer
+from tests.support.postgres_server import Connection, Statement
+from tests.support.roles import PASSWORD
 from tests.support.waiting import wait_for
 
 CONCURRENTLY = "CREATE INDEX CONCURRENTLY idx_id ON messages (id)"
 
 
-def progress(phase: str, **rest: int | float | str | None) -> BuildProgress:
-    """A build in that phase of which nothing else is known."""
-    known: dict[str, object] = dict.fromkeys(BuildProgress.__dataclass_fields__)
-    known |= {"pid": 1, "relid": 2, "index_relid": 3, "command": "CREATE INDEX CONCURRENTLY", "phase": phase}
-    return BuildProgress(**(known | rest))  # type: ignore[arg-type]  # the fields by their names
+def make_tables(database: TestDatabase) -> TestDatabase:
+    database.execute("CREATE TABLE messages AS SELECT g AS id FROM generate_series(1, 1000) g")
+    database.execute("CREATE TABLE posts AS SELECT * FROM messages")
+    return database
 
 
 @pytest.fixture
 def messages(database: TestDatabase) -> TestDatabase:
-    """A database with one small table."""
-    database.execute("CREATE TABLE messages AS SELECT g AS id FROM generate_series(1, 1000) g")
-    return database
+    """A database with two small tables."""
+    return make_tables(database)
+
+
+@pytest.fixture
+def every_messages(every_database: TestDatabase) -> TestDatabase:
+    """The same on each version."""
+    return make_tables(every_database)
+
+
+@contextmanager
+def in_transaction(database: TestDatabase, *statements: Statement, isolation: str) -> Iterator[int]:
+    """The process of a session that ran the statements and keeps its transaction open."""
+    with database.connect() as connection:
+        connection.execute(sql.SQL("BEGIN ISOLATION LEVEL {}").format(sql.SQL(isolation)))
+        for statement in statements:
+            connection.execute(statement)
+        yield connection.info.backend_pid
+        connection.execute("ROLLBACK")
+
+
+def look(database: TestDatabase, *pids: int) -> list[BuildProgress]:
+    with session(database) as connection:
+        return read_builds(connection, pids)
+
+
+def blocked_build(database: TestDatabase, phase: str, blocker: int | None) -> BuildProgress:
+    """The one build of the database once it waits in the phase for that process."""
+
+    def waiting() -> BuildProgress | None:
+        for build in look(database):
+            if build.phase == phase and blocker in [one.pid for one in build.blockers]:
+                return build
+        return None
+
+    return wait_for(f"a build {phase} for {blocker}", waiting)
+
+
+def victim_of(database: TestDatabase, build_pid: int, victim_pid: int) -> OtherSession:
+    def waiting() -> OtherSession | None:
+        found = [one for build in look(database) if build.pid == build_pid for one in build.victims]
+        # How long it waits is known a moment after it began.
+        return next((one for one in found if one.pid == victim_pid and one.waiting_seconds is not None), None)
+
+    return wait_for(f"pid {victim_pid} behind the build", waiting)
 
 
 def test_nothing_runs(messages: TestDatabase) -> None:
-    with session(messages) as connection:
-        assert read_builds(connection) == []
+    assert look(messages) == []
 
 
 def test_a_build_is_seen_with_whom_it_waits_for(messages: TestDatabase) -> None:
     with held_build(messages, CONCURRENTLY, "pg-index-exporter/run1/idx_id") as pid:
-        with session(messages) as connection:
-            (build,) = read_builds(connection)
+        build = wait_for(
+            "how long the build waits",
+            lambda: next((one for one in look(messages) if one.waiting_seconds is not None), None),
+        )
         [(relid, index_relid)] = messages.execute(
             "SELECT 'messages'::regclass::oid::int8, 'idx_id'::regclass::oid::int8"
         )
@@ -45,11 +92,15 @@ def test_a_build_is_seen_with_whom_it_waits_for(messages: TestDatabase) -> None:
         "CREATE INDEX CONCURRENTLY",
         "waiting for writers before build",
     )
+    assert (build.indexname, build.amname, build.is_concurrent) == ("idx_id", "btree", True)
     assert (build.lockers_total, build.lockers_done, build.share) == (1, 0, 0.0)
-    assert build.locker_application_name == "a writer"
-    assert build.locker_state == "idle in transaction"
-    assert build.locker_transaction_age_seconds is not None
-    assert f"pid {build.current_locker_pid}, user postgres, a writer" in (build.waits_for or "")
+    (blocker,) = build.blockers
+    assert (blocker.application_name, blocker.state) == ("a writer", "idle in transaction")
+    assert (blocker.usename, blocker.backend_type) == ("postgres", "client backend")
+    assert build.blocker_age_seconds == blocker.transaction_age_seconds is not None
+    assert blocker.shown_query == 'DELETE FROM "messages" WHERE false'
+    assert f"pid {blocker.pid}, user postgres, a writer, idle in transaction" in blocker.described
+    assert (build.victims, build.victim_count, build.victim_waiting_seconds) == ((), 0, None)
 
 
 def test_builds_of_other_databases_are_not_seen(messages: TestDatabase) -> None:
@@ -64,82 +115,197 @@ def test_builds_of_other_databases_are_not_seen(messages: TestDatabase) -> None:
         messages.server.drop_database(other)
 
 
-def test_a_build_in_its_lock_queue_has_no_row(messages: TestDatabase) -> None:
-    with messages.connect() as other:
-        other.execute("BEGIN")
-        other.execute("LOCK TABLE messages IN SHARE UPDATE EXCLUSIVE MODE")
-        with executing(messages.dsn, CONCURRENTLY) as pid, session(messages) as connection:
+def test_a_build_in_its_lock_queue_is_seen_by_its_process(every_messages: TestDatabase) -> None:
+    lock = "LOCK TABLE messages IN SHARE UPDATE EXCLUSIVE MODE"
+    with (
+        in_transaction(every_messages, lock, isolation="READ COMMITTED") as blocker,
+        executing(every_messages.dsn, CONCURRENTLY) as pid,
+    ):
+        build = wait_for(
+            "a build that queues",
+            lambda: next((one for one in look(every_messages, pid) if one.waiting_seconds), None),
+        )
+        assert look(every_messages) == []
+
+    assert (build.pid, build.phase, build.command, build.share) == (pid, None, None, None)
+    assert [one.pid for one in build.blockers] == [blocker]
+
+
+def test_a_process_that_is_gone_is_not_seen(messages: TestDatabase) -> None:
+    with messages.connect() as connection:
+        pid = connection.info.backend_pid
+    wait_for("the end of the session", lambda: look(messages, pid) == [] or None)
+
+
+# ------------------------------------------------------------------ blockers at the end of a build
+
+
+@pytest.mark.parametrize(
+    ("isolation", "statements"),
+    [
+        ("REPEATABLE READ", ["SELECT count(*) FROM posts"]),
+        ("READ COMMITTED", ["DECLARE c CURSOR FOR SELECT * FROM posts", "FETCH 1 FROM c"]),
+    ],
+    ids=["old snapshot", "open cursor"],
+)
+def test_a_snapshot_is_waited_for_at_the_end(
+    every_messages: TestDatabase, isolation: str, statements: list[str]
+) -> None:
+    with (
+        in_transaction(every_messages, *statements, isolation=isolation) as blocker,
+        executing(every_messages.dsn, CONCURRENTLY),
+    ):
+        build = blocked_build(every_messages, "waiting for old snapshots", blocker)
+
+    (found,) = build.blockers
+    assert (found.pid, found.has_snapshot, found.state) == (blocker, True, "idle in transaction")
+    assert build.share == 1.0
+
+
+def test_a_session_that_waits_for_an_advisory_lock_is_waited_for(messages: TestDatabase) -> None:
+    with messages.connect() as holder:
+        holder.execute("SELECT pg_advisory_lock(1)")
+        with executing(messages.dsn, "SELECT pg_advisory_lock(1)") as blocker:
             wait_for(
-                "a build that queues",
-                lambda: messages.execute("SELECT true WHERE pg_blocking_pids(%s) <> '{}'", [pid]) or None,
+                "the waiting lock",
+                lambda: messages.execute("SELECT true WHERE pg_blocking_pids(%s) <> '{}'", [blocker]) or None,
             )
-            assert read_builds(connection) == []
+            with executing(messages.dsn, CONCURRENTLY):
+                build = blocked_build(messages, "waiting for old snapshots", blocker)
+
+    assert [(one.pid, one.shown_query) for one in build.blockers] == [(blocker, "SELECT pg_advisory_lock(?)")]
+
+
+@pytest.mark.parametrize("kind", ["14", "18"])
+def test_a_prepared_transaction_is_waited_for(own_server: OwnServer, kind: str) -> None:
+    server = own_server({"max_prepared_transactions": "4"}, kind=kind)
+    database = make_tables(TestDatabase(server, "postgres"))
+    with ExitStack() as stack:
+        for name in ("one", "other"):
+            preparing = stack.enter_context(database.connect())
+            preparing.execute("BEGIN")
+            preparing.execute("DELETE FROM messages WHERE id = 1" if name == "one" else "DELETE FROM posts")
+            preparing.execute(f"PREPARE TRANSACTION '{name}'")
+            # Its place in the list of processes is free for the next session now.
+        with executing(database.dsn, CONCURRENTLY):
+            build = blocked_build(database, "waiting for writers before build", None)
+            (found,) = build.blockers
+
+    assert (found.gid, found.usename, found.mode) == ("one", "postgres", "RowExclusiveLock")
+    assert found.transaction_age_seconds is not None
+    assert build.blocker_age_seconds == found.transaction_age_seconds
+    assert found.described.startswith("prepared transaction 'one', user postgres")
+
+
+# ------------------------------------------------------------------ victims
+
+
+@pytest.mark.parametrize(
+    ("statement", "mode", "ends_build"),
+    [
+        ("ANALYZE messages", "ShareUpdateExclusiveLock", True),
+        ("ALTER TABLE messages ADD COLUMN more int", "AccessExclusiveLock", True),
+        ("CREATE INDEX CONCURRENTLY idx_2 ON messages (id)", "ShareUpdateExclusiveLock", True),
+        ("VACUUM messages", "ShareUpdateExclusiveLock", False),
+    ],
+)
+def test_who_queues_behind_a_build_is_seen(
+    every_messages: TestDatabase, statement: str, mode: str, ends_build: bool
+) -> None:
+    with (
+        held_build(every_messages, CONCURRENTLY, "psql") as build_pid,
+        executing(every_messages.dsn, statement) as pid,
+    ):
+        victim = victim_of(every_messages, build_pid, pid)
+
+    assert (victim.pid, victim.mode, victim.usename) == (pid, mode, "postgres")
+    assert victim.stops_readers is (mode == "AccessExclusiveLock")
+    assert victim.ends_build is ends_build
+    assert victim.shown_query == statement
+
+
+def test_a_reader_behind_one_that_waits_is_seen_too(messages: TestDatabase) -> None:
+    with (
+        held_build(messages, CONCURRENTLY, "psql") as build_pid,
+        executing(messages.dsn, "ALTER TABLE messages ADD COLUMN more int") as altering,
+    ):
+        victim_of(messages, build_pid, altering)
+        with executing(messages.dsn, "SELECT count(*) FROM messages") as reading:
+            reader = victim_of(messages, build_pid, reading)
+            (build,) = look(messages)
+
+    assert (reader.mode, reader.stops_readers, reader.ends_build) == ("AccessShareLock", False, False)
+    assert build.victim_count == 2
+    assert build.victim_waiting_seconds is not None
+
+
+def test_writers_behind_a_build_that_is_not_concurrent_are_seen(messages: TestDatabase) -> None:
+    with messages.connect() as builder:
+        builder.execute("BEGIN")
+        builder.execute("CREATE INDEX idx_id ON messages (id)")
+        builder_pid = builder.info.backend_pid
+        with executing(messages.dsn, "DELETE FROM messages WHERE false") as pid:
+            found = wait_for(
+                "the writer",
+                lambda: next((one for build in look(messages, builder_pid) for one in build.victims), None),
+            )
+
+    assert (found.pid, found.mode) == (pid, "RowExclusiveLock")
+
+
+# ------------------------------------------------------------------ what a role may see
 
 
 def test_a_role_without_rights_on_statistics_sees_its_own_builds(messages: TestDatabase) -> None:
-    messages.execute("CREATE ROLE builder LOGIN PASSWORD 'throw-away'")
-    messages.execute("ALTER TABLE messages OWNER TO builder")
-    messages.execute("GRANT CREATE ON SCHEMA public TO builder")
-    dsn = messages.server.dsn(messages.name, "builder", "throw-away")
-    try:
-        with writer(messages), executing(dsn, CONCURRENTLY) as pid:
-            waiting_build(messages)
-            with messages.connect("builder", "throw-away") as connection:
-                (build,) = read_builds(connection)
-    finally:
-        messages.server.drop_database(messages.name)
-        messages.server.execute("DROP ROLE builder")
+    with (
+        a_builder(messages) as (dsn, connection),
+        writer(messages),
+        executing(dsn, CONCURRENTLY) as pid,
+    ):
+        waiting_build(messages)
+        (build,) = read_builds(connection)
 
     assert (build.pid, build.phase) == (pid, "waiting for writers before build")
     # Of the session that is waited for it sees who it is, and not what it does.
-    assert build.locker_state is None
-    assert build.waits_for == f"pid {build.current_locker_pid}, user postgres, a writer"
+    (blocker,) = build.blockers
+    assert (blocker.state, blocker.shown_query, blocker.transaction_age_seconds) == (None, None, None)
+    assert blocker.described == f"pid {blocker.pid}, user postgres, a writer"
+    assert build.blocker_age_seconds is None
 
 
-# Shares of a whole build
+@contextmanager
+def a_builder(database: TestDatabase) -> Iterator[tuple[str, Connection]]:
+    """The conninfo and a session of a role that owns the table and has no other right."""
+    name = f"{database.name}_builder"
+    role = sql.Identifier(name)
+    database.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(role, PASSWORD))
+    database.execute(sql.SQL("ALTER TABLE messages OWNER TO {}").format(role))
+    database.execute(sql.SQL("GRANT CREATE ON SCHEMA public TO {}").format(role))
+    try:
+        with database.connect(name, PASSWORD) as connection:
+            yield database.server.dsn(database.name, name, PASSWORD), connection
+    finally:
+        database.server.drop_database(database.name)
+        database.server.execute(sql.SQL("DROP ROLE {}").format(role))
 
 
-def test_the_weights_add_up_to_a_whole() -> None:
-    assert sum(weight for _, weight in PHASE_WEIGHTS) == pytest.approx(1.0)
+# ------------------------------------------------------------------ signals
 
 
-counts = st.none() | st.integers(min_value=0, max_value=2**62)
-
-
-@given(
-    st.sampled_from([phase for phase, _ in PHASE_WEIGHTS] + ["a phase of a later version", ""]),
-    counts,
-    counts,
-    counts,
-    counts,
-)
-def test_a_share_is_between_nothing_and_all(
-    phase: str, blocks: int | None, blocks_done: int | None, tuples: int | None, tuples_done: int | None
-) -> None:
-    build = progress(
-        phase, blocks_total=blocks, blocks_done=blocks_done, tuples_total=tuples, tuples_done=tuples_done
-    )
-
-    assert 0 <= build.phase_share <= 1
-    assert 0 <= build.share <= 1
-
-
-def test_the_share_grows_from_phase_to_phase() -> None:
-    shares = [progress(phase).share for phase, _ in PHASE_WEIGHTS]
-
-    assert shares == sorted(shares)
-    half = progress("building index: scanning table", blocks_total=10, blocks_done=5)
-    assert half.share == pytest.approx(0.43 / 2)
-
-
-def test_the_phase_of_an_access_method_without_sub_phases_is_most_of_the_build() -> None:
-    gin = progress("building index", blocks_total=100, blocks_done=50)
-
-    assert gin.phase_share == 0.5
-    assert gin.share == pytest.approx(0.67 / 2)
-    assert progress("waiting for writers before validation").share == pytest.approx(0.67)
-
-
-def test_nobody_is_waited_for() -> None:
-    assert progress("waiting for old snapshots").waits_for is None
-    assert progress("waiting for old snapshots", current_locker_pid=0).waits_for is None
+def test_only_the_session_that_was_seen_is_ended(messages: TestDatabase) -> None:
+    with held_build(messages, CONCURRENTLY, "psql"):
+        ((blocker,),) = (build.blockers for build in look(messages))
+        with session(messages) as connection:
+            later = OtherSession(
+                **{
+                    name: getattr(blocker, name)
+                    for name in OtherSession.__dataclass_fields__
+                    if name != "xact_start"
+                },
+                xact_start=None,
+            )
+            assert not signal_session(connection, later, "terminate")
+            assert [build.blockers[0].pid for build in read_builds(connection)] == [blocker.pid]
+            # An idle transaction outlives a cancel.
+            assert signal_session(connection, blocker, "cancel")
+            assert [build.blockers[0].pid for build in read_builds(connection)] == [blocker.pid]

@@ -12,6 +12,7 @@ from exporter.sql_text import (
     placeholder_faults,
     placeholder_names,
     unbalanced_parentheses,
+    without_constants,
 )
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1).filter(
@@ -134,3 +135,34 @@ def test_unbalanced_parentheses_are_seen(sql: str) -> None:
 @pytest.mark.parametrize("sql", ["lower(a)", "a[1]", "a = '('", '"("', "f(g(x), ')')", "$$($$", ""])
 def test_balanced_parentheses_pass(sql: str) -> None:
     assert not unbalanced_parentheses(sql)
+
+
+# ------------------------------------------------------------------ without constants
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (
+            "UPDATE users SET password = 'hun''ter2', n=42 WHERE x = 1.5e3",
+            "UPDATE users SET password = ?, n=? WHERE x = ?",
+        ),
+        ("SELECT E'a\\'secret', U&'secret', x'5ec3e7', $$secret$$, $t$ 'secret' $t$", "SELECT ?, ?, ?, ?, ?"),
+        ('SELECT "Odd \'n", t_1.c2 FROM t2 WHERE id = $1', 'SELECT "Odd \'n", t_1.c2 FROM t2 WHERE id = $1'),
+        ("SELECT 1 -- secret\n , /* secret */ x", "SELECT ? , x"),
+        ("SELECT\n\tx\x1b[2J", "SELECT x [?J"),
+        # Cut by the server, in the middle of whatever it was.
+        ("ALTER ROLE x PASSWORD 'secr", "ALTER ROLE x PASSWORD ?"),
+        ("SELECT 'it''", "SELECT ?"),
+        ("SELECT E'secret\\", "SELECT ?"),
+        ("SELECT $$secret", "SELECT ?"),
+        ("SELECT x /* secret", "SELECT x"),
+    ],
+)
+def test_constants_and_comments_are_not_shown(text: str, shown: str) -> None:
+    assert without_constants(text) == shown
+
+
+@given(st.text())
+def test_any_text_is_shown_on_one_line(text: str) -> None:
+    assert without_constants(text).isprintable()

@@ -18,13 +18,7 @@ WITH sessions AS MATERIALIZED (
         a.backend_xmin,
         pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() - a.xact_start)::pg_catalog.float8
             AS transaction_age_seconds,
-        -- Utility statements can hold passwords.
-        CASE
-            WHEN a.query ~* '^\s*(select|insert|update|delete|merge|with|declare|fetch|vacuum|analyze|autovacuum)\M'
-                OR a.query ~* '^\s*(create (unique )?index|reindex|lock|begin|copy)\M'
-                THEN pg_catalog.left(a.query, 200)
-            WHEN a.query ~ '^\s*\w' THEN pg_catalog.substring(a.query, '^\s*(\w+)') || ' …'
-        END AS query,
+        nullif(nullif(pg_catalog.left(a.query, 1000), ''), '<insufficient privilege>') AS query,
         CASE WHEN a.backend_type IS NOT NULL
             THEN a.backend_type = 'autovacuum worker' AND a.query ~ '\(to prevent wraparound\)$'
         END AS prevents_wraparound,
