@@ -1,29 +1,52 @@
-"""What a person sees while steps run: bars on a terminal, one line per change elsewhere.
+"""What a person sees while steps run: bars on a terminal, lines elsewhere.
 
-Everything here goes to standard error, so that standard output holds results only.
+Everything here goes to standard error, so that standard output holds results only. On a terminal every step
+under way has a bar, how fast it goes, and under it whom it waits for and who queues behind it. Elsewhere
+there is a line for every change, and one now and then while nothing changes.
 """
 
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
 
 from exporter.migrate.build import Event, EventKind
+from exporter.migrate.figures import byte_size
+from exporter.migrate.watch.watcher import Look
 from exporter.model import Step, StepKind, StepStatus
-from exporter.postgres.progress import BuildProgress
-from exporter.postgres.target import APPLICATION_NAME
+from exporter.postgres.sessions import OtherSession, shown_duration, shown_on_one_line
 
 _LINE_EVERY_SHARE = 0.1
+_LINE_EVERY_SECONDS = 60.0
+# What passes within that time is not worth a line.
+_LINE_AFTER_SECONDS = 1.0
+_NAME_WIDTH = 27
+_BAR_WIDTH = 10
+_BLOCK_BYTES = 8192
 
 
 def subject(step: Step) -> str:
     """What a step works on, on one line whatever the name holds."""
-    name = step.index.name if step.index is not None else step.table.quoted
-    return "".join(character if character.isprintable() else "?" for character in name)
+    return shown_on_one_line(step.index.name if step.index is not None else step.table.quoted)
+
+
+@dataclass(slots=True)
+class _Shown:
+    """A step under way and what was told of it last."""
+
+    started_seconds: float
+    look: Look | None = None
+    share: float = 0.0
+    told_phase: str = ""
+    told_share: float = 0.0
+    told_seconds: float = 0.0
 
 
 @dataclass(slots=True)
@@ -31,38 +54,33 @@ class BuildDisplay:
     """Shows the events of a build; a context manager, to be called with each event from any thread."""
 
     console: Console
-    _bars: Progress | None = None
-    _tasks: dict[Step, TaskID] = field(default_factory=dict)
-    _told: dict[Step, tuple[str, float]] = field(default_factory=dict)
-    _blockers: dict[Step, int] = field(default_factory=dict)
-    _finished: set[Step] = field(default_factory=set)
+    monotonic: Callable[[], float] = time.monotonic
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    _live: Live | None = None
+    _steps: dict[Step, _Shown] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __enter__(self) -> BuildDisplay:
         if self.console.is_terminal:
-            self._bars = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=10),
-                TextColumn("{task.percentage:>3.0f} %"),
-                TimeElapsedColumn(),
-                TextColumn("{task.fields[phase]}", style="dim"),
-                console=self.console,
-                transient=True,
+            self._live = Live(
+                console=self.console, get_renderable=self._bars, transient=True, refresh_per_second=4
             )
-            self._bars.start()
+            self._live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._bars is not None:
-            self._bars.stop()
+        if self._live is not None:
+            self._live.stop()
 
     def __call__(self, event: Event) -> None:
         with self._lock:
             match event.kind:
                 case EventKind.STARTED:
-                    self._start(event.step)
-                case EventKind.PROGRESS if event.progress is not None:
-                    self._advance(event.step, event.progress)
+                    self._steps[event.step] = _Shown(self.monotonic(), told_seconds=self.monotonic())
+                    if self._live is None:
+                        self._say(event.step, "started")
+                case EventKind.PROGRESS if event.look is not None:
+                    self._advance(event.step, event.look)
                 case EventKind.NOTE:
                     self._say(event.step, event.text)
                 case EventKind.FINISHED if event.result is not None:
@@ -70,66 +88,159 @@ class BuildDisplay:
                 case _:
                     raise ValueError(f"an event of kind {event.kind} lacks its part")
 
-    def _start(self, step: Step) -> None:
-        if self._bars is None:
-            self._say(step, "started")
-        else:
-            name = subject(step)
-            shown = name if len(name) <= 28 else name[:27] + "…"
-            self._tasks[step] = self._bars.add_task(
-                f"{_VERBS[step.kind]} {escape(shown)}", total=1.0, phase=""
-            )
-
-    def _advance(self, step: Step, progress: BuildProgress) -> None:
+    def _advance(self, step: Step, look: Look) -> None:
+        shown = self._steps.get(step)
         # The last look at a build can arrive after its end.
-        if step in self._finished:
+        if shown is None:
             return
-        self._tell_blocker(step, progress)
-        phase = _SHORT_PHASES.get(progress.phase, progress.phase)
-        told_phase, told_share = self._told.get(step, ("", -1.0))
-        if self._bars is not None:
-            # A phase that starts its count anew must not move the bar backwards.
-            share = max(progress.share, told_share)
-            self._told[step] = (phase, share)
-            self._bars.update(self._tasks[step], completed=share, phase=escape(phase))
-        elif phase != told_phase or progress.share >= told_share + _LINE_EVERY_SHARE:
-            self._told[step] = (phase, progress.share)
-            self._say(step, f"{progress.share:4.0%}  {phase}")
-
-    def _tell_blocker(self, step: Step, progress: BuildProgress) -> None:
-        """Names each session that a build waits for, once; a wait of a moment is not worth a line.
-
-        Neither is one for a build beside it: that ends by itself, and its own bar tells when.
-        """
-        pid = progress.current_locker_pid
-        if (progress.locker_application_name or "").startswith(f"{APPLICATION_NAME}/"):
+        shown.look = look
+        shown.share = look.estimate.share
+        if self._live is not None:
             return
-        if pid and (progress.locker_transaction_age_seconds or 0) >= 1 and self._blockers.get(step) != pid:
-            self._blockers[step] = pid
-            self._say(step, f"waits for {progress.waits_for}")
+        phase = _short_phase(look)
+        now = self.monotonic()
+        since = now - shown.told_seconds
+        has_changed = phase != shown.told_phase or shown.share >= shown.told_share + _LINE_EVERY_SHARE
+        if (has_changed and since >= _LINE_AFTER_SECONDS) or since >= _LINE_EVERY_SECONDS:
+            shown.told_phase, shown.told_share, shown.told_seconds = phase, shown.share, now
+            self._say(step, f"{shown.share:4.0%}  {', '.join([phase, *_pace(look), *_brief_waits(look)])}")
 
     def _finish(self, event: Event) -> None:
         result = event.result
         if result is None:
             return
-        self._finished.add(event.step)
-        task = self._tasks.pop(event.step, None)
-        if self._bars is not None and task is not None:
-            self._bars.remove_task(task)
+        self._steps.pop(event.step, None)
         done = result.status is StepStatus.DONE
         words = "done" if done else f"{result.status.value.replace('_', ' ')}: {result.message}"
         self._say(event.step, f"{words} ({result.seconds:.1f} s)")
 
     def _say(self, step: Step, text: str) -> None:
-        console = self._bars.console if self._bars is not None else self.console
-        console.print(
-            f"{_VERBS[step.kind]:<7} {subject(step)}  {text}", markup=False, highlight=False, soft_wrap=True
-        )
+        line = f"{_VERBS[step.kind]:<7} {subject(step)}  {text}"
+        if self._live is None:
+            # A file has a reader later, who asks when.
+            self.console.print(
+                f"{self.now():%H:%M:%S}  {line}", markup=False, highlight=False, soft_wrap=True
+            )
+        else:
+            style = "yellow" if text.startswith("WARNING") else ""
+            self._live.console.print(Text(line, style=style))
+
+    def _bars(self) -> Group:
+        # Without the lock: the console, which asks for this, has one of its own, and printing takes both.
+        steps = list(self._steps.items())
+        width = self.console.width
+        return Group(*(row for step, shown in steps for row in self._rows(step, shown, width)))
+
+    def _rows(self, step: Step, shown: _Shown, width: int) -> Iterator[Text]:
+        look = shown.look
+        name = subject(step)
+        if len(name) > _NAME_WIDTH:
+            name = name[: _NAME_WIDTH - 1] + "…"
+        row = Text(f"{_VERBS[step.kind]:<7} {name:<{_NAME_WIDTH}} ")
+        filled = round(shown.share * _BAR_WIDTH)
+        row.append("━" * filled, "green").append("╌" * (_BAR_WIDTH - filled), "dim")
+        row.append(f" {_clock(self.monotonic() - shown.started_seconds):>7}")
+        row.append(f" {shown.share:>4.0%} ")
+        row.append(_short_phase(look) if look is not None else "", "dim")
+        details = list(_details(look)) if look is not None else []
+        for one in (row, *details):
+            # Cut here, so that a bar never takes more lines than it has rows.
+            one.truncate(width - 1, overflow="ellipsis")
+            yield one
 
 
-# What fits beside a bar on 80 columns.
+def _details(look: Look) -> Iterator[Text]:
+    pace = ", ".join(_pace(look))
+    if pace:
+        yield Text(f"        {pace}", "dim")
+    for one in look.blockers:
+        yield Text(f"        waits {shown_duration(look.stalled_seconds)} for {_brief(one)}", "yellow")
+    more = _lockers_after(look)
+    if more:
+        yield Text(f"        and then for {more} more", "yellow")
+    if look.victims:
+        yield Text(f"        {_brief_victims(look)}", "bold yellow")
+
+
+def _pace(look: Look) -> Iterator[str]:
+    """How fast it goes and how long it will take, as far as there is evidence."""
+    estimate = look.estimate
+    if estimate.rate is not None:
+        if estimate.rate_unit == "blocks":
+            yield f"{byte_size(round(estimate.rate * _BLOCK_BYTES))}/s"
+        else:
+            yield f"{_count(estimate.rate)} rows/s"
+    if estimate.remaining_seconds is not None:
+        yield f"about {_roughly(estimate.remaining_seconds)} left"
+
+
+def _brief_waits(look: Look) -> Iterator[str]:
+    if look.blockers:
+        who = "; ".join(_brief(one) for one in look.blockers)
+        yield f"for {shown_duration(look.stalled_seconds)} for {who}"
+    if look.victims:
+        yield _brief_victims(look)
+
+
+def _brief(session: OtherSession) -> str:
+    """Who it is, the most telling first, because the end may be cut."""
+    parts = [session.name]
+    if session.application_name or session.usename:
+        parts.append(shown_on_one_line(session.application_name or session.usename or ""))
+    if session.transaction_age_seconds is not None:
+        parts.append(f"open for {shown_duration(session.transaction_age_seconds)}")
+    if session.state and session.state != "active":
+        parts.append(session.state)
+    if session.shown_query:
+        parts.append(session.shown_query)
+    return ", ".join(parts)
+
+
+def _brief_victims(look: Look) -> str:
+    count = len(look.victims)
+    first = max(look.victims, key=lambda one: (one.stops_readers, one.waiting_seconds or 0.0))
+    who = f"{first.name} waits behind it" if count == 1 else f"{count} sessions wait behind it"
+    told = f"{who}, {shown_duration(max(one.waiting_seconds or 0.0 for one in look.victims))}"
+    return told + (": readers queue too" if first.stops_readers else "")
+
+
+def _lockers_after(look: Look) -> int:
+    """How many more it has to wait for in turn after those that are named."""
+    total, done = look.build.lockers_total or 0, look.build.lockers_done or 0
+    return max(0, total - done - 1) if look.blockers else 0
+
+
+def _short_phase(look: Look) -> str:
+    """The phase in words that fit beside a bar on 80 columns."""
+    phase = look.phase or ""
+    siblings = [one.application_name or "" for one in look.build.blockers if one.is_own_build]
+    if siblings and not look.blockers:
+        # It ends by itself, and its own bar tells when.
+        return "waits for " + shown_on_one_line(siblings[0].split("/", 2)[-1])
+    return _SHORT_PHASES.get(phase, phase)
+
+
+def _clock(seconds: float) -> str:
+    whole = int(seconds)
+    return f"{whole // 3600}:{whole % 3600 // 60:02d}:{whole % 60:02d}"
+
+
+def _count(number: float) -> str:
+    for size, unit in ((1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.1f} {unit}"
+    return f"{number:.0f}"
+
+
+def _roughly(seconds: float) -> str:
+    """A guess told no more exactly than it is known."""
+    step = 5 if seconds < 60 else 60 if seconds < 3600 else 600
+    return shown_duration(max(step, round(seconds / step) * step))
+
+
 _SHORT_PHASES = {
     "initializing": "starting",
+    "waiting for the table": "waits for table",
     "waiting for writers before build": "waits for writers",
     "building index": "building",
     "building index: initializing": "building",
@@ -137,11 +248,14 @@ _SHORT_PHASES = {
     "building index: sorting live tuples": "sorting",
     "building index: sorting dead tuples": "sorting",
     "building index: loading tuples in tree": "loading",
+    "building index: sorting tuples (workers)": "sorting",
+    "building index: merging tuples (workers)": "merging",
+    "building index: merging tuples": "merging",
     "waiting for writers before validation": "waits for writers",
-    "index validation: scanning index": "validating",
-    "index validation: sorting tuples": "validating",
-    "index validation: scanning table": "validating",
-    "waiting for old snapshots": "waits for snapshots",
+    "index validation: scanning index": "checking index",
+    "index validation: sorting tuples": "checking, sorting",
+    "index validation: scanning table": "checking table",
+    "waiting for old snapshots": "waits, snapshots",
     "waiting for readers before marking dead": "waits for readers",
     "waiting for readers before dropping": "waits for readers",
 }
@@ -151,7 +265,4 @@ _VERBS = {
     StepKind.DROP_INVALID: "clean",
     StepKind.DROP: "drop",
     StepKind.ANALYZE: "analyze",
-    StepKind.CREATE_PARENT: "create",
-    StepKind.ATTACH: "attach",
-    StepKind.DROP_PARENT: "drop",
 }

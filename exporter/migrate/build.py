@@ -14,17 +14,15 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-import psycopg
-
-from exporter.errors import ExporterError
 from exporter.migrate.plan import waves_of
 from exporter.migrate.site import Site, StepOptions
 from exporter.migrate.steps import run_step
-from exporter.model import Database, PhaseTime, Plan, Step, StepResult, StepStatus
+from exporter.migrate.watch.watcher import Look, Watcher
+from exporter.model import Database, Plan, Step, StepResult, StepStatus
 from exporter.postgres.identity import read_identity
 from exporter.postgres.journal import EventStatus, Journal, Phase
-from exporter.postgres.progress import BuildProgress, read_builds
-from exporter.postgres.target import APPLICATION_NAME, Connection, SessionLimits, connect
+from exporter.postgres.progress import BuildProgress
+from exporter.postgres.target import APPLICATION_NAME, SessionLimits, connect
 
 
 class EventKind(StrEnum):
@@ -42,9 +40,14 @@ class Event:
 
     kind: EventKind
     step: Step
-    progress: BuildProgress | None = None
+    look: Look | None = None
     result: StepResult | None = None
     text: str = ""
+
+    @property
+    def progress(self) -> BuildProgress | None:
+        """The build itself as the server showed it."""
+        return None if self.look is None else self.look.build
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +71,6 @@ class Build:
     options: BuildOptions
     on_event: Callable[[Event], None]
     _results: dict[Step, StepResult] = field(default_factory=dict)
-    _phases: dict[Step, dict[str, float]] = field(default_factory=dict)
-    _seen_at: dict[Step, float] = field(default_factory=dict)
     _broken: list[BaseException] = field(default_factory=list)
     # No step is started any more; those that run go on to their end.
     _ending: threading.Event = field(default_factory=threading.Event)
@@ -89,16 +90,23 @@ class Build:
             identity=read_identity(self.journal.connection),
         )
         self.journal.reconnect = lambda: site.connect_beside("journal")
+        watcher = Watcher(
+            site,
+            self.options.steps.watch,
+            on_look=lambda step, look: self.on_event(Event(EventKind.PROGRESS, step, look=look)),
+        )
         try:
             for wave in waves_of(plan.steps):
-                self._run_wave(site, wave)
+                self._run_wave(site, watcher, wave)
         except Detach:
             self._detach(site)
+        finally:
+            watcher.close()
         if self._broken:
             raise self._broken[0]
         return tuple(self._result(step) for step in plan.steps)
 
-    def _run_wave(self, site: Site, wave: tuple[tuple[Step, ...], ...]) -> None:
+    def _run_wave(self, site: Site, watcher: Watcher, wave: tuple[tuple[Step, ...], ...]) -> None:
         lanes: queue.SimpleQueue[tuple[Step, ...]] = queue.SimpleQueue()
         for lane in wave:
             lanes.put(lane)
@@ -106,17 +114,23 @@ class Build:
         ends = [threading.Event() for _ in range(1 if self.options.sequential else len(wave))]
         for end in ends:
             # Daemons, so that a detached run can leave while the server works on.
-            threading.Thread(target=self._work, args=(site, lanes, end), daemon=True).start()
-        self._watch_until_done(site, ends)
+            threading.Thread(target=self._work, args=(site, watcher, lanes, end), daemon=True).start()
+        self._watch_until_done(site, watcher, ends)
 
-    def _work(self, site: Site, lanes: queue.SimpleQueue[tuple[Step, ...]], end: threading.Event) -> None:
+    def _work(
+        self,
+        site: Site,
+        watcher: Watcher,
+        lanes: queue.SimpleQueue[tuple[Step, ...]],
+        end: threading.Event,
+    ) -> None:
         try:
             while not self._ending.is_set():
                 for step in lanes.get_nowait():
                     if self._ending.is_set():
                         return
                     self.on_event(Event(EventKind.STARTED, step))
-                    result = self._with_phases(run_step(site, step))
+                    result = replace(run_step(site, step), phases=watcher.phase_times(step))
                     self._results[step] = result
                     if result.status is not StepStatus.DONE:
                         self._ending.set()
@@ -129,59 +143,13 @@ class Build:
         finally:
             end.set()
 
-    def _watch_until_done(self, site: Site, ends: list[threading.Event]) -> None:
+    def _watch_until_done(self, site: Site, watcher: Watcher, ends: list[threading.Event]) -> None:
         try:
-            self._watch(site, ends)
+            _watch(site, watcher, ends)
         except KeyboardInterrupt:
             self._interrupted = True
             self._ending.set()
-            self._watch(site, ends, cancelling=True)
-
-    def _watch(self, site: Site, ends: list[threading.Event], *, cancelling: bool = False) -> None:
-        poll_seconds = self.options.steps.poll_seconds
-        control: Connection | None = None
-        try:
-            while not all(end.is_set() for end in ends):
-                started = time.monotonic()
-                if cancelling:
-                    site.cancel_active()
-                control = self._poll(site, control)
-                for end in ends:
-                    remaining = poll_seconds - (time.monotonic() - started)
-                    end.wait(max(0.01, remaining))
-        finally:
-            if control is not None:
-                control.close()
-
-    def _poll(self, site: Site, control: Connection | None) -> Connection | None:
-        """Shows the progress of what runs. A control session that fails is replaced at the next poll."""
-        pids = site.active_pids()
-        try:
-            if control is None:
-                control = connect(
-                    self.database,
-                    application_name=f"{APPLICATION_NAME}-control/{self.journal.run}",
-                    limits=SessionLimits(statement_timeout_seconds=5),
-                )
-            builds = read_builds(control)
-        except (psycopg.Error, ExporterError):
-            if control is not None:
-                control.close()
-            return None
-        for build in builds:
-            step = pids.get(build.pid)
-            if step is not None:
-                now = time.monotonic()
-                phases = self._phases.setdefault(step, {})
-                since = now - self._seen_at.get(step, now)
-                phases[build.phase] = phases.get(build.phase, 0.0) + since
-                self._seen_at[step] = now
-                self.on_event(Event(EventKind.PROGRESS, step, progress=build))
-        return control
-
-    def _with_phases(self, result: StepResult) -> StepResult:
-        phases = self._phases.get(result.step, {})
-        return replace(result, phases=tuple(PhaseTime(phase, seconds) for phase, seconds in phases.items()))
+            _watch(site, watcher, ends, cancelling=True)
 
     def _detach(self, site: Site) -> None:
         self._interrupted = True
@@ -217,3 +185,14 @@ class Build:
         return self._results.get(step) or StepResult(
             step, StepStatus.SKIPPED, 0.0, message=f"not started because {reason}"
         )
+
+
+def _watch(site: Site, watcher: Watcher, ends: list[threading.Event], *, cancelling: bool = False) -> None:
+    while not all(end.is_set() for end in ends):
+        started = time.monotonic()
+        if cancelling:
+            site.cancel_active()
+        watcher.look()
+        for end in ends:
+            remaining = watcher.pause_seconds - (time.monotonic() - started)
+            end.wait(max(0.01, remaining))

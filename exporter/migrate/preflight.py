@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from psycopg import ConnectionInfo
 
-from exporter.migrate.reconcile_partitions import partition_findings
 from exporter.model import Finding, Manifest, RelationName, Verdict, quote_identifier
 from exporter.postgres.catalog import TableFacts, read_table
 from exporter.postgres.target import Connection, fetch_version
@@ -46,8 +45,6 @@ def check_before_build(connection: Connection, manifest: Manifest) -> tuple[Find
         if facts is not None:
             judge = _built_on if table in declared_on else _analyzed
             findings += judge(table, facts, usename)
-            if table in declared_on and facts.relkind == "p":
-                findings += partition_findings(connection, facts.relid, usename)
     return tuple(findings)
 
 

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 import psycopg
 
 from exporter.errors import Fault, ManifestError
-from exporter.migrate.reconcile_partitions import as_partitioned, foreign_faults, observe_partitions
 from exporter.model import DeclaredIndex, IndexState, Manifest, ObservedIndex
 from exporter.postgres.catalog import (
     CompiledIndex,
@@ -63,7 +62,6 @@ def observe(
     """
     faults: list[Fault] = []
     observed: list[ObservedIndex] = []
-    names = {index.name for index in manifest.indexes}
     for index in manifest.indexes:
         table = read_table(connection, index.table)
         fault = _table_fault(manifest, index, table)
@@ -73,13 +71,7 @@ def observe(
             except psycopg.Error as error:
                 fault = _compile_fault(manifest, index, error)
             else:
-                found = observe_index(connection, index, compiled, table, ours)
-                if found.is_partitioned:
-                    place = _place(manifest, index)
-                    faults += foreign_faults(connection, table.relid, index, place)
-                    found = observe_partitions(connection, found, compiled, ours, names, observe_among)
-                    names |= {one.observed.declared.name for one in found.partitions}
-                observed.append(found)
+                observed.append(observe_index(connection, index, compiled, table, ours))
         if fault is not None:
             faults.append(fault)
     faults += _analyze_faults(connection, manifest)
@@ -97,22 +89,9 @@ def observe_index(
 ) -> ObservedIndex:
     """Where one declared index stands, its canonical form being known."""
     siblings = read_table_indexes(connection, table.relid)
-    observed = observe_among(connection, index, compiled, table.relid, siblings, ours)
-    return observed if table.relkind != "p" else as_partitioned(observed, ours)
-
-
-def observe_among(
-    connection: Connection,
-    index: DeclaredIndex,
-    compiled: CompiledIndex,
-    relid: int,
-    siblings: Sequence[TableIndex],
-    ours: Mapping[str, CreatedIndex],
-) -> ObservedIndex:
-    """Where one index stands, the indexes of its table being known."""
     named = next((found for found in siblings if found.indexname == index.name), None)
     if named is not None:
-        return _observe_named(connection, index, compiled, relid, named, ours)
+        return _observe_named(connection, index, compiled, table, named, ours)
     stranger = read_relation(connection, index.relation)
     if stranger is not None:
         return ObservedIndex(
@@ -120,7 +99,7 @@ def observe_among(
             IndexState.CONFLICT,
             compiled.definition,
             detail=f"{index.relation.quoted} is {_describe(stranger)}",
-            relid=relid,
+            relid=table.relid,
         )
     twin = next((found for found in siblings if found.is_usable and compiled.is_equal(found)), None)
     if twin is not None:
@@ -132,14 +111,14 @@ def observe_among(
             covered_by=twin.indexname,
             detail=f"{twin.indexname} is the same index under another name",
             indexrelid=twin.indexrelid,
-            relid=relid,
+            relid=table.relid,
         )
     return ObservedIndex(
         index,
         IndexState.ABSENT,
         compiled.definition,
         detail="no index bears the name",
-        relid=relid,
+        relid=table.relid,
     )
 
 
@@ -147,7 +126,7 @@ def _observe_named(
     connection: Connection,
     index: DeclaredIndex,
     compiled: CompiledIndex,
-    relid: int,
+    table: TableFacts,
     named: TableIndex,
     ours: Mapping[str, CreatedIndex],
 ) -> ObservedIndex:
@@ -159,7 +138,7 @@ def _observe_named(
     elif named.is_usable:
         state, detail = IndexState.PRESENT, "present as declared"
     else:
-        state, builder_pid, detail = _observe_invalid(connection, index, relid, named, ours)
+        state, builder_pid, detail = _observe_invalid(connection, index, table, named, ours)
     return ObservedIndex(
         index,
         state,
@@ -168,7 +147,7 @@ def _observe_named(
         builder_pid=builder_pid,
         detail=detail,
         indexrelid=named.indexrelid,
-        relid=relid,
+        relid=table.relid,
         indisready=named.indisready,
     )
 
@@ -176,7 +155,7 @@ def _observe_named(
 def _observe_invalid(
     connection: Connection,
     index: DeclaredIndex,
-    relid: int,
+    table: TableFacts,
     named: TableIndex,
     ours: Mapping[str, CreatedIndex],
 ) -> tuple[IndexState, int | None, str]:
@@ -184,10 +163,10 @@ def _observe_invalid(
     at_work = [
         (build.pid, build.application_name, build.usename, False)
         for build in read_builds(connection)
-        if build.index_relid == named.indexrelid or (build.index_relid == 0 and build.relid == relid)
+        if build.index_relid == named.indexrelid or (build.index_relid == 0 and build.relid == table.relid)
     ] or [
         (one.pid, one.application_name, one.usename, named.indexrelid in one.locked_indexes)
-        for one in read_table_builders(connection, relid)
+        for one in read_table_builders(connection, table.relid)
     ]
     if at_work:
         pid, application_name, usename, is_drop = at_work[0]
@@ -211,14 +190,16 @@ def _describe(relation: NamedRelation) -> str:
     return f"a {kind}"
 
 
-def _place(manifest: Manifest, index: DeclaredIndex) -> str:
-    return f"{manifest.path}, index {index.name}"
-
-
 def _table_fault(manifest: Manifest, index: DeclaredIndex, table: TableFacts | None) -> Fault | None:
-    place = _place(manifest, index)
+    place = f"{manifest.path}, index {index.name}"
     if table is None:
         return Fault(place, f"there is no table {index.table.quoted}", "correct the name or the database")
+    if table.relkind == "p":
+        return Fault(
+            place,
+            f"{index.table.quoted} is a partitioned table, which this version cannot build on",
+            "declare the index on each partition",
+        )
     if table.relkind not in _TABLE_KINDS:
         kind = _OTHER_KINDS.get(table.relkind, "relation")
         return Fault(place, f"{index.table.quoted} is a {kind} and cannot have an index", "name a table")
@@ -242,7 +223,7 @@ def _analyze_faults(connection: Connection, manifest: Manifest) -> Iterator[Faul
 def _compile_fault(manifest: Manifest, index: DeclaredIndex, error: psycopg.Error) -> Fault:
     code = error.sqlstate or ""
     return Fault(
-        _place(manifest, index),
+        f"{manifest.path}, index {index.name}",
         f"the server refuses the declaration: {first_line(error)} ({code or 'no SQLSTATE'})",
         _MENDS.get(code, "correct columns, where, include or with"),
     )

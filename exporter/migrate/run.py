@@ -14,7 +14,6 @@ from exporter.evidence.baseline import from_detail, to_detail
 from exporter.evidence.plans import measure_probes
 from exporter.migrate.build import Build, Event
 from exporter.migrate.facts import read_index_facts
-from exporter.migrate.partitions import with_partitions
 from exporter.migrate.plan import plan_rollback
 from exporter.migrate.reconcile import observe
 from exporter.migrate.record import record_end, record_plan, record_stop, remember
@@ -34,16 +33,11 @@ from exporter.model import (
     Outcome,
     Plan,
     ProbeMeasurement,
-    StepKind,
-    StepResult,
     StepStatus,
     Verdict,
 )
 from exporter.postgres.journal import EventStatus, Journal, Phase
 from exporter.postgres.target import Connection, address, read_facts
-
-# A partition that comes while an index is completed is another round; who adds them faster runs init again.
-MAX_PARTITION_ROUNDS = 5
 
 
 def ignore_event(event: Event) -> None:
@@ -73,10 +67,8 @@ def initialise(
             journal.ensure()
             record_plan(journal, situation)
             before = _baseline(connection, manifest, journal, options)
-            results = Build(database, journal, options.build, on_event).run(plan)
-            plan, results = _with_new_partitions(
-                connection, database, manifest, journal, options, on_event, plan, results
-            )
+            build = Build(database, journal, options.build, on_event)
+            results = build.run(plan)
         else:
             remember(journal, situation)
             before = from_detail(journal.baseline())
@@ -128,10 +120,10 @@ def roll_back(
         observed = observe(connection, manifest, created)
         ours = {
             index.declared.name
-            for index in with_partitions(observed)
+            for index in observed
             if index.declared.name in created and created[index.declared.name].definition == index.definition
         }
-        plan = plan_rollback(manifest, observed, ours, journal.adopted_partitions())
+        plan = plan_rollback(manifest, observed, ours)
         situation = Situation(read_facts(connection), observed, (), plan, journal.latest())
         if options.dry_run or (plan.steps and not confirm(situation)):
             return replace(
@@ -152,30 +144,6 @@ def roll_back(
             results=results,
             findings=_absence(plan, after),
         )
-
-
-def _with_new_partitions(
-    connection: Connection,
-    database: Database,
-    manifest: Manifest,
-    journal: Journal,
-    options: RunOptions,
-    on_event: Callable[[Event], None],
-    plan: Plan,
-    results: tuple[StepResult, ...],
-) -> tuple[Plan, tuple[StepResult, ...]]:
-    """Plan and results, continued for partitions that came meanwhile, until there is nothing left to do."""
-    for _ in range(MAX_PARTITION_ROUNDS):
-        is_done = all(result.status is StepStatus.DONE for result in results)
-        if not is_done or not any(step.parent is not None for step in plan.steps):
-            break
-        again = read_situation(connection, manifest, journal, options).plan
-        # Before PostgreSQL 15 an ANALYZE shows late: one alone is not worth a round.
-        if all(step.kind is StepKind.ANALYZE for step in again.steps):
-            break
-        results += Build(database, journal, options.build, on_event).run(again)
-        plan = replace(plan, steps=plan.steps + again.steps)
-    return plan, results
 
 
 def _baseline(

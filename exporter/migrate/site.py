@@ -19,6 +19,7 @@ from exporter.errors import ExporterError, TargetTimedOut, TargetUnreachable
 from exporter.migrate.classify import delay_seconds
 from exporter.migrate.ending import is_connection_lost
 from exporter.migrate.reconcile import observe_index
+from exporter.migrate.watch.policy import WatchOptions
 from exporter.model import Database, DeclaredIndex, ObservedIndex, RelationName, Step
 from exporter.postgres.catalog import TableFacts, compile_index, read_table, read_table_builders
 from exporter.postgres.identity import SystemIdentity, read_identity, require_same_system
@@ -46,6 +47,15 @@ class StepOptions:
     poll_seconds: float = 0.25
     max_attempts: int = 3
     retry_base_seconds: float = 2.0
+    watch: WatchOptions = field(default_factory=WatchOptions)
+
+
+@dataclass(frozen=True, slots=True)
+class GivenUp:
+    """Why a build was cancelled by those who watch it; it may be tried again where it made way for others."""
+
+    reason: str
+    try_again: bool
 
 
 @dataclass(slots=True)
@@ -64,6 +74,7 @@ class Site:
     _sessions: dict[Step, Connection] = field(default_factory=dict)
     _followed: dict[Step, int] = field(default_factory=dict)
     _cancelled: set[Step] = field(default_factory=set)
+    _given_up: dict[Step, GivenUp] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def active_pids(self) -> dict[int, Step]:
@@ -93,10 +104,28 @@ class Site:
             with suppress(psycopg.Error):
                 connection.cancel_safe(timeout=5)
 
+    def give_up(self, step: Step, reason: str, *, try_again: bool) -> None:
+        """Asks the server to cancel what the step runs now; cleaning up goes on in the step's own thread."""
+        with self._lock:
+            connection = None if step in self._followed else self._sessions.get(step)
+            if connection is None or step in self._given_up:
+                return
+            self._given_up[step] = GivenUp(reason, try_again)
+        self.on_note(step, f"giving up and cleaning up: {reason}")
+        # A session that is gone needs no cancel; its step finds out by itself.
+        with suppress(psycopg.Error):
+            connection.cancel_safe(timeout=5)
+
+    def take_given_up(self, step: Step) -> GivenUp | None:
+        """Why the attempt that ended now was given up, once; None when it was not."""
+        with self._lock:
+            return self._given_up.pop(step, None)
+
     def leave(self, step: Step) -> None:
         """Forgets the session of a step that has ended."""
         with self._lock:
             self._sessions.pop(step, None)
+            self._given_up.pop(step, None)
 
     def session(self, step: Step, *, lock_timeout_seconds: float = 0) -> Connection:
         """The BUILD session of a step: alone on the wire, the deadline as its orphan guard.

@@ -10,7 +10,6 @@ from datetime import datetime
 
 from exporter.errors import ExporterError
 from exporter.migrate.build import BuildOptions
-from exporter.migrate.partitions import with_partitions
 from exporter.migrate.plan import plan_build, tables_owing_analyze
 from exporter.migrate.preflight import check_before_build
 from exporter.migrate.reconcile import observe
@@ -121,15 +120,10 @@ def read_situation(
 def _built_at(created: Mapping[str, CreatedIndex], observed: Sequence[ObservedIndex]) -> dict[str, float]:
     """When each present index that the migration built was last known to be built, in epoch seconds.
 
-    A build that its tool did not live to see the end of counts too: its table was not analyzed either. That
-    of a partitioned table is built with its last partition.
+    A build that its tool did not live to see the end of counts too: its table was not analyzed either.
     """
     return {
-        index.declared.name: max(
-            created[one.declared.name].at.timestamp()
-            for one in with_partitions([index])
-            if one.declared.name in created
-        )
+        index.declared.name: created[index.declared.name].at.timestamp()
         for index in observed
         if index.state is IndexState.PRESENT and index.declared.name in created
     }

@@ -26,8 +26,8 @@ from exporter.migrate.ending import (
     left_behind,
     stage_of,
 )
-from exporter.migrate.partition_steps import run_partition_step
 from exporter.migrate.site import Site
+from exporter.migrate.watch.quiesce import wait_until_quiet
 from exporter.model import DeclaredIndex, IndexState, ObservedIndex, Step, StepKind, StepResult, StepStatus
 from exporter.postgres import ddl
 from exporter.postgres.journal import EventStatus, Phase
@@ -35,6 +35,7 @@ from exporter.postgres.journal import EventStatus, Phase
 _DUPLICATE_NAME = "42P07"
 # A build at its last wait falls to an ANALYZE that has queued for longer than deadlock_timeout.
 _ANALYZE_LOCK_TIMEOUT_SECONDS = 5.0
+_GIVEN_UP_MEND = "end what it waited for, or give it more time, then run init again"
 
 
 def run_step(site: Site, step: Step) -> StepResult:
@@ -48,9 +49,7 @@ def run_step(site: Site, step: Step) -> StepResult:
                 index = _index_of(step)
                 ended = _tried(site, step, lambda attempt: _build(site, step, index, attempt))
             case StepKind.DROP_INVALID | StepKind.DROP:
-                ended = run_partition_step(site, step, 1) or drop(site, step, _index_of(step))
-            case StepKind.CREATE_PARENT | StepKind.ATTACH | StepKind.DROP_PARENT:
-                ended = _tried(site, step, lambda attempt: _of_partition(site, step, attempt))
+                ended = drop(site, step, _index_of(step))
     except (psycopg.Error, ExporterError) as error:
         ended = ended_by(error, Stage.LOOKING)
     finally:
@@ -86,17 +85,7 @@ def _tried(site: Site, step: Step, attempt_once: Callable[[int], Ended]) -> Ende
 # Building
 
 
-def _of_partition(site: Site, step: Step, attempt: int) -> Ended:
-    ended = run_partition_step(site, step, attempt)
-    if ended is None:
-        raise ValueError(f"a step of kind {step.kind} without its index")
-    return ended
-
-
 def _build(site: Site, step: Step, index: DeclaredIndex, attempt: int) -> Ended:
-    no_partition = run_partition_step(site, step, attempt)
-    if no_partition is not None:
-        return no_partition
     with closing(site.session(step)) as connection:
         observed = site.observe(connection, index)
         if observed.state in AT_WORK:
@@ -118,6 +107,8 @@ def _build(site: Site, step: Step, index: DeclaredIndex, attempt: int) -> Ended:
                 return replace(leftover, attempts=attempt)
         elif observed.state is not IndexState.ABSENT:
             return halted(observed, attempt)
+        if not wait_until_quiet(site, step, connection, observed, attempt):
+            return STOPPED
         # The intent comes before the statement: whatever happens next, the index is known as ours.
         site.record(Phase.BUILDING, EventStatus.IN_PROGRESS, observed, attempt)
         error: psycopg.Error | None = None
@@ -148,6 +139,14 @@ def _settle(
     if observed.state in AT_WORK:
         return detached(observed, attempt)
     ended = ended_by(error, stage_of(observed), attempt, max_attempts=site.options.max_attempts)
+    given_up = site.take_given_up(step)
+    if given_up is not None:
+        ended = replace(
+            ended,
+            message=f"given up: {given_up.reason}",
+            mend=_GIVEN_UP_MEND,
+            most_attempts=site.options.max_attempts if given_up.try_again else 0,
+        )
     if observed.state is IndexState.BUILDING_FOREIGN:
         site.record(Phase.CLEANUP, EventStatus.LEFT_BEHIND, observed, attempt, observed.detail)
         return left_behind(observed.declared, f"cannot be dropped now, {observed.detail}", ended.sqlstate)

@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,14 +23,14 @@ STOP_SECONDS = 60
 
 @contextmanager
 def serve(
-    dsn: str, log: Path, *arguments: str, port: int | None = None, prefix: Sequence[str] = ()
+    dsn: str, log: Path, *arguments: str, port: int | None = None
 ) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """The process of `serve` and its URL, once it answers; a `prefix` runs it in surroundings of its own."""
+    """The process of `serve` and its URL, once it answers."""
     port = port or free_port()
     with log.open("wb") as output:
         process = subprocess.Popen(
             [
-                *(*prefix, sys.executable, "-m", "exporter", "serve", *arguments),
+                *(sys.executable, "-m", "exporter", "serve", *arguments),
                 *("--web.listen-address", f"127.0.0.1:{port}"),
             ],
             env={**os.environ, "PG_INDEX_EXPORTER_DSN": dsn},

@@ -28,6 +28,8 @@ PURE = (
     "exporter.migrate.classify",
     "exporter.migrate.plan",
     "exporter.migrate.verify",
+    "exporter.migrate.watch.policy",
+    "exporter.migrate.watch.estimate",
     "exporter.migrate.report",
     "exporter.migrate.script",
     "exporter.evidence.verdict",

@@ -1,111 +1,189 @@
 """What a person sees while steps run."""
 
 import io
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from rich.console import Console
 
 from exporter.migrate.build import Event, EventKind
 from exporter.migrate.plan import analyze_step, build_step
-from exporter.model import DeclaredIndex, RelationName, StepResult, StepStatus
+from exporter.migrate.watch.estimate import Estimate
+from exporter.migrate.watch.watcher import Look
+from exporter.model import DeclaredIndex, RelationName, Step, StepResult, StepStatus
 from exporter.postgres.progress import BuildProgress
 from exporter.terminal import BuildDisplay, subject
+from tests.support import watched
 
 TABLE = RelationName("public", "messages")
 STEP = build_step(DeclaredIndex("idx_a", TABLE, ("sender_id",)))
-PROGRESS = BuildProgress(
-    pid=7,
-    relid=1,
-    index_relid=2,
-    application_name="pg-index-exporter/x/idx_a",
-    usename="builder",
-    command="CREATE INDEX CONCURRENTLY",
-    phase="building index: scanning table",
-    lockers_total=0,
-    lockers_done=0,
-    current_locker_pid=None,
-    blocks_total=100,
-    blocks_done=50,
-    tuples_total=0,
-    tuples_done=0,
-    locker_application_name=None,
-    locker_usename=None,
-    locker_state=None,
-    locker_transaction_age_seconds=None,
-)
-WAITING = replace(
-    PROGRESS,
-    phase="waiting for writers before build",
-    blocks_total=0,
-    blocks_done=0,
-    current_locker_pid=99,
-    locker_usename="app",
-    locker_state="idle in transaction",
-    locker_transaction_age_seconds=12.0,
-)
+LONG = build_step(DeclaredIndex("idx_user_feed_preferences_updated_at_desc", TABLE, ("sender_id",)))
 
 
-def shown(*events: Event, terminal: bool) -> str:
-    """What the display wrote for the events, 80 columns wide."""
+@dataclass
+class Clock:
+    """A clock that the test moves."""
+
+    seconds: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def shown(*events: Event | float, terminal: bool = False) -> str:
+    """What the display wrote for the events, 80 columns wide; a number lets that many seconds pass."""
     written = io.StringIO()
     console = Console(file=written, width=80, force_terminal=terminal, color_system=None)
-    with BuildDisplay(console) as display:
+    clock = Clock()
+    at = datetime(2026, 11, 22, 20, 15, 30, tzinfo=UTC)
+    with BuildDisplay(console, monotonic=clock, now=lambda: at) as display:
         for event in events:
-            display(event)
+            if isinstance(event, float):
+                clock.seconds += event
+            else:
+                display(event)
     return written.getvalue()
+
+
+def bars(*looks: Look, step: Step = STEP) -> list[str]:
+    """The lines of the live display after those looks, 80 columns wide."""
+    console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
+    clock = Clock()
+    display = BuildDisplay(console, monotonic=clock)
+    with display:
+        display(Event(EventKind.STARTED, step))
+        clock.seconds += 3725
+        for one in looks:
+            display(Event(EventKind.PROGRESS, step, look=one))
+        with console.capture() as capture:
+            console.print(display._bars())
+    return [line.rstrip() for line in capture.get().splitlines() if line.strip()][: 1 + len(looks) * 4]
+
+
+def started(step: Step = STEP) -> Event:
+    return Event(EventKind.STARTED, step)
+
+
+def progress(
+    build: BuildProgress, estimate: Estimate | None = None, *, stalled_seconds: float = 0.0
+) -> Event:
+    return Event(
+        EventKind.PROGRESS, STEP, look=watched.look(build, estimate, stalled_seconds=stalled_seconds)
+    )
 
 
 def finished(status: StepStatus = StepStatus.DONE, message: str | None = None) -> Event:
     return Event(EventKind.FINISHED, STEP, result=StepResult(STEP, status, 1.5, message=message))
 
 
-def test_lines_tell_phase_and_share_without_a_terminal() -> None:
-    text = shown(
-        Event(EventKind.STARTED, STEP),
-        Event(EventKind.PROGRESS, STEP, progress=PROGRESS),
-        Event(EventKind.PROGRESS, STEP, progress=PROGRESS),
-        finished(),
-        terminal=False,
-    )
+def test_lines_tell_time_phase_share_and_pace_without_a_terminal() -> None:
+    estimate = Estimate(0.18, 12_800.0, "blocks", 130.0)
 
-    assert text.splitlines() == [
-        "build   idx_a  started",
-        "build   idx_a   22%  scanning table",
-        "build   idx_a  done (1.5 s)",
+    assert shown(started(), 2.0, progress(watched.SCANNING, estimate), finished()).splitlines() == [
+        "20:15:30  build   idx_a  started",
+        "20:15:30  build   idx_a   18%  scanning table, 100 MB/s, about 2 min left",
+        "20:15:30  build   idx_a  done (1.5 s)",
     ]
 
 
-def test_a_blocker_is_named_once() -> None:
-    events = [Event(EventKind.PROGRESS, STEP, progress=WAITING)] * 3
-    text = shown(Event(EventKind.STARTED, STEP), *events, terminal=False)
-
-    assert text.count("waits for pid 99, user app, idle in transaction") == 1
-
-
-def test_progress_after_the_end_is_ignored_on_a_terminal() -> None:
+def test_a_line_comes_with_a_change_and_now_and_then() -> None:
+    same = progress(watched.SCANNING)
+    later = progress(replace(watched.SCANNING, phase="building index: sorting live tuples"))
     text = shown(
-        Event(EventKind.STARTED, STEP),
-        finished(),
-        Event(EventKind.PROGRESS, STEP, progress=PROGRESS),
-        terminal=True,
+        started(), 2.0, same, 0.25, same, 30.0, same, 0.25, later, 50.0, later, 20.0, later, 1.0, later
     )
+
+    assert [line.split("  ")[-1] for line in text.splitlines()] == [
+        "started",
+        "scanning table",
+        "sorting",
+        # A minute without a change.
+        "sorting",
+    ]
+
+
+def test_phases_of_a_moment_make_no_flood() -> None:
+    phases = ["initializing", "building index: scanning table", "index validation: scanning table"]
+    looks = [progress(replace(watched.SCANNING, phase=phase)) for phase in phases]
+
+    assert shown(started(), *looks, finished()).splitlines() == [
+        "20:15:30  build   idx_a  started",
+        "20:15:30  build   idx_a  done (1.5 s)",
+    ]
+
+
+def test_a_line_names_whom_a_build_waits_for_and_who_queues() -> None:
+    build = replace(watched.WAITING, victims=(watched.ALTERING,))
+    (line,) = shown(started(), 2.0, progress(build, stalled_seconds=12)).splitlines()[1:]
+
+    assert line == (
+        "20:15:30  build   idx_a    0%  waits for writers, for 12 s for pid 99, checkout, open for 12 "
+        "min 30 s, idle in transaction, UPDATE messages SET content = ? WHERE id = ?, "
+        "pid 100 waits behind it, 5 s: readers queue too"
+    )
+
+
+def test_a_bar_tells_pace_and_estimate() -> None:
+    assert bars(watched.look(estimate=Estimate(0.43, 12_800.0, "blocks", 130.0))) == [
+        "build   idx_a                       ━━━━╌╌╌╌╌╌ 1:02:05  43% scanning table",
+        "        100 MB/s, about 2 min left",
+    ]
+
+
+def test_a_bar_without_evidence_promises_nothing() -> None:
+    assert bars(watched.look()) == [
+        "build   idx_a                       ━━╌╌╌╌╌╌╌╌ 1:02:05  18% scanning table"
+    ]
+
+
+def test_whom_a_build_waits_for_stands_under_its_bar_within_80_columns() -> None:
+    build = replace(watched.WAITING, victims=(watched.ALTERING, replace(watched.ALTERING, pid=101)))
+    lines = bars(watched.look(build, stalled_seconds=75), step=LONG)
+
+    assert lines == [
+        "build   idx_user_feed_preferences_… ╌╌╌╌╌╌╌╌╌╌ 1:02:05   0% waits for writers",
+        "        waits 1 min 15 s for pid 99, checkout, open for 12 min 30 s, idle in t…",
+        "        and then for 2 more",
+        "        2 sessions wait behind it, 5 s: readers queue too",
+    ]
+    assert max(map(len, lines)) < 80
+
+
+def test_a_build_beside_it_is_named_as_one_of_ours() -> None:
+    sibling = replace(watched.SESSION, application_name="pg-index-exporter/0badcafe/idx_b")
+    build = replace(watched.WAITING, phase="waiting for old snapshots", blockers=(sibling,))
+
+    assert bars(watched.look(build)) == [
+        "build   idx_a                       ━━━━━━━━━━ 1:02:05 100% waits for idx_b"
+    ]
+
+
+def test_looks_after_the_end_are_ignored_on_a_terminal() -> None:
+    text = shown(started(), finished(), progress(watched.SCANNING), terminal=True)
 
     assert "done (1.5 s)" in text
     assert "scanning" not in text
 
 
+def test_a_note_is_told_on_both() -> None:
+    note = Event(EventKind.NOTE, STEP, text="waits for pid 99, user app")
+
+    assert "build   idx_a  waits for pid 99, user app" in shown(started(), note, terminal=True)
+    assert "20:15:30  build   idx_a  waits for pid 99, user app" in shown(started(), note)
+
+
 def test_a_failed_step_tells_why() -> None:
-    text = shown(Event(EventKind.STARTED, STEP), finished(StepStatus.FAILED, "disk full"), terminal=True)
+    text = shown(started(), finished(StepStatus.FAILED, "disk full"), terminal=True)
 
     assert "failed: disk full" in text
 
 
 def test_odd_names_stay_on_one_line_and_are_no_markup() -> None:
     odd = build_step(DeclaredIndex("[red]a\nb\x1b[2J", TABLE, ("sender_id",)))
-    text = shown(Event(EventKind.STARTED, odd), terminal=False)
 
     assert subject(odd) == "[red]a?b?[2J"
-    assert text == "build   [red]a?b?[2J  started\n"
+    assert shown(started(odd)) == "20:15:30  build   [red]a?b?[2J  started\n"
+    assert bars(step=odd)[0].startswith("build   [red]a?b?[2J ")
 
 
 def test_analyze_is_told_by_its_table() -> None:

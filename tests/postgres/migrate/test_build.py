@@ -157,14 +157,14 @@ def test_a_build_waits_for_an_open_writer_and_its_progress_names_it(shop: TestDa
         pid = open_transaction.info.backend_pid
         event = run.wait_for(
             "a named blocker",
-            lambda event: event.progress is not None and event.progress.waits_for is not None,
+            lambda event: event.look is not None and len(event.look.blockers) > 0,
         )
         open_transaction.execute("ROLLBACK")
         (result, _) = beside.results()
 
-    assert event.progress is not None
-    assert event.progress.phase == "waiting for writers before build"
-    assert (event.progress.waits_for or "").startswith(
+    assert event.look is not None
+    assert event.look.phase == "waiting for writers before build"
+    assert event.look.blockers[0].described.startswith(
         f"pid {pid}, user postgres, a writer, idle in transaction, transaction open for "
     )
     assert event.step.index == SENDER

@@ -1,0 +1,185 @@
+"""Who may be asked to make way for a build, when a build gives up, and when it makes way itself. Pure.
+
+Nobody is touched unless the user chose so and named whom: sessions that match every kind of pattern given.
+Never autovacuum, which ends by itself or keeps the database from wrapping around, never a walsender or any
+other process of the server itself, never a session of this tool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from fnmatch import fnmatchcase
+
+from exporter.postgres.phases import WAITING_FOR_TABLE
+from exporter.postgres.progress import BuildProgress
+from exporter.postgres.sessions import OtherSession, shown_duration
+
+# Above this share of its work a build does not make way any more: it is sooner at its end.
+YIELD_BELOW_SHARE = 0.8
+
+
+class BlockerPolicy(StrEnum):
+    """What is done with sessions that a build waits for, once they kept it waiting over the limit."""
+
+    WAIT = "wait"
+    CANCEL = "cancel"
+    TERMINATE = "terminate"
+
+
+class VictimPolicy(StrEnum):
+    """What is done when sessions queue behind a build."""
+
+    WAIT = "wait"
+    YIELD = "yield"
+    CANCEL = "cancel"
+
+
+@dataclass(frozen=True, slots=True)
+class Patterns:
+    """Shell patterns for the sessions that a policy may touch; a kind without patterns matches all.
+
+    Without any pattern nobody matches.
+    """
+
+    applications: tuple[str, ...] = ()
+    users: tuple[str, ...] = ()
+    databases: tuple[str, ...] = ()
+
+    def match(self, session: OtherSession, datname: str) -> bool:
+        """True when the session matches a pattern of every kind that is given."""
+        kinds = (
+            (self.applications, session.application_name),
+            (self.users, session.usename),
+            (self.databases, datname),
+        )
+        given = [(patterns, value) for patterns, value in kinds if patterns]
+        return bool(given) and all(
+            any(fnmatchcase(value or "", pattern) for pattern in patterns) for patterns, value in given
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class WatchOptions:
+    """How a build waits for others, others for it, and how often one looks. Units: seconds.
+
+    A budget of 0 has no end. `quiesce_seconds` is how long a build waits before it begins for transactions
+    that are older than `quiesce_age_seconds` and would hold it up later, where waiting costs more.
+    """
+
+    poll_seconds: float = 0.25
+    quiesce_seconds: float = 30.0
+    quiesce_age_seconds: float = 10.0
+    table_budget_seconds: float = 600.0
+    writers_budget_seconds: float = 600.0
+    snapshots_budget_seconds: float = 3600.0
+    on_blocker: BlockerPolicy = BlockerPolicy.WAIT
+    blocker_limit_seconds: float = 300.0
+    on_victim: VictimPolicy = VictimPolicy.WAIT
+    victim_limit_seconds: float = 3.0
+    patterns: Patterns = Patterns()
+
+    def budget_seconds(self, phase: str) -> float | None:
+        """How long a build may wait in that phase; None without end."""
+        budgets = {
+            WAITING_FOR_TABLE: self.table_budget_seconds,
+            "waiting for writers before build": self.writers_budget_seconds,
+            "waiting for writers before validation": self.writers_budget_seconds,
+            "waiting for old snapshots": self.snapshots_budget_seconds,
+        }
+        return budgets.get(phase) or None
+
+
+def why_spared(session: OtherSession, patterns: Patterns, datname: str) -> str | None:
+    """Why the session may not be ended; None when it may."""
+    if session.gid is not None:
+        return "a prepared transaction has no session: COMMIT PREPARED or ROLLBACK PREPARED ends it"
+    if session.pid is None or session.backend_type is None or session.backend_start is None:
+        return "what it is cannot be seen without pg_read_all_stats"
+    if session.backend_type != "client backend":
+        return f"a process of the server is never ended ({session.backend_type})"
+    if session.is_ours:
+        return "it is a session of this tool"
+    if not patterns.match(session, datname):
+        return "it matches no pattern that was given"
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Something to do: `signal` is cancel or terminate, of `session`; or the build gives up."""
+
+    reason: str
+    session: OtherSession | None = None
+    signal: str | None = None
+    is_yield: bool = False
+
+
+def decide(
+    build: BuildProgress,
+    phase: str,
+    share: float,
+    stalled_seconds: float,
+    options: WatchOptions,
+    datname: str,
+) -> Iterator[Move]:
+    """What is to be done now, by the policies and budgets.
+
+    `phase` is that of the build, or that it waits for its table; `stalled_seconds` how long it has waited
+    in it for others than builds of this tool.
+    """
+    yield from _against_blockers(build, stalled_seconds, options, datname)
+    yield from _for_victims(build, share, options, datname)
+    budget = options.budget_seconds(phase)
+    if budget is not None and stalled_seconds >= budget:
+        who = "; ".join(one.described for one in build.blockers if not one.is_own_build)
+        yield Move(
+            f"{phase} for more than {shown_duration(budget)}" + (f", last for {who}" if who else ""),
+        )
+
+
+def _against_blockers(
+    build: BuildProgress, stalled_seconds: float, options: WatchOptions, datname: str
+) -> Iterator[Move]:
+    if options.on_blocker is BlockerPolicy.WAIT or stalled_seconds < options.blocker_limit_seconds:
+        return
+    for one in build.blockers:
+        if why_spared(one, options.patterns, datname) is None:
+            yield Move(
+                f"it has kept the build waiting for {shown_duration(stalled_seconds)}",
+                one,
+                options.on_blocker.value,
+            )
+
+
+def _for_victims(build: BuildProgress, share: float, options: WatchOptions, datname: str) -> Iterator[Move]:
+    if options.on_victim is VictimPolicy.WAIT:
+        return
+    for one in build.victims:
+        waits_too_long = (one.waiting_seconds or 0.0) >= options.victim_limit_seconds
+        if not waits_too_long or not (one.stops_readers or one.ends_build):
+            continue
+        may_cancel = why_spared(one, options.patterns, datname) is None
+        if options.on_victim is VictimPolicy.CANCEL and may_cancel:
+            yield Move("it queues behind the build, " + consequence(one), one, "cancel")
+        elif options.on_victim is VictimPolicy.YIELD and share < YIELD_BELOW_SHARE:
+            yield Move(f"made way for {one.described}", is_yield=True)
+            return
+
+
+def consequence(victim: OtherSession) -> str:
+    """What comes of it that the session queues behind a build."""
+    told = []
+    if victim.stops_readers:
+        told.append("and whoever uses the table queues behind it, readers too")
+    if victim.ends_build:
+        told.append("and at the end of the build the two wait for each other: the build fails then")
+    return " ".join(told) or "and waits until the build ends"
+
+
+def unlikely_to_help(session: OtherSession) -> str | None:
+    """Why a cancel may change nothing; None where it ends the wait."""
+    if (session.state or "").startswith("idle in transaction"):
+        return "a cancel ends a statement, and it runs none: only terminate ends its transaction"
+    return None

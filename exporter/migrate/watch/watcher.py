@@ -1,0 +1,182 @@
+"""Watches what a run does in the server: one query a look, shown, judged by policy, and acted on.
+
+Of everybody who is asked to make way the journal tells before and after.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import psycopg
+
+from exporter.errors import ExporterError
+from exporter.migrate.site import Site
+from exporter.migrate.watch.actions import Actor
+from exporter.migrate.watch.estimate import Estimate, Estimator
+from exporter.migrate.watch.policy import WatchOptions, consequence, decide, why_spared
+from exporter.model import PhaseTime, Step, StepKind
+from exporter.postgres import phases
+from exporter.postgres.progress import BuildProgress, read_builds
+from exporter.postgres.sessions import OtherSession
+from exporter.postgres.target import APPLICATION_NAME, Connection, SessionLimits, connect
+
+# Looking may cost the server this share of the time at most, whatever a look takes.
+_COST_SHARE = 1 / 200
+_SLOWEST_POLL_SECONDS = 2.0
+# A wait of a moment is not worth a word.
+_WORTH_TELLING_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one look showed of one step. `phase` is None where the server tells of none."""
+
+    build: BuildProgress
+    phase: str | None
+    estimate: Estimate
+    blockers: tuple[OtherSession, ...] = ()
+    victims: tuple[OtherSession, ...] = ()
+    stalled_seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class _Watched:
+    """What is remembered of one process that works on a step."""
+
+    estimator: Estimator = field(default_factory=Estimator)
+    seen_at: float | None = None
+    phase: str | None = None
+    stalled_seconds: float = 0.0
+    told: set[tuple[str, int | str | None]] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class Watcher:
+    """Looks at everything that a site runs. To be used by one thread."""
+
+    site: Site
+    options: WatchOptions
+    on_look: Callable[[Step, Look], None]
+    _control: Connection | None = None
+    _watched: dict[tuple[Step, int], _Watched] = field(default_factory=dict)
+    _phases: dict[Step, dict[str, float]] = field(default_factory=dict)
+    _actor: Actor = field(init=False)
+    _look_seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._actor = Actor(self.site)
+
+    @property
+    def pause_seconds(self) -> float:
+        """How long to wait before the next look, so that looking costs little."""
+        return min(_SLOWEST_POLL_SECONDS, max(self.options.poll_seconds, self._look_seconds / _COST_SHARE))
+
+    def look(self) -> None:
+        """Looks once, shows and acts. A control session that fails is replaced at the next look."""
+        steps = self.site.active_pids()
+        if not steps:
+            return
+        try:
+            control = self._connected()
+            started = time.monotonic()
+            builds = read_builds(control, steps.keys())
+            self._look_seconds = time.monotonic() - started
+            for build in builds:
+                step = steps.get(build.pid)
+                if step is not None:
+                    self._follow(control, step, build)
+        except (psycopg.Error, ExporterError):
+            self.close()
+
+    def close(self) -> None:
+        """Closes the control session; the next look opens another."""
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+
+    def phase_times(self, step: Step) -> tuple[PhaseTime, ...]:
+        """How long the step was seen in each phase."""
+        # Written by the watching thread: a copy of one moment.
+        phases_of_step = dict(self._phases.get(step, {}))
+        return tuple(PhaseTime(phase, seconds) for phase, seconds in phases_of_step.items())
+
+    def _connected(self) -> Connection:
+        if self._control is None:
+            self._control = connect(
+                self.site.database,
+                application_name=f"{APPLICATION_NAME}-control/{self.site.journal.run}",
+                limits=SessionLimits(statement_timeout_seconds=5),
+            )
+            # The session is direct: preflight refuses a pooler.
+            self._control.prepare_threshold = 0
+        return self._control
+
+    def _follow(self, control: Connection, step: Step, build: BuildProgress) -> None:
+        watched = self._watched.setdefault((step, build.pid), _Watched())
+        now = time.monotonic()
+        since = 0.0 if watched.seen_at is None else now - watched.seen_at
+        watched.seen_at = now
+        phase = _phase_of(step, build)
+        if phase is not None and phase == watched.phase:
+            times = self._phases.setdefault(step, {})
+            times[phase] = times.get(phase, 0.0) + since
+        elif phase is not None:
+            self._phases.setdefault(step, {}).setdefault(phase, 0.0)
+        blockers = tuple(one for one in build.blockers if not one.is_own_build)
+        if phase != watched.phase or not blockers:
+            watched.stalled_seconds = 0.0
+        else:
+            watched.stalled_seconds += since
+        watched.phase = phase
+        estimate = watched.estimator.look(now, build)
+        look = Look(build, phase, estimate, blockers, _telling(build.victims), watched.stalled_seconds)
+        if phase is not None or look.victims:
+            self.on_look(step, look)
+        self._tell(step, watched, look)
+        if step.kind is StepKind.BUILD and phase is not None and not self.site.stopping.is_set():
+            moves = decide(
+                build,
+                phase,
+                estimate.share,
+                watched.stalled_seconds,
+                self.options,
+                self.site.database.datname,
+            )
+            for move in moves:
+                self._actor.act(control, step, move)
+
+    def _tell(self, step: Step, watched: _Watched, look: Look) -> None:
+        """Says of each session once that it is waited for, or waits, and what comes of it."""
+        for one in look.blockers:
+            has_waited = (look.build.waiting_seconds or 0.0) >= _WORTH_TELLING_SECONDS
+            if has_waited and _is_new(watched, "blocker", one):
+                spared = why_spared(one, self.options.patterns, self.site.database.datname)
+                is_asked = self.options.on_blocker.value != "wait"
+                told = f" ({spared})" if spared and is_asked else ""
+                self.site.on_note(step, f"waits for {one.described}{told}")
+        for one in look.victims:
+            if (one.waiting_seconds or 0.0) >= _WORTH_TELLING_SECONDS and _is_new(watched, "victim", one):
+                self.site.on_note(
+                    step, f"WARNING: {one.described} waits for {one.mode} behind it, {consequence(one)}"
+                )
+
+
+def _phase_of(step: Step, build: BuildProgress) -> str | None:
+    if build.phase is not None:
+        return build.phase
+    return phases.WAITING_FOR_TABLE if build.waiting_seconds is not None else None
+
+
+def _telling(victims: tuple[OtherSession, ...]) -> tuple[OtherSession, ...]:
+    """Those behind a build, without this tool's own, which wait their turn."""
+    return tuple(one for one in victims if not one.is_ours)
+
+
+def _is_new(watched: _Watched, role: str, session: OtherSession) -> bool:
+    key = (role, session.gid if session.pid is None else session.pid)
+    if key in watched.told:
+        return False
+    watched.told.add(key)
+    return True
