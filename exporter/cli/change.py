@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -18,23 +19,33 @@ from exporter.errors import ExporterError, SettingsError
 from exporter.manifest import load_manifest
 from exporter.migrate import report
 from exporter.migrate.build import BuildOptions, Detach
-from exporter.migrate.run import check_result, initialise, only_manifest, roll_back
+from exporter.migrate.rollback import roll_back
+from exporter.migrate.run import check_result, initialise, only_manifest
 from exporter.migrate.script import as_script
 from exporter.migrate.site import StepOptions
 from exporter.migrate.situation import RunOptions, Situation, look, require_passed
-from exporter.model import IndexState, Manifest, Outcome
-from exporter.settings import Settings
+from exporter.model import Database, IndexState, Manifest, Outcome
+from exporter.settings import Settings, resolve_targets
 from exporter.terminal import BuildDisplay
 
 
 def init(arguments: argparse.Namespace) -> int:
     """The exit code of creating the declared indexes."""
-    return _change(arguments, initialise)
+    settings = read_settings(arguments)
+    return _change(arguments, settings, initialise)
 
 
 def rollback(arguments: argparse.Namespace) -> int:
     """The exit code of dropping what the migration created."""
-    return _change(arguments, roll_back)
+    settings = read_settings(arguments)
+    named = [database for target in resolve_targets(settings) for database in target.databases]
+
+    def roll_back_beside(database: Database, *given: Any, **rest: Any) -> Outcome:
+        """Asks the same database of the other targets too: a standby may use what is dropped here."""
+        siblings = [one for one in named if one.datname == database.datname and one is not database]
+        return roll_back(database, *given, siblings=siblings, **rest)
+
+    return _change(arguments, settings, roll_back_beside)
 
 
 def verify(arguments: argparse.Namespace) -> int:
@@ -101,8 +112,7 @@ def _run_options(arguments: argparse.Namespace, settings: Settings) -> RunOption
     )
 
 
-def _change(arguments: argparse.Namespace, change: Callable[..., Outcome]) -> int:
-    settings = read_settings(arguments)
+def _change(arguments: argparse.Namespace, settings: Settings, change: Callable[..., Outcome]) -> int:
     options = _run_options(arguments, settings)
     console = Console(stderr=True)
     exit_code = 0
@@ -140,7 +150,8 @@ def _shown_while_building(display: BuildDisplay) -> Iterator[Callable[..., None]
 
 
 def _confirm(situation: Situation, arguments: argparse.Namespace, console: Console) -> bool:
-    console.print(report.plan_as_text(situation.plan), markup=False, highlight=False, soft_wrap=True)
+    shown = report.plan_as_text(situation.plan, situation.preflight)
+    console.print(shown, markup=False, highlight=False, soft_wrap=True)
     if arguments.yes:
         return True
     if not (sys.stdin.isatty() and console.is_terminal):

@@ -29,6 +29,7 @@ from exporter.metrics.snapshot import (
 )
 from exporter.metrics.statements import StatementSelection
 from exporter.model import Database, RelationName, ServerFacts
+from exporter.postgres import servers
 from exporter.postgres.discovery import read_databases
 from exporter.postgres.progress import BuildProgress, read_builds
 from exporter.postgres.target import Connection, SessionLimits, describe_error, mapped_errors, read_facts
@@ -264,7 +265,7 @@ class DatabaseCollector:
 
     def _read_server(self, connection: Connection, draft: Draft) -> str | None:
         draft.facts = read_facts(connection)
-        found = reads.read_walsenders(connection)
+        found = servers.read_walsenders(connection)
         draft.walsenders = found.walsenders
         return f"{found.hidden} WAL senders are hidden; grant pg_monitor" if found.hidden else None
 
@@ -322,7 +323,7 @@ class DatabaseCollector:
         if draft.indexes is None:
             return UNKNOWN_INDEXES
         # After the counters: of a reset in between, the later moment is the safe one.
-        epoch = reads.read_epoch(connection)
+        epoch = servers.read_epoch(connection)
         known = dict(draft.journal_births)
         unseen = [oid for oid in self._births.unseen(draft.indexes) if oid not in known]
         if unseen:

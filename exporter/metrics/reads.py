@@ -25,29 +25,6 @@ class StatementsExtension:
 
 
 @dataclass(frozen=True, slots=True)
-class Walsenders:
-    """How many standbys stream, None where we may not know; `hidden` connections are those we may not see.
-
-    Source: pg_stat_get_wal_senders(), pg_replication_slots.
-    """
-
-    walsenders: int | None
-    hidden: int
-
-
-@dataclass(frozen=True, slots=True)
-class CountersEpoch:
-    """Since when the counters of a database count. Units: seconds since the epoch, by the server's clock.
-
-    Source: pg_stat_database.stats_reset, and stats_reset of pg_stat_bgwriter, pg_stat_archiver, pg_stat_wal,
-    pg_stat_slru and, since 17, pg_stat_checkpointer.
-    """
-
-    server_time: float
-    counters_since: float | None
-
-
-@dataclass(frozen=True, slots=True)
 class CommitTime:
     """When an index's catalogue row was committed. Source: pg_xact_commit_timestamp(pg_index.xmin)."""
 
@@ -108,16 +85,6 @@ class StatementText:
 
     queryid: int
     query: str | None
-
-
-def read_walsenders(connection: Connection) -> Walsenders:
-    """How many standbys stream from this server."""
-    return fetch_version(connection, "walsenders", Walsenders, _version(connection))[0]
-
-
-def read_epoch(connection: Connection) -> CountersEpoch:
-    """Since when the counters of this database count."""
-    return fetch_version(connection, "epoch", CountersEpoch, _version(connection))[0]
 
 
 def read_commit_times(connection: Connection, indexrelids: Iterable[int]) -> dict[int, float]:

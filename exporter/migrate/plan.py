@@ -103,11 +103,18 @@ def _declared_on(manifest: Manifest) -> set[RelationName]:
     return {index.table for index in manifest.indexes}
 
 
-def plan_rollback(manifest: Manifest, observed: Sequence[ObservedIndex], created: Collection[str]) -> Plan:
+def plan_rollback(
+    manifest: Manifest,
+    observed: Sequence[ObservedIndex],
+    created: Collection[str],
+    *,
+    dropped_unseen: Collection[str] = (),
+) -> Plan:
     """The steps that drop what this migration created, and only that, each table analyzed after its last.
 
-    An index that stands but was not created by the migration is settled: it stays. One that bears the
-    name with another definition is refused.
+    `dropped_unseen` are those that are gone by a drop whose end no run saw: their tables owe ANALYZE. An
+    index that stands but was not created by the migration is settled: it stays. One that bears the name with
+    another definition is refused.
     """
     lanes: dict[RelationName, list[Step]] = {}
     settled: list[ObservedIndex] = []
@@ -117,6 +124,9 @@ def plan_rollback(manifest: Manifest, observed: Sequence[ObservedIndex], created
         if index.state in _DROPPABLE and mine:
             step = drop_step(index.declared, StepKind.DROP)
             lanes.setdefault(step.table, []).append(step)
+        elif index.state is IndexState.ABSENT and index.declared.name in dropped_unseen:
+            lanes.setdefault(index.declared.table, [])
+            settled.append(index)
         elif index.state in (
             IndexState.CONFLICT,
             IndexState.BUILDING_OURS,

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 from exporter.errors import SettingsError
 from exporter.evidence.baseline import from_detail, to_detail
 from exporter.evidence.plans import measure_probes
 from exporter.migrate.build import Build, Event
 from exporter.migrate.facts import read_index_facts
-from exporter.migrate.plan import plan_rollback
+from exporter.migrate.outcome import now, outcome_of
 from exporter.migrate.reconcile import observe
 from exporter.migrate.record import record_end, record_plan, record_stop, remember
 from exporter.migrate.situation import (
@@ -27,17 +27,14 @@ from exporter.migrate.situation import (
 from exporter.migrate.verify import verify
 from exporter.model import (
     Database,
-    Finding,
     Manifest,
-    ObservedIndex,
     Outcome,
     Plan,
     ProbeMeasurement,
     StepStatus,
-    Verdict,
 )
 from exporter.postgres.journal import EventStatus, Journal, Phase
-from exporter.postgres.target import Connection, address, read_facts
+from exporter.postgres.target import Connection, read_facts
 
 
 def ignore_event(event: Event) -> None:
@@ -53,15 +50,15 @@ def initialise(
     on_event: Callable[[Event], None] = ignore_event,
 ) -> Outcome:
     """What became of every declared index: built, analyzed and verified, or why not."""
-    started_at = _now()
+    started_at = now()
     with control_session(database, manifest, options, "init") as (connection, journal):
         situation = read_situation(connection, manifest, journal, options)
         plan = situation.plan
         if situation.is_refused:
             findings = situation.preflight
-            return _outcome("init", database, connection, journal, started_at, plan, findings=findings)
+            return outcome_of("init", database, connection, journal, started_at, plan, findings=findings)
         if options.dry_run or (plan.steps and not confirm(situation)):
-            return replace(_outcome("init", database, connection, journal, started_at, plan), dry_run=True)
+            return replace(outcome_of("init", database, connection, journal, started_at, plan), dry_run=True)
         before: tuple[ProbeMeasurement, ...] = ()
         if plan.steps:
             journal.ensure()
@@ -75,7 +72,7 @@ def initialise(
             results = ()
         if any(result.status is not StepStatus.DONE for result in results):
             record_stop(journal, Phase.BUILDING, results)
-            return _outcome(
+            return outcome_of(
                 "init",
                 database,
                 journal.live_connection(),
@@ -94,56 +91,10 @@ def initialise(
 
 def check_result(database: Database, manifest: Manifest, options: RunOptions) -> Outcome:
     """The success criteria one by one, without changing anything."""
-    started_at = _now()
+    started_at = now()
     with control_session(database, manifest, options, "verify") as (_, journal):
         before = from_detail(journal.baseline()) if journal.exists() else ()
         return _verified("verify", database, manifest, options, started_at, journal, before)
-
-
-def roll_back(
-    database: Database,
-    manifest: Manifest,
-    options: RunOptions,
-    *,
-    confirm: Callable[[Situation], bool] = lambda situation: True,
-    on_event: Callable[[Event], None] = ignore_event,
-) -> Outcome:
-    """What became of every index that this migration created: dropped and verified absent, or why not."""
-    started_at = _now()
-    with control_session(database, manifest, options, "rollback") as (connection, journal):
-        if not journal.exists():
-            raise SettingsError(
-                f"no journal in schema {options.journal_schema}: nothing is known to be created here",
-                mend="name the schema that init used: --journal-schema",
-            )
-        created = journal.created()
-        observed = observe(connection, manifest, created)
-        ours = {
-            index.declared.name
-            for index in observed
-            if index.declared.name in created and created[index.declared.name].definition == index.definition
-        }
-        plan = plan_rollback(manifest, observed, ours)
-        situation = Situation(read_facts(connection), observed, (), plan, journal.latest())
-        if options.dry_run or (plan.steps and not confirm(situation)):
-            return replace(
-                _outcome("rollback", database, connection, journal, started_at, plan), dry_run=True
-            )
-        results = Build(database, journal, options.build, on_event).run(plan) if plan.steps else ()
-        if results:
-            record_stop(journal, Phase.DROPPED, results)
-        connection = journal.live_connection()
-        after = observe(connection, manifest, created)
-        return _outcome(
-            "rollback",
-            database,
-            connection,
-            journal,
-            started_at,
-            plan,
-            results=results,
-            findings=_absence(plan, after),
-        )
 
 
 def _baseline(
@@ -181,7 +132,7 @@ def _verified(
     )
     index_facts = read_index_facts(connection, facts, observed, budget_seconds=options.probe_budget_seconds)
     return replace(
-        _outcome(
+        outcome_of(
             command,
             database,
             connection,
@@ -194,53 +145,6 @@ def _verified(
         before=before,
         after=after,
     )
-
-
-def _absence(plan: Plan, after: Sequence[ObservedIndex]) -> tuple[Finding, ...]:
-    dropped = {step.index.name for step in plan.steps if step.index is not None}
-    findings = []
-    for index in after:
-        if index.declared.name not in dropped:
-            continue
-        gone = index.indexrelid is None or index.covered_by is not None
-        findings.append(
-            Finding(
-                "absent",
-                index.declared.relation.quoted,
-                Verdict.PASS if gone else Verdict.FAIL,
-                "ok" if gone else "still_there",
-                "no index bears the name" if gone else index.detail,
-                None if gone else "see the steps above, then run rollback again",
-            )
-        )
-    return tuple(findings)
-
-
-def _outcome(
-    command: str,
-    database: Database,
-    connection: Connection,
-    journal: Journal,
-    started_at: datetime,
-    plan: Plan,
-    **parts: object,
-) -> Outcome:
-    outcome = Outcome(
-        command,
-        journal.run,
-        plan.migration,
-        database.datname,
-        address(database),
-        read_facts(connection).server_version,
-        started_at,
-        _now(),
-        plan,
-    )
-    return replace(outcome, **parts)  # type: ignore[arg-type]  # the parts are fields of Outcome
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 def only_manifest(manifests: Sequence[Manifest], migration: str | None) -> Manifest:

@@ -82,5 +82,15 @@ class Blocker:
 
 def read_blockers(connection: Connection, relids: Collection[int]) -> Sequence[Blocker]:
     """Whom a build on one of these tables would wait for now, the oldest first; of other databases nobody."""
+    return _read(connection, relids, is_drop=False)
+
+
+def read_drop_blockers(connection: Connection, relids: Collection[int]) -> Sequence[Blocker]:
+    """Whom a concurrent drop of an index of one of these tables would wait for now: readers too."""
+    return _read(connection, relids, is_drop=True)
+
+
+def _read(connection: Connection, relids: Collection[int], *, is_drop: bool) -> Sequence[Blocker]:
     version = connection.info.server_version
-    return fetch_version(connection, "blockers", Blocker, version, {"relids": list(relids)})
+    parameters = {"relids": list(relids), "is_drop": is_drop}
+    return fetch_version(connection, "blockers", Blocker, version, parameters)

@@ -122,7 +122,7 @@ class CreatedIndex:
     """The last of building, catalog_ok and dropped that one index reached.
 
     `indexrelid` is its oid as it was built; `is_dropping` tells that a drop was begun since, whose end is
-    not known or left it INVALID.
+    not known or left it INVALID; `verified_at` is when a run last proved that it is used.
     """
 
     index_name: str
@@ -132,6 +132,7 @@ class CreatedIndex:
     at: datetime
     indexrelid: int | None = None
     is_dropping: bool = False
+    verified_at: datetime | None = None
 
 
 @dataclass(slots=True)

@@ -18,7 +18,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from exporter.demo.processes import free_port
 from tests.conftest import TestDatabase
-from tests.support.builds import indexes_of, waiting_build, writer
+from tests.support.builds import indexes_of, reader, waiting_build, waiting_drop, writer
 from tests.support.roles import PASSWORD, make_role
 from tests.support.tools import find_tool
 from tests.support.waiting import wait_for
@@ -504,3 +504,63 @@ def test_two_at_once_build_everything_once(
         "SELECT count(*) FROM migration_events WHERE phase = 'building' AND status = 'in_progress'"
     )
     assert builds == 2
+
+
+# Drops and signals
+
+
+def test_ctrl_c_in_mid_drop_is_degraded_and_the_next_rollback_finishes_it(
+    nova: TestDatabase, tmp_path: Path, started: list[Started]
+) -> None:
+    dsn = dsn_of(nova)
+    assert run(dsn, "init", "--yes").returncode == 0
+    with reader(nova):
+        started.append(rollback := Started(tmp_path, dsn, "rollback", "--yes"))
+        waiting_drop(nova)
+        rollback.process.send_signal(signal.SIGINT)
+        exit_code, output = rollback.end()
+        assert indexes_of(nova)["idx_messages_sender_created"] is False
+
+    assert exit_code == 3, output
+    assert "DEGRADED drop public.idx_messages_sender_created" in output
+    status = run(dsn, "status")
+    assert "DEGRADED public.idx_messages_sender_created" in status.stdout
+    again = run(dsn, "rollback", "--yes")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert indexes_of(nova) == {}
+
+
+@pytest.mark.parametrize("name", ["rollback", "init"])
+def test_a_killed_rollback_is_followed_by_the_next_command(
+    nova: TestDatabase, tmp_path: Path, started: list[Started], name: str
+) -> None:
+    dsn = dsn_of(nova)
+    assert run(dsn, "init", "--yes").returncode == 0
+    (tmp_path / "next").mkdir()
+    with reader(nova) as open_transaction:
+        started.append(killed := Started(tmp_path, dsn, "rollback", "--yes"))
+        pid = waiting_drop(nova)
+        killed.process.kill()
+        killed.process.wait()
+        status = run(dsn, "status")
+        assert "dropping" in status.stdout
+        assert f"pid {pid}" in status.stdout
+        started.append(following := Started(tmp_path / "next", dsn, name, "--yes"))
+        following.wait_for_output(f"pid {pid}")
+        open_transaction.execute("ROLLBACK")
+        exit_code, output = following.end()
+
+    assert exit_code == 0, output
+    assert False not in indexes_of(nova).values()
+    assert ("idx_messages_sender_created" in indexes_of(nova)) is (name == "init")
+
+
+def test_a_drop_that_is_declined_drops_nothing(nova: TestDatabase) -> None:
+    assert run(dsn_of(nova), "init", "--yes").returncode == 0
+
+    exit_code, screen = at_terminal(dsn_of(nova), "rollback", "n")
+
+    assert (exit_code, indexes_of(nova)) == (0, BUILT)
+    assert "DROP INDEX CONCURRENTLY public" in screen.replace('"', "")
+    assert run(dsn_of(nova), "rollback").returncode == 2
+    assert indexes_of(nova) == BUILT

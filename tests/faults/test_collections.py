@@ -9,13 +9,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from exporter.metrics import reads
 from exporter.metrics.collect import CollectOptions, DatabaseCollector, Draft
 from exporter.metrics.flight import TargetService
 from exporter.metrics.page import PageFormat
 from exporter.metrics.segment import Segment
 from exporter.metrics.service import ServiceOptions, serving
 from exporter.model import Target
+from exporter.postgres import servers
 from exporter.postgres.target import Connection
 from tests.conftest import TestDatabase
 from tests.faults.scraping import scrape
@@ -189,7 +189,7 @@ def test_a_bug_in_a_collector_is_logged_and_not_a_lost_page(
     def fail(connection: Connection) -> int:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(reads, "read_walsenders", fail)
+    monkeypatch.setattr(servers, "read_walsenders", fail)
     with serving([Target("default", (described(messages, DECLARED),))], OPTIONS) as url:
         answer = scrape(url)
 

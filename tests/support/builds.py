@@ -101,6 +101,33 @@ def waiting_build(database: TestDatabase, application_name: str | None = None) -
     return wait_for("a build that waits for a writer", look)
 
 
+def waiting_drop(database: TestDatabase) -> int:
+    """The process of a concurrent drop that waits for other sessions, once there is one."""
+
+    def look() -> int | None:
+        rows = database.execute(
+            """
+            SELECT pid FROM pg_stat_activity
+            WHERE datname = current_database() AND query LIKE 'DROP INDEX CONCURRENTLY%'
+                AND state = 'active' AND wait_event_type = 'Lock'
+            """
+        )
+        return rows[0][0] if rows else None
+
+    return wait_for("a drop that waits", look)
+
+
+@contextmanager
+def reader(database: TestDatabase, table: str = "messages") -> Iterator[Connection]:
+    """A session with an open transaction that read the table: drops on it wait, builds do not."""
+    with database.connect() as connection:
+        connection.execute("SET application_name = 'a reader'")
+        connection.execute("BEGIN")
+        connection.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(table)))
+        yield connection
+        connection.execute("ROLLBACK")
+
+
 @contextmanager
 def executing(dsn: str, statement: Statement) -> Iterator[int]:
     """The process that works on a statement beside the test; at the end it is cancelled."""

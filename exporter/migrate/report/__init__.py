@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from exporter.migrate.report import document, outline
 from exporter.migrate.report.verdict import exit_code
-from exporter.model import Manifest, ObservedIndex, Outcome, Plan
+from exporter.model import Finding, Manifest, ObservedIndex, Outcome, Plan
 from exporter.postgres.journal import LogRow
 from exporter.text import markdown, plain
 
@@ -32,9 +32,9 @@ def as_json(outcome: Outcome) -> str:
     return document.write(outcome)
 
 
-def plan_as_text(plan: Plan) -> str:
-    """The plan for a terminal: every step with its SQL, lock, end and undo."""
-    return plain.write(outline.of_plan(plan))
+def plan_as_text(plan: Plan, preflight: Sequence[Finding] = ()) -> str:
+    """The plan for a terminal: every step with its SQL, lock, end and undo, and what to know before."""
+    return plain.write(outline.of_plan(plan, preflight))
 
 
 def status_as_text(

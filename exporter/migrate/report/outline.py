@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from exporter.migrate.figures import byte_size, duration, faster_by, moment, size_ratio, taken
 from exporter.migrate.report.summary import counted, decisions, next_steps, nothing_to_do, summary
 from exporter.model import (
+    Finding,
     IndexFacts,
     IndexState,
     Manifest,
@@ -18,6 +19,7 @@ from exporter.model import (
     StepKind,
     StepResult,
     StepStatus,
+    Verdict,
     Wait,
     quote_identifier,
 )
@@ -29,12 +31,12 @@ from exporter.text.findings import criteria
 def of_outcome(outcome: Outcome) -> Content:
     """Everything a run did and found."""
     sections = (
-        _plan_sections(outcome.plan, outcome.command)
+        (*_plan_sections(outcome.plan, outcome.command), criteria(outcome.findings))
         if outcome.dry_run
         else (
             _results(outcome),
             _settled(outcome.plan, outcome.command),
-            _refused(outcome.plan),
+            _refused(outcome.plan, outcome.command),
             _left_behind(outcome),
             _sizes(outcome.facts),
             _probes(outcome),
@@ -53,10 +55,12 @@ def of_outcome(outcome: Outcome) -> Content:
     )
 
 
-def of_plan(plan: Plan) -> Content:
-    """What init would do."""
-    sections = _plan_sections(plan, "init")
-    told = f"{counted(len(plan.steps), 'step')} to do." if plan.steps else nothing_to_do(plan, "init")
+def of_plan(plan: Plan, preflight: Sequence[Finding] = ()) -> Content:
+    """What would be done, and what of the preflight did not pass."""
+    doubtful = [finding for finding in preflight if finding.verdict is not Verdict.PASS]
+    command = "rollback" if any(step.kind is StepKind.DROP for step in plan.steps) else "init"
+    sections = (*_plan_sections(plan, command), criteria(doubtful, "To know before"))
+    told = f"{counted(len(plan.steps), 'step')} to do." if plan.steps else nothing_to_do(plan, command)
     return Content(
         f"plan {plan.migration}",
         (),
@@ -180,7 +184,7 @@ def _left_behind(outcome: Outcome) -> Section:
 
 def _plan_sections(plan: Plan, command: str) -> tuple[Section, ...]:
     steps = tuple(_planned(number, step) for number, step in enumerate(plan.steps, start=1))
-    return Section("Steps", steps), _settled(plan, command), _refused(plan)
+    return Section("Steps", steps), _settled(plan, command), _refused(plan, command)
 
 
 def _planned(number: int, step: Step) -> Item:
@@ -200,20 +204,33 @@ def _settled(plan: Plan, command: str) -> Section:
     return Section(title, items)
 
 
-def _refused(plan: Plan) -> Section:
-    return Section("Needs a decision", tuple(_refusal(index) for index in plan.refused))
+def _refused(plan: Plan, command: str) -> Section:
+    return Section("Needs a decision", tuple(_refusal(index, command) for index in plan.refused))
 
 
-def _refusal(index: ObservedIndex) -> Item:
+def _refusal(index: ObservedIndex, command: str) -> Item:
     details = [index.detail, *_definitions(index)]
-    mends = {
+    mends = _rollback_mends(index) if command == "rollback" else _init_mends(index)
+    mend = mends.get(index.state, "wait until it ends, then try again")
+    return Item(_STATE_WORDS[index.state], _name(index), details=tuple(details), mend=mend)
+
+
+def _init_mends(index: ObservedIndex) -> Mapping[IndexState, str]:
+    return {
         IndexState.CONFLICT: "declare another name, or rename or drop what bears this one",
         IndexState.INVALID_FOREIGN: "init --adopt-invalid replaces it; or drop it: "
         f"DROP INDEX CONCURRENTLY {_name(index)}",
         IndexState.BUILDING_FOREIGN: "wait until it is built, then run init again",
     }
-    mend = mends.get(index.state, "wait until it ends, then try again")
-    return Item(_STATE_WORDS[index.state], _name(index), details=tuple(details), mend=mend)
+
+
+def _rollback_mends(index: ObservedIndex) -> Mapping[IndexState, str]:
+    cancel = f"SELECT pg_cancel_backend({index.builder_pid})"
+    return {
+        IndexState.CONFLICT: "it is not the one that was built, so it stays; drop it by hand if it is to go",
+        IndexState.BUILDING_OURS: f"wait until it is built, or end it: {cancel}; then run rollback again",
+        IndexState.BUILDING_FOREIGN: "wait until that ends, then run rollback again",
+    }
 
 
 # Figures

@@ -40,7 +40,8 @@ def _work(outcome: Outcome) -> Iterator[str]:
         if not plan.steps:
             yield nothing_to_do(plan, outcome.command)
     elif _was_refused(outcome):
-        yield "Nothing was touched: what must hold before a build does not."
+        work = "drop" if outcome.command == "rollback" else "build"
+        yield f"Nothing was touched: what must hold before a {work} does not."
     elif outcome.results:
         yield from _work_by_status(outcome.results)
     elif outcome.command != "verify":
@@ -93,6 +94,11 @@ def next_steps(outcome: Outcome) -> tuple[str, ...]:
         return ("Decide what stands under 'Needs a decision' or HALTED, then run the same command again.",)
     if code:
         return ("Do what the arrows say, then run the same command again: what is done is not done twice.",)
+    if outcome.command == "rollback" and outcome.results:
+        return (
+            "Take the manifest away from where serve has it: what it declares and is absent pages as "
+            "DatabaseIndexMissing.",
+        )
     if outcome.command == "init":
         return (
             "pg-index-exporter serve publishes whether the indexes are used.",

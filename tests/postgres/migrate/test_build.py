@@ -24,6 +24,7 @@ from tests.support.builds import (
     look_at,
     session,
     waiting_build,
+    waiting_drop,
     writer,
 )
 from tests.support.declared import declare, manifest_of
@@ -52,22 +53,6 @@ def events_of(database: TestDatabase, index_name: str) -> list[tuple[str, str]]:
     return database.execute(
         "SELECT phase, status FROM migration_events WHERE index_name = %s ORDER BY id", [index_name]
     )
-
-
-def waiting_drop(database: TestDatabase) -> int:
-    """The process of a concurrent drop that waits for other sessions, once there is one."""
-
-    def look() -> int | None:
-        rows = database.execute(
-            """
-            SELECT pid FROM pg_stat_activity
-            WHERE datname = current_database() AND query LIKE 'DROP INDEX CONCURRENTLY%'
-                AND state = 'active' AND wait_event_type = 'Lock'
-            """
-        )
-        return rows[0][0] if rows else None
-
-    return wait_for("a drop that waits", look)
 
 
 # Well

@@ -117,6 +117,7 @@ def parameters(view: View) -> dict[str, object]:
         "indexrelid": indexes[0],
         "relids": [*tables, *indexes],
         "indexrelids": indexes,
+        "is_drop": True,
         "column_names": ["id", "sender_id"],
         "name": MIGRATION,
         "names": [MIGRATION],

@@ -3,6 +3,7 @@
 -- Locks that let a build pass (readers, SELECT FOR UPDATE) do not count, nor sessions of other databases, nor
 -- the snapshots of VACUUM, nor idle transactions that hold neither. A waiting lock counts where it is strong
 -- enough that the build queues behind it.
+-- A concurrent drop waits for every lock on the table instead, readers too, and for no other snapshot.
 -- units: seconds; relid is NULL for a snapshot, pid for a prepared transaction
 -- privileges: pg_read_all_stats to see more of other roles' sessions than pid, user and application
 -- lock: none; cost: pg_locks twice and pg_stat_activity once
@@ -41,15 +42,16 @@ locks AS (
         l.virtualtransaction
     FROM pg_catalog.pg_locks AS l
     JOIN pg_catalog.unnest(ARRAY[
-        'RowExclusiveLock', 'ShareUpdateExclusiveLock', 'ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock',
-        'AccessExclusiveLock'
+        'AccessShareLock', 'RowShareLock', 'RowExclusiveLock', 'ShareUpdateExclusiveLock', 'ShareLock',
+        'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock'
     ]) WITH ORDINALITY AS strength (mode, rank) ON strength.mode = l.mode
     WHERE l.locktype = 'relation'
         AND l.database = (
             SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database()
         )
         AND l.relation::pg_catalog.int8 = ANY (%(relids)s::pg_catalog.int8[])
-        AND (l.granted OR l.mode <> 'RowExclusiveLock')
+        AND (%(is_drop)s OR l.mode NOT IN ('AccessShareLock', 'RowShareLock'))
+        AND (l.granted OR l.mode NOT IN ('AccessShareLock', 'RowShareLock', 'RowExclusiveLock'))
         AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()
     ORDER BY l.relation, l.pid, l.virtualtransaction, l.granted DESC, strength.rank DESC
 )
@@ -85,7 +87,8 @@ SELECT
     s.pid, NULL, s.usename, s.application_name, s.backend_type, s.state, s.transaction_age_seconds, s.query,
     s.prevents_wraparound, s.builds_index, s.backend_start, s.xact_start
 FROM sessions AS s
-WHERE s.backend_xmin IS NOT NULL
+WHERE NOT %(is_drop)s
+    AND s.backend_xmin IS NOT NULL
     AND s.is_leader
     AND s.backend_type IS DISTINCT FROM 'autovacuum worker'
     AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_progress_vacuum AS v WHERE v.pid = s.pid)

@@ -1,6 +1,7 @@
 -- The indexes of one migration that it created itself, or began to, with their definitions.
 -- A build that failed and was cleaned up is forgotten: whatever bears the name later is not ours.
 -- `is_dropping` tells that a drop was begun since and is not known to have ended, or to have left it valid.
+-- `verified_at` is the last time since that the tool proved its use: its own probes scanned it until then.
 -- privileges: SELECT on migration_events; lock: AccessShareLock on it; cost: one pass over migration_events
 -- units: indexrelid is that of the index as it was built, NULL where no build was seen to end
 SELECT
@@ -10,7 +11,12 @@ SELECT
     l.run,
     l.at,
     (l.detail ->> 'indexrelid')::pg_catalog.int8 AS indexrelid,
-    coalesce(d.status <> 'failed', false) AS is_dropping
+    coalesce(d.status <> 'failed', false) AS is_dropping,
+    (
+        SELECT pg_catalog.max(e.at)
+        FROM {schema}.migration_events AS e
+        WHERE e.name = %(name)s AND e.index_name = l.index_name AND e.phase = 'done' AND e.id > l.id
+    ) AS verified_at
 FROM (
     SELECT DISTINCT ON (e.index_name)
         e.id, e.index_name, e.phase, e.status, e.definition, e.run, e.at, e.detail

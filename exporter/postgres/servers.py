@@ -1,0 +1,40 @@
+"""What a server says of its standbys, and since when its counters count."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from exporter.postgres.target import Connection, fetch_version
+
+
+@dataclass(frozen=True, slots=True)
+class Walsenders:
+    """How many standbys stream, None where we may not know; `hidden` connections are those we may not see.
+
+    Source: pg_stat_get_wal_senders(), pg_replication_slots.
+    """
+
+    walsenders: int | None
+    hidden: int
+
+
+@dataclass(frozen=True, slots=True)
+class CountersEpoch:
+    """Since when the counters of a database count. Units: seconds since the epoch, by the server's clock.
+
+    Source: pg_stat_database.stats_reset, and stats_reset of pg_stat_bgwriter, pg_stat_archiver, pg_stat_wal,
+    pg_stat_slru and, since 17, pg_stat_checkpointer.
+    """
+
+    server_time: float
+    counters_since: float | None
+
+
+def read_walsenders(connection: Connection) -> Walsenders:
+    """How many standbys stream from this server."""
+    return fetch_version(connection, "walsenders", Walsenders, connection.info.server_version)[0]
+
+
+def read_epoch(connection: Connection) -> CountersEpoch:
+    """Since when the counters of this database count."""
+    return fetch_version(connection, "epoch", CountersEpoch, connection.info.server_version)[0]
