@@ -124,10 +124,11 @@ def test_a_scraper_with_less_time_takes_what_is_there(slow_messages: TestDatabas
     service = TargetService(Target("default", (described(slow_messages, DECLARED),)), CollectOptions())
 
     async def scrapes() -> tuple[bytes, bytes, bool]:
-        patient = asyncio.create_task(service.body(PageFormat.TEXT, 3))
-        await asyncio.sleep(0)
-        hasty = whole(await service.body(PageFormat.TEXT, 1))
+        patient = asyncio.create_task(service.body(PageFormat.TEXT, 3600))
+        await asyncio.to_thread(wait_for, "the slow read", lambda: running(slow_messages) or None)
+        hasty = whole(await service.body(PageFormat.TEXT, 0.1))
         was_done = patient.done()
+        service.cut()
         return hasty, whole(await patient), was_done
 
     hasty, patient, was_done = asyncio.run(scrapes())
@@ -140,13 +141,20 @@ def test_a_scraper_with_less_time_takes_what_is_there(slow_messages: TestDatabas
 
 
 def test_when_the_scraper_leaves_the_server_cancels(slow_messages: TestDatabase) -> None:
-    with serving([Target("default", (described(slow_messages, DECLARED),))], OPTIONS) as url:
+    # No other limit than the scraper's leaving.
+    options = dataclasses.replace(OPTIONS, scrape_timeout_seconds=3600)
+    with serving([Target("default", (described(slow_messages, DECLARED),))], options) as url:
         address = urlsplit(url)
         with socket.create_connection((address.hostname, address.port or 0)) as scraper:
             scraper.sendall(b"GET /metrics HTTP/1.1\r\nHost: exporter\r\n\r\n")
             wait_for("the slow read", lambda: running(slow_messages) or None)
-        # Far from its own limit: only leaving ends it this soon.
-        wait_for("its end", lambda: running(slow_messages) == 0 or None, timeout_seconds=6)
+        wait_for("its end", lambda: running(slow_messages) == 0 or None)
+        ((backend,),) = slow_messages.execute(f"SELECT pid {OURS}")
+        # Cancelled, and not cut off: the connection is still good.
+        answer = scrape_up_to_the_builds(url)
+        assert slow_messages.execute(f"SELECT pid {OURS}") == [(backend,)]
+
+    assert answer.target_up == 1
 
 
 def test_a_scrape_after_one_that_left_gets_a_collection_of_its_own(

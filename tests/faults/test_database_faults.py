@@ -120,7 +120,8 @@ def test_a_server_that_does_not_answer_any_more(own_database: TestDatabase, is_c
         assert_is_down(scrape(url, patience_seconds=1.5))
         own_database.server.thaw()
         assert_is_up(recovered(url))
-        assert own_database.execute(CONNECTIONS) == [(1,)]
+        # Those that were given up notice it once the server goes on.
+        wait_for("one connection", lambda: own_database.execute(CONNECTIONS) == [(1,)] or None)
 
 
 def test_a_backend_that_is_killed(own_database: TestDatabase) -> None:

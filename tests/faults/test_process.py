@@ -1,6 +1,8 @@
 """The exporter as a process: it starts, says what is wrong, and stops when it is told to."""
 
+import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -97,6 +99,40 @@ def _connections_to(pid: int, url: str) -> int:
         fields[1].endswith(f":{port}") and fields[3] == established
         for fields in (line.split() for line in lines)
     )
+
+
+@pytest.mark.parametrize("log_format", ["logfmt", "json"])
+@pytest.mark.parametrize("level", ["info", "debug"])
+def test_a_state_is_logged_once_and_a_collection_at_debug(
+    database: TestDatabase, tmp_path: Path, level: str, log_format: str
+) -> None:
+    log = tmp_path / "log"
+    arguments = ("--watch", "all", "--log.level", level, "--log.format", log_format)
+    with serve(database.dsn, log, *arguments) as (process, url):
+        for _ in range(3):
+            # The extension is missing.
+            assert scrape(url).failed == {"statements"}
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(STOP_SECONDS) == 0
+
+    lines = [entries(line, log_format) for line in log.read_text().splitlines()]
+    said = [line["msg"] for line in lines if line["logger"].startswith("exporter")]
+    assert all({"time", "level", "logger", "msg"} <= line.keys() for line in lines)
+    assert {line["level"] for line in lines if line["msg"] == "collected"} <= {"debug"}
+    assert said.count("collected") == (3 if level == "debug" else 0)
+    assert [(line["level"], line["collector"]) for line in lines if "collector" in line] == [
+        ("warning", "statements")
+    ]
+    if level == "info":
+        assert said == ["listening", "collector failed", "stopping"]
+
+
+def entries(line: str, log_format: str) -> dict[str, str]:
+    """The keys and values of a line of the log."""
+    if log_format == "json":
+        found: dict[str, str] = json.loads(line)
+        return found
+    return dict(word.split("=", 1) for word in shlex.split(line))
 
 
 def test_promtool_has_no_complaint_about_a_real_page(database: TestDatabase, tmp_path: Path) -> None:
