@@ -111,6 +111,28 @@ def test_at_the_deadline_the_server_cancels_and_the_page_has_what_is_there(
     assert backend == same_backend
 
 
+@pytest.mark.parametrize(
+    ("own_seconds", "patience_seconds", "expected"),
+    [(9.5, None, 9.5), (9.5, 10, 9.5), (9.5, 60, 9.5), (9.5, 5, 4.5), (3, 5, 3), (9.5, 0.6, 0.3)],
+)
+def test_the_deadline_is_the_earlier_one(
+    monkeypatch: pytest.MonkeyPatch, own_seconds: float, patience_seconds: float | None, expected: float
+) -> None:
+    deadlines = []
+
+    async def body(service: TargetService, page_format: PageFormat, seconds: float) -> tuple[Segment, ...]:
+        deadlines.append(seconds)
+        return ()
+
+    monkeypatch.setattr(TargetService, "body", body)
+    options = dataclasses.replace(OPTIONS, scrape_timeout_seconds=own_seconds)
+    with serving([Target("default", ())], options) as url:
+        for path in ("/metrics", "/probe?target=default"):
+            scrape(url, patience_seconds, path)
+
+    assert deadlines == [pytest.approx(expected)] * 2
+
+
 def test_the_own_limit_ends_a_collection_too(slow_messages: TestDatabase) -> None:
     options = ServiceOptions(listen_address="127.0.0.1:0", scrape_timeout_seconds=0.5)
     with serving([Target("default", (described(slow_messages, DECLARED),))], options) as url:

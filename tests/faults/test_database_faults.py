@@ -4,6 +4,7 @@ import dataclasses
 import logging
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
@@ -167,6 +168,54 @@ def test_a_database_that_is_dropped_leaves_the_other_one(
     assert answer.value("pg_index_present", datname=database.name) == 1
     assert answer.value("pg_index_declared", datname=other.name) == 1
     assert answer.value("pg_in_recovery") == 0
+
+
+def test_a_database_that_hangs_leaves_the_other_one(server: PostgresServer, database: TestDatabase) -> None:
+    database.execute("CREATE TABLE messages (id int)")
+    database.execute("CREATE INDEX idx_messages_id ON messages (id)")
+    other = TestDatabase(server, server.create_database("template1"))
+    with proxy_to(server.port) as proxy:
+        proxy.swallow()
+        hung = dataclasses.replace(described(other, DECLARED), conninfo=proxy.conninfo(other.dsn))
+        with exporter_of(described(database, DECLARED), hung) as url:
+            during = scrape(url, patience_seconds=2)
+            proxy.pass_on()
+            after = recovered(url)
+    server.drop_database(other.name)
+
+    up = "pg_index_exporter_database_up"
+    success = "pg_index_exporter_collector_success"
+    assert (during.status_code, during.target_up) == (200, 0)
+    assert [during.value(up, datname=each.name) for each in (database, other)] == [1, 0]
+    # All of it, up to what is read last.
+    assert during.value(success, datname=database.name, collector="definitions") == 1
+    assert during.value("pg_index_size_bytes", datname=database.name) is not None
+    assert during.value("pg_index_present", datname=other.name) is None
+    assert after.value("pg_index_present", datname=other.name) == 0
+
+
+def test_a_target_that_hangs_holds_no_other(database: TestDatabase) -> None:
+    database.execute("CREATE TABLE messages (id int)")
+    database.execute("CREATE INDEX idx_messages_id ON messages (id)")
+    with proxy_to(database.server.port) as proxy, ThreadPoolExecutor(1) as scraper:
+        proxy.swallow()
+        up = described(database, DECLARED)
+        hung = dataclasses.replace(up, conninfo=proxy.conninfo(database.dsn))
+        targets = [Target("up", (up,)), Target("hung", (hung,))]
+        # The hung one would wait for ever.
+        options = dataclasses.replace(OPTIONS, scrape_timeout_seconds=3600, connect_timeout_seconds=3600)
+        with serving(targets, options) as url:
+            waiting = scraper.submit(scrape, url, path="/probe?target=hung")
+            wait_for("the attempt to connect", lambda: proxy.swallowed or None)
+            answers = [scrape(url, path=path) for path in ("/probe?target=up", "/metrics")]
+            was_waiting = not waiting.done()
+            proxy.close()
+            down = waiting.result()
+
+    assert was_waiting
+    assert answers[0].target_up == 1
+    assert answers[1].value("pg_index_exporter_build_info") == 1
+    assert down.target_up == 0
 
 
 @pytest.mark.parametrize(

@@ -110,16 +110,33 @@ def test_no_descriptor_is_left(declared_database: TestDatabase, tmp_path: Path) 
 def test_a_clock_that_steps(
     declared_database: TestDatabase, monkeypatch: pytest.MonkeyPatch, step_seconds: int
 ) -> None:
-    with exporter_of(described(declared_database, DECLARED)) as url:
-        assert_is_up(scrape(url))
-        real = time.time
-        monkeypatch.setattr(time, "time", lambda: real() + step_seconds)
-        for _ in range(3):
-            answer = scrape(url)
-            assert_is_up(answer)
-            duration = answer.value("pg_index_exporter_scrape_duration_seconds")
-            assert duration is not None
-            assert 0 <= duration < 3600
+    last = "pg_index_exporter_collector_last_success_timestamp_seconds"
+    with proxy_to(declared_database.server.port) as proxy:
+        given = described(declared_database, DECLARED)
+        through = dataclasses.replace(given, conninfo=proxy.conninfo(declared_database.dsn))
+        with exporter_of(through) as url:
+            assert_is_up(scrape(url))
+            real = time.time
+            monkeypatch.setattr(time, "time", lambda: real() + step_seconds)
+            before = time.time()
+            for _ in range(3):
+                answer = scrape(url)
+                assert_is_up(answer)
+                duration = answer.value("pg_index_exporter_scrape_duration_seconds")
+                assert duration is not None
+                assert 0 <= duration < 3600
+            # The clock's moment, which is the one thing that it is asked for.
+            succeeded_at = answer.value(last, collector="sizes")
+            assert succeeded_at is not None
+            assert before <= succeeded_at <= time.time()
+
+            proxy.swallow()
+            proxy.cut_after(0)
+            assert_is_down(scrape(url, patience_seconds=1))
+            # The pause until the next attempt is none of the clock's business.
+            monkeypatch.setattr(time, "time", lambda: real() - step_seconds)
+            proxy.pass_on()
+            assert_is_up(recovered(url))
 
 
 def resources(process: Path) -> tuple[int, int, int]:

@@ -278,6 +278,29 @@ def test_a_database_that_does_not_answer(
     assert code == 4
 
 
+def test_a_target_that_does_not_answer_hides_no_other(
+    shop: TestDatabase, tmp_path: Path, check: Check
+) -> None:
+    down = make_conninfo(shop.dsn, port=1)
+    file = tmp_path / "settings.yaml"
+    file.write_text(
+        f"watch: all\ntargets:\n  - {{name: down, dsn: '{down}'}}\n  - {{name: up, dsn: '{shop.dsn}'}}\n"
+    )
+
+    code, document = check("", "--config.file", str(file), with_manifest=False)
+
+    answers = {
+        (database["target"], finding["verdict"])
+        for database in document["databases"]
+        for finding in database["findings"]
+        if (finding["subject"], finding["criterion"]) == ("server", "answers")
+    }
+    asked = {database["target"]: len(database["findings"]) for database in document["databases"]}
+    assert code == 4
+    assert answers == {("down", "fail"), ("up", "pass")}
+    assert asked["up"] > asked["down"] == 1
+
+
 def test_a_role_that_may_not_connect_is_told_the_grant(shop: TestDatabase, nobody: str, check: Check) -> None:
     shop.execute(sql.SQL("REVOKE CONNECT ON DATABASE {} FROM PUBLIC").format(sql.Identifier(shop.name)))
 
