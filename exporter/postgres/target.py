@@ -71,23 +71,30 @@ def connect(
     """
     limits = limits or SessionLimits()
     with mapped_errors(database):
-        connection = psycopg.connect(
-            make_conninfo(
-                database.conninfo.get_secret_value(),
-                dbname=database.datname,
-                connect_timeout=max(1, round(limits.connect_timeout_seconds)),
-                application_name=application_name[:63],
-                keepalives=1,
-                keepalives_idle=10,
-                keepalives_interval=5,
-                keepalives_count=3,
-                client_encoding="utf8",
-            ),
-            autocommit=True,
-            # A prepared statement would survive on the server side of a transaction pooler.
-            prepare_threshold=None,
-            row_factory=tuple_row,
-        )
+        try:
+            connection = psycopg.connect(
+                make_conninfo(
+                    database.conninfo.get_secret_value(),
+                    dbname=database.datname,
+                    connect_timeout=max(1, round(limits.connect_timeout_seconds)),
+                    application_name=application_name[:63],
+                    keepalives=1,
+                    keepalives_idle=10,
+                    keepalives_interval=5,
+                    keepalives_count=3,
+                    client_encoding="utf8",
+                ),
+                autocommit=True,
+                # A prepared statement would survive on the server side of a transaction pooler.
+                prepare_threshold=None,
+                row_factory=tuple_row,
+            )
+        except OSError as error:
+            # Not libpq's: psycopg waits for it with a descriptor of its own.
+            raise TargetUnreachable(
+                f"{address(database)} cannot be reached: {error.strerror}",
+                mend="raise the limit of open files of this process, or look what uses them up",
+            ) from error
         try:
             _set_up(connection, read_only, limits)
         except BaseException:

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from exporter.postgres.progress import BuildProgress, read_builds
+from exporter.postgres.target import Connection
 from tests.conftest import TestDatabase
 from tests.faults.scraping import Scrape, scrape
 from tests.faults.test_database_faults import exporter_of
@@ -33,6 +35,52 @@ def url(database: TestDatabase) -> Iterator[str]:
 
 def of(answer: Scrape, metric: str) -> float | None:
     return answer.value(metric, indexname=NAME)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (f"DROP INDEX {NAME}", (0, None)),
+        ("DROP TABLE messages", (0, None)),
+        (f"ALTER INDEX {NAME} RENAME TO idx_other", (0, None)),
+        (f"REINDEX INDEX CONCURRENTLY {NAME}", (1, 3)),
+    ],
+)
+def test_a_change_in_mid_scrape_costs_what_comes_after_it(
+    database: TestDatabase,
+    url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    change: str,
+    expected: tuple[float, float | None],
+) -> None:
+    changes = [change]
+
+    def change_and_read(connection: Connection) -> list[BuildProgress]:
+        while changes:
+            database.execute(changes.pop())
+        return read_builds(connection)
+
+    # After the counters, before the sizes.
+    monkeypatch.setattr("exporter.metrics.collect.read_builds", change_and_read)
+    during = scrape(url)
+    wait_for_statistics(database)
+    after = scrape(url)
+
+    assert during.target_up == 1
+    assert (of(during, "pg_index_present"), of(during, SCANS)) == (1, 3)
+    assert during.failed <= {"statements", "sizes", "definitions"}
+    assert (of(after, "pg_index_present"), of(after, SCANS)) == expected
+    assert after.failed == {"statements"}
+
+
+def test_what_was_dropped_or_renamed_comes_back(database: TestDatabase, url: str) -> None:
+    database.execute(f"ALTER INDEX {NAME} RENAME TO idx_other")
+    away = scrape(url)
+    database.execute(f"ALTER INDEX idx_other RENAME TO {NAME}")
+    back = scrape(url)
+
+    assert (of(away, "pg_index_present"), of(away, SCANS)) == (0, None)
+    assert (of(back, "pg_index_present"), of(back, SCANS)) == (1, 3)
 
 
 def test_a_reindex_keeps_the_counters(database: TestDatabase, url: str) -> None:

@@ -2,12 +2,15 @@
 
 import dataclasses
 import logging
+import os
+import signal
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
+from psycopg import sql
 from pydantic import SecretStr
 
 from exporter.metrics.service import ServiceOptions, serving
@@ -15,7 +18,8 @@ from exporter.model import Database, Manifest, Target
 from tests.conftest import OwnServer, TestDatabase
 from tests.faults.scraping import Scrape, scrape
 from tests.postgres.metrics.collecting import declare, described
-from tests.support.postgres_server import PostgresServer
+from tests.support.postgres_server import LocalServer, PostgresServer, wait_for_replay
+from tests.support.proxy import proxy_to
 from tests.support.waiting import wait_for
 
 DECLARED = declare("idx_messages_id", "messages")
@@ -136,12 +140,70 @@ def test_a_backend_that_is_killed(own_database: TestDatabase) -> None:
         assert_is_up(scrape(url))
 
 
-def test_an_address_that_accepts_and_says_nothing() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        port = silent.getsockname()[1]
-        with exporter_of(nowhere(f"host=127.0.0.1 port={port} user=app")) as url:
+def test_a_backend_that_is_killed_takes_the_server_and_its_counters_with_it(
+    own_database: TestDatabase,
+) -> None:
+    if not isinstance(own_database.server, LocalServer):
+        pytest.skip("the processes of a server in a container are not this machine's to kill")
+    epoch = "pg_index_observed_since_timestamp_seconds"
+    backend = "SELECT pid FROM pg_stat_activity WHERE application_name = 'pg-index-exporter'"
+    with exporter_of(described(own_database, DECLARED)) as url:
+        before = scrape(url)
+        ((pid,),) = own_database.execute(backend)
+        os.kill(pid, signal.SIGKILL)
+        during = scrape(url)
+        after = recovered(url)
+
+    # The server is on its way down, or up again already.
+    assert during.status_code == 200
+    assert during.value("pg_index_declared", indexname="idx_messages_id") == 1
+    assert (during.target_up == 1) == (during.value("pg_index_present") is not None)
+    assert_is_up(after)
+    # What was counted is lost, and the page says so.
+    first, second = before.value(epoch), after.value(epoch)
+    assert first is not None
+    assert second is not None
+    assert second > first
+
+
+def test_an_address_that_accepts_and_says_nothing(database: TestDatabase) -> None:
+    database.execute("CREATE TABLE messages (id int)")
+    database.execute("CREATE INDEX idx_messages_id ON messages (id)")
+    with proxy_to(database.server.port) as proxy:
+        proxy.swallow()
+        through = dataclasses.replace(described(database, DECLARED), conninfo=proxy.conninfo(database.dsn))
+        with exporter_of(through) as url:
             assert_is_down(scrape(url, patience_seconds=1))
             assert_is_down(scrape(url, patience_seconds=1))
+            assert proxy.swallowed
+            proxy.pass_on()
+            assert recovered(url).value("pg_index_present") == 1
+
+
+def test_a_standby_and_its_promotion(own_server: OwnServer, own_standby: OwnServer) -> None:
+    primary = own_server()
+    primary.execute("CREATE EXTENSION pg_stat_statements")
+    primary.execute("CREATE TABLE messages (id int)")
+    primary.execute("CREATE INDEX idx_messages_id ON messages (id)")
+    standby = own_standby(primary)
+    wait_for_replay(primary, standby)
+    backend = "SELECT pid FROM pg_stat_activity WHERE application_name = 'pg-index-exporter'"
+    with exporter_of(described(TestDatabase(standby, "postgres"), DECLARED)) as url:
+        in_recovery = scrape(url)
+        pid = standby.execute(backend)
+        primary.kill()
+        alone = scrape(url)
+        assert standby.execute("SELECT pg_promote()") == [(True,)]
+        promoted = scrape(url)
+        assert standby.execute(backend) == pid
+        standby.execute("DROP INDEX idx_messages_id")
+        changed = scrape(url)
+
+    for answer in (in_recovery, alone, promoted):
+        assert_is_up(answer)
+        assert answer.failed == set()
+    assert [answer.value("pg_in_recovery") for answer in (in_recovery, alone, promoted)] == [1, 1, 0]
+    assert changed.value("pg_index_present") == 0
 
 
 def test_an_address_where_nobody_listens() -> None:
@@ -161,7 +223,14 @@ def test_a_database_that_is_dropped_leaves_the_other_one(
         assert scrape(url).target_up == 1
         server.drop_database(other.name)
         answer = scrape(url)
+        server.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(*map(sql.Identifier, (other.name, "template1")))
+        )
+        after = recovered(url)
+        server.drop_database(other.name)
 
+    assert after.value("pg_index_present", datname=other.name) == 0
+    assert after.value("pg_index_exporter_database_up", datname=other.name) == 1
     assert answer.target_up == 0
     assert answer.value("pg_index_exporter_database_up", datname=database.name) == 1
     assert answer.value("pg_index_exporter_database_up", datname=other.name) == 0

@@ -6,7 +6,7 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,14 +25,14 @@ STOP_SECONDS = 60
 
 @contextmanager
 def serve(
-    dsn: str, log: Path, *arguments: str, port: int | None = None
+    dsn: str, log: Path, *arguments: str, port: int | None = None, prefix: Sequence[str] = ()
 ) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """The process of `serve` and its URL, once it answers."""
+    """The process of `serve` and its URL, once it answers; a `prefix` runs it in surroundings of its own."""
     port = port or free_port()
     with log.open("wb") as output:
         process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "exporter", "serve", *arguments),
+                *(*prefix, sys.executable, "-m", "exporter", "serve", *arguments),
                 *("--web.listen-address", f"127.0.0.1:{port}"),
             ],
             env={**os.environ, "PG_INDEX_EXPORTER_DSN": dsn},

@@ -1,20 +1,25 @@
 """Too little of something: connections, descriptors, a connection that breaks, a clock that steps."""
 
+import dataclasses
+import itertools
+import os
 import resource
+import shutil
+import signal
 import socket
+import subprocess
 import time
 from contextlib import ExitStack
 from pathlib import Path
 
 import psycopg
 import pytest
-from pydantic import SecretStr
 
-from exporter.model import Database, Manifest
+from exporter.metrics.catalogue import COLLECTORS
 from tests.conftest import OwnServer, TestDatabase
 from tests.faults.scraping import scrape
 from tests.faults.test_database_faults import DECLARED, assert_is_down, assert_is_up, exporter_of, recovered
-from tests.faults.test_process import serve
+from tests.faults.test_process import STOP_SECONDS, serve
 from tests.postgres.metrics.collecting import described
 from tests.support.proxy import proxy_to
 
@@ -31,20 +36,40 @@ def declared_database(database: TestDatabase) -> TestDatabase:
 
 
 def test_a_connection_cut_in_mid_query(declared_database: TestDatabase) -> None:
+    """At every question of a scrape in turn: what was answered before it is there, the rest is a gap."""
+    scans = "pg_stat_user_indexes_idx_scan_total"
     with proxy_to(declared_database.server.port) as proxy:
-        conninfo = psycopg.conninfo.make_conninfo(declared_database.dsn, port=proxy.port)
-        manifest = Manifest("m.yaml", "090_test", ("public",), (), (DECLARED,))
-        through = Database(declared_database.name, SecretStr(conninfo), (manifest,))
+        given = described(declared_database, DECLARED)
+        through = dataclasses.replace(given, conninfo=proxy.conninfo(declared_database.dsn))
         with exporter_of(through) as url:
-            assert_is_up(scrape(url))
+            failed_at_first = []
+            for question in itertools.count():
+                settle(url)
+                proxy.cut_after(question)
+                during = scrape(url)
+                if proxy.cuts == question:
+                    # It has no further question.
+                    break
 
-            proxy.cut_at_next_question()
-            during = scrape(url)
+                assert during.status_code == 200
+                assert during.value("pg_index_declared", indexname=DECLARED.name) == 1
+                # A connection that died since the last scrape is replaced, as nothing was read from it.
+                assert (during.target_up == 1) == (during.failed == set())
+                assert (during.value(scans) is None) == ("indexes" in during.failed)
+                assert (during.value("pg_index_size_bytes") is None) == ("sizes" in during.failed)
+                told = [name for name in COLLECTORS if name in during.failed]
+                assert told == list(COLLECTORS[len(COLLECTORS) - len(told) :])
+                failed_at_first += told[:1]
+                assert_is_up(recovered(url))
 
-            assert proxy.cuts == 1
-            assert during.status_code == 200
-            assert during.value("pg_index_declared", indexname="idx_messages_id") == 1
-            assert_is_up(recovered(url))
+    # All but the first, and the last, which without a journal has nothing to ask.
+    assert sorted(set(failed_at_first)) == sorted(COLLECTORS[1:-1])
+
+
+def settle(url: str) -> None:
+    """Scrapes until the statements are prepared: from then on each is one question."""
+    for _ in range(3):
+        assert scrape(url).failed == set()
 
 
 def test_no_connection_is_left(own_server: OwnServer) -> None:
@@ -104,6 +129,71 @@ def test_no_descriptor_is_left(declared_database: TestDatabase, tmp_path: Path) 
         assert scrape(url).target_up == 1
         assert process.poll() is None
     assert "Traceback" not in log.read_text()
+
+
+def test_no_descriptor_is_left_for_the_database(declared_database: TestDatabase, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    arguments = ("--watch", "all", "--log.level", "debug")
+    with serve(declared_database.dsn, log, *arguments) as (process, url):
+        occupied = max(int(entry.name) for entry in Path(f"/proc/{process.pid}/fd").iterdir()) + 1
+        before = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+        # From no descriptor to spare but the scraper's up to just enough for a connection.
+        answers = []
+        for spare in range(1, 6):
+            resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (occupied + spare, before[1]))
+            answers.append(scrape(url))
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, before)
+        after = recovered(url)
+
+    assert [answer.status_code for answer in answers] == [200] * len(answers)
+    assert answers[0].target_up == 0
+    assert answers[0].value("pg_index_exporter_database_up") == 0
+    assert answers[0].failed == set(COLLECTORS)
+    assert after.failed == set()
+    said = log.read_text()
+    assert "Traceback" not in said
+    assert "unexpectedly" not in said
+    assert said.count('msg="database does not answer"') == 1
+    assert "Too many open files" in said
+
+
+READ_ONLY = """
+while read -r _ path _; do
+  mount -o remount,bind,ro "$path" 2>/dev/null
+done < /proc/self/mounts
+for path in / "$1" /tmp /dev/shm "$HOME"; do
+  if touch "$path/.written" 2>/dev/null; then echo "$path can be written to" >&2; exit 99; fi
+done
+shift
+exec "$@"
+"""
+
+
+def read_only(folder: Path) -> list[str]:
+    """What a command begins with to run where nothing can be written to; skips where that is not allowed."""
+    if shutil.which("unshare") is None:
+        pytest.skip("there is no unshare to make a read-only file system with")
+    user = [] if os.geteuid() == 0 else ["--map-root-user"]
+    prefix = ["unshare", "--mount", *user, "sh", "-c", READ_ONLY, "read-only", str(folder)]
+    tried = subprocess.run([*prefix, "true"], capture_output=True, text=True, check=False)
+    if tried.returncode:
+        pytest.skip(f"a read-only file system cannot be made here: {tried.stderr.strip()}")
+    return prefix
+
+
+def test_a_read_only_file_system(declared_database: TestDatabase, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    prefix = read_only(tmp_path)
+    with serve(declared_database.dsn, log, "--watch", "all", prefix=prefix) as (process, url):
+        answers = [scrape(url) for _ in range(3)]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(STOP_SECONDS) == 0
+
+    assert [(answer.target_up, answer.failed) for answer in answers] == [(1, set())] * 3
+    said = log.read_text()
+    assert "msg=stopping" in said
+    assert "Traceback" not in said
+    assert "Read-only" not in said
 
 
 @pytest.mark.parametrize("step_seconds", [-86_400, 86_400])

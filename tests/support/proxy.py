@@ -5,6 +5,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from psycopg.conninfo import make_conninfo
+from pydantic import SecretStr
+
 CHUNK_BYTES = 64 * 1024
 
 
@@ -14,9 +17,13 @@ class Proxy:
     def __init__(self, port: int) -> None:
         self._upstream_port = port
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self._cut_at_next_question = threading.Event()
+        self._passing = threading.Event()
+        self._passing.set()
+        self._cut_at: int | None = None
         self._sockets: list[socket.socket] = []
+        self.questions = 0
         self.cuts = 0
+        self.swallowed = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
@@ -25,9 +32,21 @@ class Proxy:
         port: int = self._listener.getsockname()[1]
         return port
 
-    def cut_at_next_question(self) -> None:
-        """Ends the connection once the client's next bytes have gone to the server, before any answer."""
-        self._cut_at_next_question.set()
+    def conninfo(self, dsn: str) -> SecretStr:
+        """The conninfo of the server by way of the proxy."""
+        return SecretStr(make_conninfo(dsn, host="127.0.0.1", port=self.port))
+
+    def cut_after(self, questions: int) -> None:
+        """Passes on so many more questions of the client; at the next, its connection ends unanswered."""
+        self._cut_at = self.questions + questions
+
+    def swallow(self) -> None:
+        """Takes connections from now on, and says nothing."""
+        self._passing.clear()
+
+    def pass_on(self) -> None:
+        """Passes on again what comes in new connections."""
+        self._passing.set()
 
     def close(self) -> None:
         """Ends everything."""
@@ -37,6 +56,10 @@ class Proxy:
         with suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
+                if not self._passing.is_set():
+                    self.swallowed += 1
+                    self._sockets.append(client)
+                    continue
                 server = socket.create_connection(("127.0.0.1", self._upstream_port))
                 self._sockets += [client, server]
                 for source, sink, asks in ((client, server, True), (server, client, False)):
@@ -45,11 +68,13 @@ class Proxy:
     def _pass_on(self, source: socket.socket, sink: socket.socket, asks: bool) -> None:
         with suppress(OSError):
             while received := source.recv(CHUNK_BYTES):
-                if asks and self._cut_at_next_question.is_set():
-                    self._cut_at_next_question.clear()
-                    self.cuts += 1
-                    # The server gets the question; its answer finds nobody.
-                    self._end(source)
+                if asks:
+                    if self.questions == self._cut_at:
+                        self._cut_at = None
+                        self.cuts += 1
+                        # The server gets the question; its answer finds nobody.
+                        self._end(source)
+                    self.questions += 1
                 sink.sendall(received)
         self._end(source, sink)
 
