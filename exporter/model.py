@@ -309,6 +309,14 @@ class StepStatus(StrEnum):
     DETACHED = "detached"
 
 
+class OnFailure(StrEnum):
+    """What becomes of the other steps when one fails."""
+
+    STOP_LAUNCHING = "stop-launching"  # what runs goes on to its end, nothing new is started
+    CONTINUE = "continue"  # everything else is tried too
+    CANCEL_ALL = "cancel-all"  # what runs is cancelled and cleaned up
+
+
 @dataclass(frozen=True, slots=True)
 class PhaseTime:
     """How long a build was seen in one phase. Units: seconds."""

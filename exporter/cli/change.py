@@ -24,9 +24,11 @@ from exporter.migrate.run import check_result, initialise, only_manifest
 from exporter.migrate.script import as_script
 from exporter.migrate.site import StepOptions
 from exporter.migrate.situation import RunOptions, Situation, look, require_passed
-from exporter.model import Database, IndexState, Manifest, Outcome
+from exporter.model import Database, IndexState, Manifest, OnFailure, Outcome
 from exporter.settings import Settings, resolve_targets
 from exporter.terminal import BuildDisplay
+
+_ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
 def init(arguments: argparse.Namespace) -> int:
@@ -108,7 +110,13 @@ def _run_options(arguments: argparse.Namespace, settings: Settings) -> RunOption
         adopt_invalid=getattr(arguments, "adopt_invalid", False),
         dry_run=getattr(arguments, "dry_run", False),
         connect_timeout_seconds=settings.connect_timeout_seconds,
-        build=BuildOptions(sequential=getattr(arguments, "sequential", False), steps=steps),
+        build=BuildOptions(
+            sequential=getattr(arguments, "sequential", False),
+            max_parallel=getattr(arguments, "max_parallel", None),
+            disk_budget_bytes=getattr(arguments, "disk_budget_bytes", None),
+            on_failure=OnFailure(getattr(arguments, "on_failure", OnFailure.STOP_LAUNCHING)),
+            steps=steps,
+        ),
     )
 
 
@@ -116,7 +124,7 @@ def _change(arguments: argparse.Namespace, settings: Settings, change: Callable[
     options = _run_options(arguments, settings)
     console = Console(stderr=True)
     exit_code = 0
-    with _detach_on_sigterm():
+    with _ending_by_signals(cancel=arguments.cancel_on_term):
         for database, manifest in chosen(arguments, settings):
             display = BuildDisplay(console)
 
@@ -162,17 +170,22 @@ def _confirm(situation: Situation, arguments: argparse.Namespace, console: Conso
 
 
 @contextmanager
-def _detach_on_sigterm() -> Iterator[None]:
-    def detach(_signal: int, _frame: FrameType | None) -> None:
-        raise Detach
+def _ending_by_signals(*, cancel: bool) -> Iterator[None]:
+    """SIGTERM, and the end of the terminal, leave the server to its work; or cancel it, as Ctrl-C does."""
 
-    previous = signal.signal(signal.SIGTERM, detach)
+    def end(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt if cancel else Detach
+
+    # Under nohup the end of the terminal is to change nothing.
+    ends = [one for one in _ENDING_SIGNALS if signal.getsignal(one) is not signal.SIG_IGN]
+    previous = {one: signal.signal(one, end) for one in ends}
     try:
         yield
     except Detach:
-        raise ExporterError("ended by SIGTERM; nothing was running in the server") from None
+        raise ExporterError("ended by a signal; nothing was running in the server") from None
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for one, handler in previous.items():
+            signal.signal(one, handler)
 
 
 def _write_reports(outcome: Outcome, arguments: argparse.Namespace) -> None:

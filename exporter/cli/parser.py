@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from exporter import __version__
 from exporter.cli.options import add_choice, add_settings, add_web, read_settings, setting
+from exporter.model import OnFailure
 from exporter.settings import resolve_targets
 from exporter.settings.conninfo import looks_like_dsn
 
@@ -215,6 +216,24 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--dry-run", action="store_true", help="show the plan and touch nothing")
     group.add_argument("--yes", action="store_true", help="do not ask before the first step")
     group.add_argument("--sequential", action="store_true", help="one table at a time")
+    group.add_argument("--max-parallel", type=_positive, metavar="N", help="tables at a time, at most")
+    group.add_argument(
+        "--disk-budget-bytes",
+        type=_positive,
+        metavar="BYTES",
+        help="tables at a time whose sizes, the estimate of what building takes, come to this at most",
+    )
+    group.add_argument(
+        "--on-failure",
+        choices=[policy.value for policy in OnFailure],
+        default=OnFailure.STOP_LAUNCHING.value,
+        help="when a step fails: start no other (default), go on with the others, or cancel them too",
+    )
+    group.add_argument(
+        "--cancel-on-term",
+        action="store_true",
+        help="SIGTERM cancels and cleans up; without this the server goes on, for the next run to follow",
+    )
     group.add_argument(
         "--deadline-seconds",
         type=float,
@@ -222,6 +241,13 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         help="limit of one statement on the server, default 24 hours",
     )
     _add_report(parser)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"a whole number above 0, not {text}")
+    return number
 
 
 def _add_report(parser: argparse.ArgumentParser) -> None:

@@ -6,19 +6,22 @@ and what Ctrl-C and SIGTERM mean: Ctrl-C cancels and cleans up, SIGTERM lets the
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+import psycopg
+
+from exporter.errors import ExporterError, StepLeftBehind
 from exporter.migrate.plan import waves_of
+from exporter.migrate.schedule import Lane, Schedule, reason_to_skip
 from exporter.migrate.site import Site, StepOptions
-from exporter.migrate.steps import run_step
+from exporter.migrate.steps import is_shared_failure, run_step
 from exporter.migrate.watch.watcher import Look, Watcher
-from exporter.model import Database, Plan, Step, StepResult, StepStatus
+from exporter.model import Database, OnFailure, Plan, RelationName, Step, StepResult, StepStatus
 from exporter.postgres.identity import read_identity
 from exporter.postgres.journal import EventStatus, Journal, Phase
 from exporter.postgres.progress import BuildProgress
@@ -52,9 +55,15 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class BuildOptions:
-    """How a plan is run; `sequential` is the same loop with one worker."""
+    """How a plan is run; `sequential` is the same loop with one worker. Units: bytes.
+
+    `disk_budget_bytes` bounds the estimates of the tables that are built on at the same time.
+    """
 
     sequential: bool = False
+    max_parallel: int | None = None
+    disk_budget_bytes: float | None = None
+    on_failure: OnFailure = OnFailure.STOP_LAUNCHING
     steps: StepOptions = field(default_factory=StepOptions)
 
 
@@ -74,13 +83,19 @@ class Build:
     _broken: list[BaseException] = field(default_factory=list)
     # No step is started any more; those that run go on to their end.
     _ending: threading.Event = field(default_factory=threading.Event)
+    # What runs is cancelled, and cleaned up in its own thread.
+    _cancelling: threading.Event = field(default_factory=threading.Event)
     _interrupted: bool = False
+    _skipped: dict[Step, str] = field(default_factory=dict)
 
-    def run(self, plan: Plan) -> tuple[StepResult, ...]:
+    def run(
+        self, plan: Plan, table_sizes: Mapping[RelationName, float | None] | None = None
+    ) -> tuple[StepResult, ...]:
         """How every step of the plan ended, in the plan's order.
 
-        A failed step stops new ones from starting; what runs on other tables is left to finish.
-        Raises: KeyboardInterrupt again after a second Ctrl-C; whatever else broke in a worker.
+        `table_sizes` in bytes are the estimates of what building on a table takes, None where not known.
+        Raises: StepLeftBehind after a second Ctrl-C, which waits for no cleaning up; whatever else broke in
+        a worker.
         """
         site = Site(
             self.database,
@@ -97,7 +112,8 @@ class Build:
         )
         try:
             for wave in waves_of(plan.steps):
-                self._run_wave(site, watcher, wave)
+                schedule = Schedule(wave, table_sizes or {}, self.options.disk_budget_bytes)
+                self._run_wave(site, watcher, schedule)
         except Detach:
             self._detach(site)
         finally:
@@ -106,65 +122,106 @@ class Build:
             raise self._broken[0]
         return tuple(self._result(step) for step in plan.steps)
 
-    def _run_wave(self, site: Site, watcher: Watcher, wave: tuple[tuple[Step, ...], ...]) -> None:
-        lanes: queue.SimpleQueue[tuple[Step, ...]] = queue.SimpleQueue()
-        for lane in wave:
-            lanes.put(lane)
+    def _run_wave(self, site: Site, watcher: Watcher, schedule: Schedule) -> None:
+        workers = 1 if self.options.sequential else len(schedule.lanes)
         # Not Thread.join: before Python 3.13 one that Ctrl-C interrupts takes the thread for ended.
-        ends = [threading.Event() for _ in range(1 if self.options.sequential else len(wave))]
+        ends = [threading.Event() for _ in range(min(workers, self.options.max_parallel or workers))]
         for end in ends:
             # Daemons, so that a detached run can leave while the server works on.
-            threading.Thread(target=self._work, args=(site, watcher, lanes, end), daemon=True).start()
+            threading.Thread(target=self._work, args=(site, watcher, schedule, end), daemon=True).start()
         self._watch_until_done(site, watcher, ends)
 
-    def _work(
-        self,
-        site: Site,
-        watcher: Watcher,
-        lanes: queue.SimpleQueue[tuple[Step, ...]],
-        end: threading.Event,
-    ) -> None:
+    def _work(self, site: Site, watcher: Watcher, schedule: Schedule, end: threading.Event) -> None:
         try:
-            while not self._ending.is_set():
-                for step in lanes.get_nowait():
-                    if self._ending.is_set():
-                        return
-                    self.on_event(Event(EventKind.STARTED, step))
-                    result = replace(run_step(site, step), phases=watcher.phase_times(step))
-                    self._results[step] = result
-                    if result.status is not StepStatus.DONE:
-                        self._ending.set()
-                    self.on_event(Event(EventKind.FINISHED, step, result=result))
-        except queue.Empty:
-            return
+            while (lane := schedule.take()) is not None:
+                try:
+                    self._run_lane(site, watcher, lane)
+                finally:
+                    schedule.release(lane)
         except BaseException as error:  # noqa: BLE001 - raised again in the main thread
             self._broken.append(error)
             self._ending.set()
         finally:
             end.set()
 
+    def _run_lane(self, site: Site, watcher: Watcher, lane: Lane) -> None:
+        before: dict[Step, StepStatus] = {}
+        for step in lane:
+            reason = reason_to_skip(
+                step, before, is_ending=self._ending.is_set(), is_interrupted=self._interrupted
+            )
+            if reason is not None:
+                self._skipped[step] = reason
+                continue
+            self.on_event(Event(EventKind.STARTED, step))
+            result = replace(run_step(site, step), phases=watcher.phase_times(step))
+            self._results[step] = result
+            before[step] = result.status
+            if result.status is not StepStatus.DONE:
+                self._fail(result)
+            self.on_event(Event(EventKind.FINISHED, step, result=result))
+
+    def _fail(self, result: StepResult) -> None:
+        """What the failed step means for those of other tables."""
+        if self.options.on_failure is not OnFailure.CONTINUE or is_shared_failure(result):
+            self._ending.set()
+        if self.options.on_failure is OnFailure.CANCEL_ALL:
+            self._cancelling.set()
+
     def _watch_until_done(self, site: Site, watcher: Watcher, ends: list[threading.Event]) -> None:
         try:
-            _watch(site, watcher, ends)
+            self._watch(site, watcher, ends)
         except KeyboardInterrupt:
             self._interrupted = True
             self._ending.set()
-            _watch(site, watcher, ends, cancelling=True)
+            self._cancelling.set()
+            try:
+                self._watch(site, watcher, ends)
+            except KeyboardInterrupt:
+                self.journal.reconnect = None
+                raise StepLeftBehind(
+                    "stopped at once, before everything was cleaned up: INVALID indexes may be left",
+                    mend="run init again: it finishes the cleaning; `status` shows what stands",
+                ) from None
+
+    def _watch(self, site: Site, watcher: Watcher, ends: list[threading.Event]) -> None:
+        while not all(end.is_set() for end in ends):
+            started = time.monotonic()
+            if self._cancelling.is_set():
+                site.cancel_active()
+            watcher.look()
+            for end in ends:
+                remaining = watcher.pause_seconds - (time.monotonic() - started)
+                end.wait(max(0.01, remaining))
 
     def _detach(self, site: Site) -> None:
         self._interrupted = True
         self._ending.set()
         site.stopping.set()
-        with closing(
-            connect(
-                self.database,
-                application_name=f"{APPLICATION_NAME}-detach/{self.journal.run}",
-                read_only=False,
-                limits=SessionLimits(statement_timeout_seconds=5),
+        self.journal.reconnect = None
+        working = site.active_pids()
+        for pid, step in working.items():
+            self._results[step] = StepResult(
+                step,
+                StepStatus.DETACHED,
+                0.0,
+                message=f"the server goes on with it (pid {pid})",
+                mend="run init again: it follows the build to its end",
             )
-        ) as connection:
+        # The journal explains, the catalogue decides: a server that is gone needs no word of it.
+        with (
+            suppress(psycopg.Error, ExporterError),
+            closing(
+                connect(
+                    self.database,
+                    application_name=f"{APPLICATION_NAME}-detach/{self.journal.run}",
+                    read_only=False,
+                    limits=SessionLimits(statement_timeout_seconds=5),
+                )
+            ) as connection,
+        ):
             journal = Journal(connection, self.journal.schemaname, self.journal.migration, self.journal.run)
-            for pid, step in site.active_pids().items():
+            for pid, step in working.items():
                 if step.index is not None:
                     journal.append(
                         Phase.DETACHED,
@@ -172,27 +229,9 @@ class Build:
                         index_name=step.index.name,
                         detail={"backend_pid": pid},
                     )
-                self._results[step] = StepResult(
-                    step,
-                    StepStatus.DETACHED,
-                    0.0,
-                    message=f"the server goes on with it (pid {pid})",
-                    mend="run init again: it follows the build to its end",
-                )
 
     def _result(self, step: Step) -> StepResult:
         reason = "the run was stopped" if self._interrupted else "another step failed"
         return self._results.get(step) or StepResult(
-            step, StepStatus.SKIPPED, 0.0, message=f"not started because {reason}"
+            step, StepStatus.SKIPPED, 0.0, message=f"not started because {self._skipped.get(step, reason)}"
         )
-
-
-def _watch(site: Site, watcher: Watcher, ends: list[threading.Event], *, cancelling: bool = False) -> None:
-    while not all(end.is_set() for end in ends):
-        started = time.monotonic()
-        if cancelling:
-            site.cancel_active()
-        watcher.look()
-        for end in ends:
-            remaining = watcher.pause_seconds - (time.monotonic() - started)
-            end.wait(max(0.01, remaining))

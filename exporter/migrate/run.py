@@ -65,7 +65,7 @@ def initialise(
             record_plan(journal, situation)
             before = _baseline(connection, manifest, journal, options)
             build = Build(database, journal, options.build, on_event)
-            results = build.run(plan)
+            results = build.run(plan, situation.table_sizes)
         else:
             remember(journal, situation)
             before = from_detail(journal.baseline())

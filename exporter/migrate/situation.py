@@ -35,6 +35,9 @@ from exporter.postgres.target import (
     read_facts,
 )
 
+# Nearly every server has pages of this size, and it is for an estimate.
+_PAGE_BYTES = 8192.0
+
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
@@ -57,6 +60,8 @@ class Situation:
     preflight: tuple[Finding, ...]
     plan: Plan
     log: Mapping[str | None, LogRow]
+    # What the planner last knew; None for a table that was never analyzed. Units: bytes.
+    table_sizes: Mapping[RelationName, float | None] = field(default_factory=dict)
 
     @property
     def is_refused(self) -> bool:
@@ -114,7 +119,8 @@ def read_situation(
         adopt_invalid=options.adopt_invalid,
     )
     log = journal.latest() if has_journal else {}
-    return Situation(facts, observed, preflight, plan, log)
+    sizes = {table: facts.relpages * _PAGE_BYTES or None for table, facts in tables.items()}
+    return Situation(facts, observed, preflight, plan, log, sizes)
 
 
 def _built_at(created: Mapping[str, CreatedIndex], observed: Sequence[ObservedIndex]) -> dict[str, float]:

@@ -9,7 +9,7 @@ from exporter.migrate.build import Build, BuildOptions, Event, EventKind
 from exporter.migrate.plan import plan_build, plan_rollback
 from exporter.migrate.reconcile import observe
 from exporter.migrate.site import StepOptions
-from exporter.model import Database, Manifest, Plan, Step, StepKind, StepResult, StepStatus
+from exporter.model import Database, Manifest, OnFailure, Plan, Step, StepKind, StepResult, StepStatus
 from exporter.postgres.journal import Journal
 from exporter.postgres.target import connect
 from tests.conftest import TestDatabase
@@ -28,6 +28,7 @@ class Run:
     manifest: Manifest
     options: StepOptions = QUICK
     sequential: bool = False
+    on_failure: OnFailure = OnFailure.STOP_LAUNCHING
     adopt_invalid: bool = False
     declared: Database | None = None
     events: list[Event] = field(default_factory=list)
@@ -68,7 +69,7 @@ class Run:
             journal = Journal(connection, "public", self.manifest.migration, "0badcafe")
             journal.ensure()
             self.plan = make_plan(journal)
-            options = BuildOptions(sequential=self.sequential, steps=self.options)
+            options = BuildOptions(sequential=self.sequential, on_failure=self.on_failure, steps=self.options)
             return Build(database, journal, options, self._on_event).run(self.plan)
 
     def _on_event(self, event: Event) -> None:

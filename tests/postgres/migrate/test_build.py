@@ -8,9 +8,10 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from exporter.errors import StepLeftBehind
 from exporter.migrate.build import Detach, Event, EventKind
 from exporter.migrate.site import StepOptions
-from exporter.model import IndexState, StepKind, StepStatus
+from exporter.model import IndexState, OnFailure, StepKind, StepStatus
 from exporter.postgres.journal import EventStatus, Phase
 from exporter.postgres.locks import acquire_table_lock
 from tests.conftest import TestDatabase
@@ -312,6 +313,44 @@ def test_a_build_on_another_table_goes_on_when_one_fails(shop: TestDatabase) -> 
     assert indexes_of(shop) == {"idx_post": True}
 
 
+def test_what_was_built_on_another_table_is_analyzed_when_one_fails(shop: TestDatabase) -> None:
+    run = Run(shop, manifest_of(DUPLICATES, POST))
+    with writer(shop, "posts") as open_transaction, Beside(run.init) as beside:
+        run.wait_for("a failure", lambda event: event.result is not None and event.step.index == DUPLICATES)
+        open_transaction.execute("ROLLBACK")
+        results = beside.results()
+
+    assert statuses(results)[-2:] == [
+        (StepKind.BUILD, "idx_post", StepStatus.DONE),
+        (StepKind.ANALYZE, "posts", StepStatus.DONE),
+    ]
+
+
+def test_told_to_continue_everything_else_is_tried(shop: TestDatabase) -> None:
+    run = Run(shop, manifest_of(DUPLICATES, CONTENT, POST), sequential=True, on_failure=OnFailure.CONTINUE)
+
+    assert statuses(run.init()) == [
+        (StepKind.BUILD, "idx_unique", StepStatus.FAILED),
+        (StepKind.BUILD, "idx_content", StepStatus.DONE),
+        (StepKind.ANALYZE, "messages", StepStatus.DONE),
+        (StepKind.BUILD, "idx_post", StepStatus.DONE),
+        (StepKind.ANALYZE, "posts", StepStatus.DONE),
+    ]
+    assert indexes_of(shop) == {"idx_content": True, "idx_post": True}
+
+
+def test_told_to_cancel_all_what_runs_is_cancelled_and_cleaned_up(shop: TestDatabase) -> None:
+    run = Run(shop, manifest_of(DUPLICATES, POST), on_failure=OnFailure.CANCEL_ALL)
+    with writer(shop, "posts") as open_transaction, Beside(run.init) as beside:
+        run.wait_for("the cancel", lambda event: "cancelling" in event.text and event.step.index == POST)
+        waiting_drop(shop)
+        open_transaction.execute("ROLLBACK")
+        results = beside.results()
+
+    assert [result.sqlstate for result in results] == ["23505", None, "57014", None]
+    assert indexes_of(shop) == ABSENT
+
+
 @pytest.fixture
 def stranger(shop: TestDatabase) -> Iterator[str]:
     """The name of a role that may write the journal and owns nothing else."""
@@ -433,6 +472,19 @@ def test_ctrl_c_cancels_and_leaves_nothing_invalid(shop: TestDatabase) -> None:
     assert {result.message for result in results[1:]} == {"not started because the run was stopped"}
     assert any("cancelling and cleaning up" in event.text for event in run.events)
     assert indexes_of(shop) == ABSENT
+
+
+def test_a_second_ctrl_c_leaves_at_once_and_the_next_run_finishes(shop: TestDatabase) -> None:
+    def interrupt_twice(event: Event) -> None:
+        if event.kind is EventKind.PROGRESS or event.text == "cancelling and cleaning up":
+            raise KeyboardInterrupt
+
+    run = Run(shop, manifest_of(SENDER), on_event=interrupt_twice)
+    with writer(shop), pytest.raises(StepLeftBehind, match="INVALID indexes may be left"):
+        run.init()
+
+    assert {result.status for result in Run(shop, manifest_of(SENDER)).init()} <= {StepStatus.DONE}
+    assert indexes_of(shop) == {"idx_sender": True}
 
 
 def test_ctrl_c_leaves_a_build_alone_that_is_only_followed(shop: TestDatabase) -> None:
