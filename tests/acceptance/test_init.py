@@ -407,8 +407,9 @@ def test_a_reader_that_leaves_is_no_trouble(nova: TestDatabase) -> None:
 # Signals
 
 
-def is_alive(database: TestDatabase, pid: int) -> bool:
-    return database.execute("SELECT FROM pg_stat_activity WHERE pid = %s", [pid]) != []
+def is_at_work(database: TestDatabase, pid: int) -> bool:
+    query = "SELECT true FROM pg_stat_activity WHERE pid = %s AND state = 'active'"
+    return database.execute(query, [pid]) != []
 
 
 def test_ctrl_c_in_mid_build_leaves_nothing_invalid(
@@ -419,7 +420,7 @@ def test_ctrl_c_in_mid_build_leaves_nothing_invalid(
         pid = waiting_build(nova)
         init.process.send_signal(signal.SIGINT)
         init.wait_for_output("cancelling and cleaning up")
-        wait_for("the cancel", lambda: not is_alive(nova, pid) or None)
+        wait_for("the cancel", lambda: not is_at_work(nova, pid) or None)
         open_transaction.execute("ROLLBACK")
         exit_code, output = init.end()
 
