@@ -260,6 +260,17 @@ def exporter() -> Row:
                 ),
                 Column("Standbys streaming", of_server("pg_stat_replication_walsenders")),
                 Column(
+                    "Settings",
+                    of_server("pg_index_exporter_config_last_reload_successful"),
+                    states={"0": ("faults", "red"), "1": ("as in their files", "green")},
+                ),
+                Column(
+                    "Settings read",
+                    f"max by ({SERVER}) (time() - "
+                    f"{series('pg_index_exporter_config_last_reload_success_timestamp_seconds')})",
+                    unit="s",
+                ),
+                Column(
                     "Exporter running for",
                     f"max by ({SERVER}) (time() - {series('process_start_time_seconds')})",
                     unit="s",

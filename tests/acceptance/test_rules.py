@@ -208,6 +208,24 @@ TABLE = "(system_identifier, datname, schemaname, relname)"
             id="lagging standby",
         ),
         pytest.param(
+            "for: 10m",
+            "for: 5m",
+            "a certificate that is replaced some minutes before its key is no ticket",
+            id="settings: for",
+        ),
+        pytest.param(
+            "pg_index_exporter_config_last_reload_successful == 0",
+            "pg_index_exporter_config_last_reload_successful >= 0",
+            "settings that cannot be used are a ticket, and the age of those in use is told",
+            id="settings: faults",
+        ),
+        pytest.param(
+            "_timestamp_seconds{job=%q, instance=%q}",
+            "_timestamp_seconds{job=%q, instance!=%q}",
+            "settings that cannot be used are a ticket, and the age of those in use is told",
+            id="settings: of this exporter",
+        ),
+        pytest.param(
             "unless on (job, instance) pg_index_exporter_database_up == 0",
             "",
             "a database that does not answer is named, and its target does not alarm as well",
