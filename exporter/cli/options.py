@@ -10,7 +10,7 @@ from pathlib import Path
 
 from exporter.errors import SettingsError
 from exporter.model import Database, Manifest, Target
-from exporter.settings import ENVIRONMENT_PREFIX, Settings, load_settings, resolve_targets, take_environment
+from exporter.settings import ENVIRONMENT_PREFIX, Settings, Source, resolve_targets, take_environment
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
@@ -81,6 +81,11 @@ def read_settings(arguments: argparse.Namespace) -> Settings:
 
     Raises: SettingsError, with all faults.
     """
+    return settings_source(arguments).load()
+
+
+def settings_source(arguments: argparse.Namespace) -> Source:
+    """Where settings come from: flags, file, and the environment, which is taken and there no more."""
     flags = {
         name.removeprefix("setting_"): value
         for name, value in vars(arguments).items()
@@ -90,7 +95,7 @@ def read_settings(arguments: argparse.Namespace) -> Settings:
     # libpq reads PG* variables for whatever a connection string leaves out: one server's password would
     # go to all of them.
     environment = take_environment(os.environ)
-    return load_settings(file=Path(file) if file is not None else None, flags=flags, environment=environment)
+    return Source(Path(file) if file is not None else None, flags, environment)
 
 
 def add_choice(parser: argparse.ArgumentParser) -> None:

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from exporter import __version__
-from exporter.cli.options import add_choice, add_settings, add_web, read_settings, setting
+from exporter.cli.options import add_choice, add_settings, add_web, read_settings, setting, settings_source
 from exporter.model import OnFailure
-from exporter.settings import resolve_targets
 from exporter.settings.conninfo import looks_like_dsn
 
 
@@ -104,11 +103,9 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    from exporter.metrics.service import ServiceOptions, run
+    from exporter.metrics.service import run
 
-    settings = read_settings(arguments)
-    targets = resolve_targets(settings)
-    return run(targets, ServiceOptions.of(settings))
+    return run(settings_source(arguments))
 
 
 def _configure_check(parser: argparse.ArgumentParser) -> None:

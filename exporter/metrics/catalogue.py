@@ -439,6 +439,26 @@ EXPORTER_METRICS = (
         "exporter",
         "build",
     ),
+    Metric(
+        "pg_index_exporter_config_last_reload_successful",
+        "gauge",
+        (),
+        "1 when settings, manifests, secrets and the web configuration are used as their files are, 0 while"
+        " these have faults and the last good ones are used.",
+        "exporter",
+        "exporter",
+        "config_is_current",
+    ),
+    Metric(
+        "pg_index_exporter_config_last_reload_success_timestamp_seconds",
+        "gauge",
+        (),
+        "Time at which they were last read and found good.",
+        "exporter",
+        "exporter",
+        "config_last_success",
+        unit="seconds",
+    ),
 )
 
 METRICS = (

@@ -37,6 +37,11 @@ class Crew:
         self._threads: dict[DatabaseCollector, list[asyncio.Future[None]]] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
+    @property
+    def is_idle(self) -> bool:
+        """True when no connection is left that is to be closed."""
+        return not self._dismissed
+
     def assign(
         self,
         databases: Iterable[Database],

@@ -82,6 +82,7 @@ class TargetService:
         self._blocks = LabelBlocks()
         self._log = StateLog(target.name)
         self._rendering = asyncio.Lock()
+        self._is_retired = False
 
     def apply(self, target: Target, options: CollectOptions, max_databases: int) -> None:
         """Collects this from the next collection on; one under way ends as it began."""
@@ -98,8 +99,14 @@ class TargetService:
             self._parts()
 
     def retire(self) -> None:
-        """Ends the connections once the collections under way are over; there will be no other."""
+        """Ends the connections once nobody collects over them any more."""
+        self._is_retired = True
         self._crew.dismiss_all(frozenset(self._tasks))
+
+    @property
+    def is_over(self) -> bool:
+        """True of a retired one when its collections are over and its connections closed."""
+        return not self._tasks and self._crew.is_idle
 
     async def body(self, page_format: PageFormat, seconds: float) -> tuple[Segment, ...]:
         """The families of the target as known within `seconds`, without the end of a page."""
@@ -149,6 +156,9 @@ class TargetService:
             self._flight = None
         flight.landed = snapshot = self._freeze(flight.course)
         self._log.observe(snapshot, was_cut=flight.was_cut_short)
+        if self._is_retired:
+            # One that was asked for just before began after it, with connections of its own.
+            self._crew.dismiss_all(frozenset(self._tasks))
 
     def _parts(self) -> Sequence[Part]:
         """The databases of the target as far as they are known, each with its collector."""

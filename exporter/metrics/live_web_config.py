@@ -6,8 +6,8 @@ import logging
 import time
 from pathlib import Path
 
-from exporter.errors import SettingsError
-from exporter.metrics.file_state import file_state
+from exporter.errors import Fault, SettingsError
+from exporter.file_state import have_changed
 from exporter.metrics.web_config import WebConfig, load_web_config
 
 logger = logging.getLogger(__name__)
@@ -25,7 +25,18 @@ class LiveWebConfig:
         self._check_seconds = check_seconds
         self._config = WebConfig() if path is None else load_web_config(path)
         self._checked = time.monotonic()
-        self._faults = ""
+        self._faults: tuple[Fault, ...] = ()
+        self._last_success = time.time()
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """Why the files are not used as they are now; none while they are."""
+        return self._faults
+
+    @property
+    def last_success(self) -> float:
+        """When they were last read and found good, in Unix time."""
+        return self._last_success
 
     @property
     def is_current(self) -> bool:
@@ -34,28 +45,32 @@ class LiveWebConfig:
 
     def current(self) -> WebConfig:
         """The configuration, swapped whole when its files changed to something good."""
-        now = time.monotonic()
-        if self._path is not None and now - self._checked >= self._check_seconds:
-            self._checked = now
-            self._check(self._path)
+        if time.monotonic() - self._checked >= self._check_seconds:
+            self.check()
         return self._config
 
+    def check(self) -> None:
+        """Reads the files if they changed, however short a time ago they were looked at."""
+        self._checked = time.monotonic()
+        if self._path is not None:
+            self._check(self._path)
+
     def _check(self, path: Path) -> None:
-        if all(file_state(file) == state for file, state in self._config.files.items()):
+        if not have_changed(self._config.files):
             if self._faults:
-                self._faults = ""
+                self._faults, self._last_success = (), time.time()
                 logger.info("the web configuration is again what is used", extra={"file": str(path)})
             return
         try:
             config = load_web_config(path)
         except SettingsError as error:
-            faults = "; ".join(str(fault) for fault in error.faults)
             # Tried again until it is good, told once.
-            if faults != self._faults:
-                self._faults = faults
+            if error.faults != self._faults:
+                self._faults = error.faults
+                faults = "; ".join(map(str, error.faults))
                 logger.warning(
                     "the web configuration has faults, the last good one stays", extra={"faults": faults}
                 )
             return
-        self._config, self._faults = config, ""
+        self._config, self._faults, self._last_success = config, (), time.time()
         logger.info("the web configuration is read again", extra={"file": str(path)})

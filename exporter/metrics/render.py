@@ -26,7 +26,7 @@ from exporter.metrics.catalogue import (
 )
 from exporter.metrics.page import PageFormat
 from exporter.metrics.segment import Segment
-from exporter.metrics.snapshot import DatabaseSnapshot, IndexRow, TableRow, TargetSnapshot
+from exporter.metrics.snapshot import DatabaseSnapshot, ExporterFacts, IndexRow, TableRow, TargetSnapshot
 from exporter.model import DeclaredIndex
 from exporter.postgres.progress import BuildProgress
 
@@ -93,12 +93,13 @@ def render(snapshot: TargetSnapshot, page_format: PageFormat, blocks: LabelBlock
     return (*segments, Segment.of("".join(parts).encode()))
 
 
-def render_exporter(labels: Mapping[str, str], page_format: PageFormat) -> bytes:
-    """The families about the exporter itself, from the labels of its build."""
+def render_exporter(facts: ExporterFacts, page_format: PageFormat) -> bytes:
+    """The families about the exporter itself."""
     parts: list[str] = []
     for metric in EXPORTER_METRICS:
-        block = label_block(metric.labels, [labels[name] for name in metric.labels])
-        _append_family(parts, metric, [(block, 1)], page_format)
+        block = label_block(metric.labels, [getattr(facts, name) for name in metric.labels])
+        value = 1 if metric.kind == "info" else getattr(facts, metric.field)
+        _append_family(parts, metric, [(block, value)], page_format)
     return "".join(parts).encode()
 
 

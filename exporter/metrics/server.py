@@ -10,6 +10,7 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from types import FrameType
 from typing import Any
 
 from starlette.types import ASGIApp
@@ -51,6 +52,32 @@ class Stop:
         self._loop = asyncio.get_running_loop()
         if not self._requested.is_set():
             await self._event.wait()
+
+
+class Hangup:
+    """SIGHUP as a request, which does not end the process; one that comes too early is kept."""
+
+    def __init__(self) -> None:
+        self._ask: Callable[[], None] | None = None
+        self._came = False
+        signal.signal(signal.SIGHUP, self._on_signal)
+
+    def connect(self, request: Callable[[], object]) -> None:
+        """From now on each one is such a request to the running event loop."""
+        loop = asyncio.get_running_loop()
+
+        def ask() -> None:
+            with suppress(RuntimeError):  # the loop ended already
+                loop.call_soon_threadsafe(request)
+
+        self._ask = ask
+        if self._came:
+            request()
+
+    def _on_signal(self, _signal: int, _frame: FrameType | None) -> None:
+        self._came = True
+        if self._ask is not None:
+            self._ask()
 
 
 def listen(address: str) -> socket.socket:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import platform
+import socket
 import threading
+import time
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, Protocol
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
@@ -23,12 +26,14 @@ from exporter.metrics.flight import TargetService
 from exporter.metrics.live_web_config import LiveWebConfig
 from exporter.metrics.logs import configure_logging
 from exporter.metrics.page import Page, PageFormat
+from exporter.metrics.reload import Reloader
 from exporter.metrics.render import render_exporter
 from exporter.metrics.segment import Segment
 from exporter.metrics.service_discovery import CONTENT_TYPE, target_groups
+from exporter.metrics.snapshot import ExporterFacts
 from exporter.metrics.web import make_app
 from exporter.model import Target
-from exporter.settings import Settings
+from exporter.settings import Configuration, Settings, Source, read
 
 logger = logging.getLogger(__name__)
 
@@ -89,16 +94,38 @@ class ServiceOptions:
         )
 
 
+class ConfigStatus(Protocol):
+    """Who knows how the settings in use stand to their files."""
+
+    @property
+    def is_current(self) -> bool:
+        """True when they are the same."""
+        ...
+
+    @property
+    def last_success(self) -> float:
+        """When the files were last read and found good, in Unix time."""
+        ...
+
+
+class _Constant:
+    """The status of settings that nobody reads again."""
+
+    is_current = True
+
+    def __init__(self) -> None:
+        self.last_success = time.time()
+
+
 class Exporter:
     """The pages of all targets and of the exporter itself."""
 
     def __init__(self, targets: Sequence[Target], options: ServiceOptions) -> None:
         self.telemetry_path = options.telemetry_path
-        self._external_url = options.external_url
-        self._longest_seconds = options.scrape_timeout_seconds
-        self._targets: Mapping[str, TargetService] = MappingProxyType(
-            {target.name: TargetService(target, options.collect, options.max_databases) for target in targets}
-        )
+        self.status: ConfigStatus = _Constant()
+        self._targets: Mapping[str, TargetService] = {}
+        self._retired: list[TargetService] = []
+        self.apply(targets, options)
         self._registry = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=self._registry)
 
@@ -106,6 +133,25 @@ class Exporter:
     def target_names(self) -> tuple[str, ...]:
         """The names that /probe knows."""
         return tuple(self._targets)
+
+    def apply(self, targets: Sequence[Target], options: ServiceOptions) -> None:
+        """Serves these from the next request on; what is under way ends as it began.
+
+        A target keeps its connections and what it knows, as far as they are the same.
+        """
+        self._external_url = options.external_url
+        self._longest_seconds = options.scrape_timeout_seconds
+        before, now = self._targets, dict[str, TargetService]()
+        for target in targets:
+            now[target.name] = service = before.get(target.name) or TargetService(
+                target, options.collect, options.max_databases
+            )
+            service.apply(target, options.collect, options.max_databases)
+        self._targets = MappingProxyType(now)
+        self._retired = [service for service in self._retired if not service.is_over]
+        for name in before.keys() - now.keys():
+            before[name].retire()
+            self._retired.append(before[name])
 
     async def metrics_page(self, page_format: PageFormat, scrape_timeout_seconds: float | None) -> Page:
         """The exporter itself and, when there is only one target, that target."""
@@ -134,12 +180,12 @@ class Exporter:
 
     def cut(self) -> None:
         """Ends all collections under way."""
-        for target in self._targets.values():
+        for target in (*self._targets.values(), *self._retired):
             target.cut()
 
     def close(self) -> None:
         """Ends all connections."""
-        for target in self._targets.values():
+        for target in (*self._targets.values(), *self._retired):
             target.close()
 
     async def _target_page(
@@ -156,10 +202,15 @@ class Exporter:
         return min(self._longest_seconds, scrape_timeout_seconds - margin)
 
     def _own_families(self, page_format: PageFormat) -> bytes:
-        labels = {"version": __version__, "python_version": platform.python_version()}
+        facts = ExporterFacts(
+            version=__version__,
+            python_version=platform.python_version(),
+            config_is_current=self.status.is_current,
+            config_last_success=self.status.last_success,
+        )
         encode = generate_latest if page_format is PageFormat.TEXT else openmetrics.generate_latest
         process: bytes = encode(self._registry)
-        return render_exporter(labels, page_format) + process.removesuffix(OPENMETRICS_END)
+        return render_exporter(facts, page_format) + process.removesuffix(OPENMETRICS_END)
 
 
 def _page(segments: tuple[Segment, ...], page_format: PageFormat) -> Page:
@@ -168,17 +219,35 @@ def _page(segments: tuple[Segment, ...], page_format: PageFormat) -> Page:
     return Page(page_format.value, segments)
 
 
-def run(targets: Sequence[Target], options: ServiceOptions) -> int:
+def run(source: Source) -> int:
     """Serves until SIGTERM or SIGINT and logs to standard error; the exit code.
 
-    Raises: SettingsError when the address cannot be listened on, or the web configuration is wrong.
+    Raises: SettingsError when the settings or the web configuration are wrong, or nobody may listen there.
     """
+    hangup = server.Hangup()
+    reading = read(source)
+    options = ServiceOptions.of(reading.configuration.settings)
     configure_logging(options.log_level, options.log_format)
     web = LiveWebConfig(options.web_config_file)
-    exporter = Exporter(targets, options)
+    exporter = Exporter(reading.configuration.targets, options)
+
+    def swap(configuration: Configuration) -> None:
+        options = ServiceOptions.of(configuration.settings)
+        exporter.apply(configuration.targets, options)
+        configure_logging(options.log_level, options.log_format)
+
+    async def serve(listener: socket.socket) -> None:
+        exporter.status = reloader = Reloader(reading, partial(read, source), swap, web)
+        app = make_app(exporter, reloader)
+        hangup.connect(reloader.request)
+        reloading = asyncio.create_task(reloader.run())
+        try:
+            await server.serve_until_signal(app, listener, on_stop=exporter.cut, web=web)
+        finally:
+            reloading.cancel()
+
     with server.listen(options.listen_address) as listener:
-        app = make_app(exporter)
-        asyncio.run(server.serve_until_signal(app, listener, on_stop=exporter.cut, web=web))
+        asyncio.run(serve(listener))
     exporter.close()
     return 0
 

@@ -139,6 +139,16 @@ class DatabaseSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class ExporterFacts:
+    """What the exporter knows of itself; `config_last_success` in seconds since the epoch."""
+
+    version: str
+    python_version: str
+    config_is_current: bool
+    config_last_success: float
+
+
+@dataclass(frozen=True, slots=True)
 class TargetSnapshot:
     """Everything known of one target at one moment. Units: seconds.
 

@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 from exporter import __version__
 from exporter.metrics import segment
 from exporter.metrics.page import Page, PageFormat, accepts_gzip, choose_format
+from exporter.metrics.reload import Reload
 from exporter.metrics.service_discovery import PROBE_PATH, requested_url
 
 CHUNK_BYTES = 64 * 1024
@@ -24,6 +25,19 @@ SMALLEST_GZIP_BYTES = 1024
 SCRAPE_TIMEOUT_HEADER = "x-prometheus-scrape-timeout-seconds"
 
 Result = TypeVar("Result")
+
+
+class Lifecycle(Protocol):
+    """Who reads the settings again."""
+
+    @property
+    def is_enabled(self) -> bool:
+        """False where a request must not have them read."""
+        ...
+
+    def request(self) -> Awaitable[Reload]:
+        """Asks for a reload; how it ended."""
+        ...
 
 
 class Pages(Protocol):
@@ -97,8 +111,8 @@ class ClientLeft(Exception):
     """The client closed its connection before it had its page."""
 
 
-def make_app(pages: Pages) -> Starlette:
-    """The application that serves these pages."""
+def make_app(pages: Pages, lifecycle: Lifecycle | None = None) -> Starlette:
+    """The application that serves these pages, and hands requests for a reload on."""
 
     async def metrics(request: Request) -> Response:
         return await _answer(request, pages.metrics_page(_format(request), _scrape_timeout_seconds(request)))
@@ -118,6 +132,16 @@ def make_app(pages: Pages) -> Starlette:
             return _say("the request names no host; send one, or set --web.external-url", 400)
         return _page_response(request, page, varies_by="Accept-Encoding")
 
+    async def reload(request: Request) -> Response:
+        if lifecycle is None or not lifecycle.is_enabled:
+            return _say(
+                "reloading by a request is off: --web.enable-lifecycle allows it; SIGHUP always does", 403
+            )
+        try:
+            return _say(*_told(await _unless_left(request, lifecycle.request())))
+        except ClientLeft:
+            return Response(status_code=499)
+
     async def landing(request: Request) -> Response:
         return HTMLResponse(_landing(pages))
 
@@ -132,6 +156,7 @@ def make_app(pages: Pages) -> Starlette:
             Route(pages.telemetry_path, metrics),
             Route(PROBE_PATH, probe),
             Route("/sd", targets),
+            Route("/-/reload", reload, methods=["POST", "PUT"]),
             Route("/-/healthy", healthy),
             Route("/-/ready", ready),
             Route("/", landing),
@@ -189,6 +214,14 @@ def _scrape_timeout_seconds(request: Request) -> float | None:
     except ValueError:
         return None
     return seconds if 0 < seconds < float("inf") else None
+
+
+def _told(ended: Reload) -> tuple[str, int]:
+    """What to say of a reload, and the status."""
+    if ended.faults:
+        return "\n".join(("there are faults, the last good settings stay", *map(str, ended.faults))), 500
+    lines = (f"{name} counts after a restart" for name in ended.fixed)
+    return "\n".join(("the settings were read again", *lines)), 200
 
 
 def _say(text: str, status_code: int = 200) -> Response:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from exporter.errors import SettingsError
-from exporter.metrics.file_state import FileState, file_state
+from exporter.file_state import FileState, file_state
 from exporter.metrics.tls import (
     CIPHERS,
     CURVES,

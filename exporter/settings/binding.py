@@ -12,6 +12,7 @@ from exporter.errors import Fault, ManifestError, SettingsError
 from exporter.manifest import load_manifest
 from exporter.model import Database, DatabasePattern, Manifest, RelationName, Target
 from exporter.settings.conninfo import looks_like_dsn, parse_dsn, sealed
+from exporter.settings.credentials import credential_faults
 from exporter.settings.model import DatabaseSettings, Settings, TargetSettings
 from exporter.settings.sources import Location
 from exporter.sql_text import InvalidText
@@ -159,6 +160,9 @@ class _Resolution:
                 self._add((*location, keyword), f"{keyword} is in the DSN too", "keep one of them")
             elif value is not None:
                 parameters[keyword] = value
+        named = {keyword for keyword, value in given.items() if value is not None}
+        for keyword, what, mend in credential_faults(parameters, named):
+            self._add((*location, keyword if keyword in named else "dsn"), what, mend)
         return parameters if len(self.faults) == before else None
 
     def _secret(self, target: TargetSettings, name: str, location: Location) -> str | None:

@@ -19,7 +19,6 @@ from exporter.errors import Fault, SettingsError
 from exporter.settings.conninfo import set_variables
 from exporter.settings.model import DatabaseSettings, Settings, TargetSettings, nearest_place
 from exporter.settings.sources import (
-    CONFIG_FILE_VARIABLE,
     DATA_SOURCE_VARIABLE,
     Layer,
     Location,
@@ -28,6 +27,7 @@ from exporter.settings.sources import (
     file_layer,
     flag_layer,
     flag_of,
+    settings_file,
     variable_of,
 )
 from exporter.sql_text import InvalidText
@@ -91,8 +91,7 @@ def load_settings(
     Raises: SettingsError, with all faults of all sources.
     """
     faults: list[Fault] = []
-    if file is None and environment.get(CONFIG_FILE_VARIABLE):
-        file = Path(environment[CONFIG_FILE_VARIABLE])
+    file = settings_file(file, environment)
     layers = [
         flag_layer(flags),
         environment_layer(environment, Settings.model_fields, faults),

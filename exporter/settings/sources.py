@@ -69,6 +69,13 @@ def variable_of(name: str) -> str:
     return ENVIRONMENT_PREFIX + name.upper()
 
 
+def settings_file(file: Path | None, environment: Mapping[str, str]) -> Path | None:
+    """The YAML file: the one that was named, else that of PG_INDEX_EXPORTER_CONFIG_FILE."""
+    if file is None and environment.get(CONFIG_FILE_VARIABLE):
+        return Path(environment[CONFIG_FILE_VARIABLE])
+    return file
+
+
 def flag_layer(flags: Mapping[str, object]) -> Layer:
     """The settings given as flags; None means not given."""
     given = {name: value for name, value in flags.items() if value is not None}

@@ -51,4 +51,5 @@ def scrape(url: str, patience_seconds: float | None = None, path: str = "/metric
     if patience_seconds is not None:
         headers["X-Prometheus-Scrape-Timeout-Seconds"] = f"{patience_seconds}"
     answer = httpx.get(url + path, headers=headers, timeout=CLIENT_TIMEOUT_SECONDS)
-    return Scrape(answer.status_code, answer.text, samples(answer.text))
+    is_page = answer.status_code == httpx.codes.OK
+    return Scrape(answer.status_code, answer.text, samples(answer.text) if is_page else {})

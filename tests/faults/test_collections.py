@@ -290,3 +290,23 @@ def test_silent_clients_do_not_keep_a_scrape_out(messages: TestDatabase) -> None
             connection.close()
 
     assert answer.target_up == 1
+
+
+def test_a_scrape_that_begins_as_its_target_goes_leaves_no_connection(messages: TestDatabase) -> None:
+    service = TargetService(Target("default", (described(messages, DECLARED),)), CollectOptions())
+
+    async def scrapes() -> bytes:
+        await service.body(PageFormat.TEXT, 30)
+        # As a reload does between the choice of the target and the first step of its scrape.
+        scrape_of_it = service.body(PageFormat.TEXT, 30)
+        service.retire()
+        body = whole(await scrape_of_it)
+        async with asyncio.timeout(30):
+            while not service.is_over:
+                await asyncio.sleep(0.01)
+        return body
+
+    body = asyncio.run(scrapes())
+
+    assert b"pg_index_exporter_target_up 1\n" in body
+    wait_for("the disconnect", lambda: messages.execute(f"SELECT count(*) {OURS}") == [(0,)] or None)

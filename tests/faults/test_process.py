@@ -6,45 +6,18 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from exporter.demo.processes import free_port
-from exporter.metrics.health import check_health
 from tests.conftest import OwnServer, TestDatabase
 from tests.faults.scraping import scrape
+from tests.faults.serving import serve
 from tests.support.tools import find_tool
 from tests.support.waiting import wait_for
 
 STOP_SECONDS = 60
-
-
-@contextmanager
-def serve(
-    dsn: str, log: Path, *arguments: str, port: int | None = None, prefix: Sequence[str] = ()
-) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """The process of `serve` and its URL, once it answers; a `prefix` runs it in surroundings of its own."""
-    port = port or free_port()
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [
-                *(*prefix, sys.executable, "-m", "exporter", "serve", *arguments),
-                *("--web.listen-address", f"127.0.0.1:{port}"),
-            ],
-            env={**os.environ, "PG_INDEX_EXPORTER_DSN": dsn},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        wait_for("the exporter", lambda: check_health(f"127.0.0.1:{port}") or None)
-        yield process, f"http://127.0.0.1:{port}"
-    finally:
-        process.kill()
-        process.wait()
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])

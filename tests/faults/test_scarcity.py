@@ -18,8 +18,9 @@ import pytest
 from exporter.metrics.catalogue import COLLECTORS
 from tests.conftest import OwnServer, TestDatabase
 from tests.faults.scraping import scrape
+from tests.faults.serving import serve
 from tests.faults.test_database_faults import DECLARED, assert_is_down, assert_is_up, exporter_of, recovered
-from tests.faults.test_process import STOP_SECONDS, serve
+from tests.faults.test_process import STOP_SECONDS
 from tests.postgres.metrics.collecting import described
 from tests.support.proxy import proxy_to
 

@@ -14,6 +14,7 @@ from exporter.metrics.segment import Segment, text
 from exporter.metrics.snapshot import (
     CollectorOutcome,
     DatabaseSnapshot,
+    ExporterFacts,
     IndexRow,
     StatementRow,
     StatementsInfo,
@@ -155,7 +156,7 @@ TARGET = TargetSnapshot(
     maintenance_datname="postgres",
     databases_cut=1,
 )
-BUILD_LABELS = {"version": "1.2.3", "python_version": "3.11.9"}
+EXPORTER = ExporterFacts("1.2.3", "3.11.9", True, 1732200000.5)
 
 
 def down(database: DatabaseSnapshot) -> DatabaseSnapshot:
@@ -171,7 +172,7 @@ def whole(segments: Sequence[Segment]) -> bytes:
 
 def page(target: TargetSnapshot, page_format: PageFormat = PageFormat.TEXT) -> str:
     """The page of a target in one of the formats, complete."""
-    body = render_exporter(BUILD_LABELS, page_format) + whole(render(target, page_format, LabelBlocks()))
+    body = render_exporter(EXPORTER, page_format) + whole(render(target, page_format, LabelBlocks()))
     return body.decode() + ("# EOF\n" if page_format is PageFormat.OPENMETRICS else "")
 
 

@@ -24,6 +24,7 @@ from exporter.settings import (
 )
 from exporter.settings.conninfo import parse_dsn, sealed
 from exporter.sql_text import InvalidText
+from tests.support.certificates import Authority
 
 CANARY = "c4n4ry"
 DOCS = Path(__file__).parents[2] / "docs" / "settings.md"
@@ -432,6 +433,8 @@ def test_what_libpq_reads_is_taken_from_the_process_environment() -> None:
 
 def test_the_parts_of_a_target_make_its_connection_string(tmp_path: Path) -> None:
     (tmp_path / "password").write_text(f"{CANARY}\n")
+    (tmp_path / "certs").mkdir()
+    Authority(tmp_path / "certs", "root")
     text = """\
 targets:
   - name: one

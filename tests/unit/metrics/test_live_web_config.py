@@ -105,12 +105,14 @@ def test_a_broken_file_leaves_the_last_good_one_and_is_told_once(
 
 
 def test_the_old_file_put_back_is_no_fault_any_more(file: Path, caplog: pytest.LogCaptureFixture) -> None:
-    live = LiveWebConfig(file, check_seconds=0)
-    kept = file.rename(file.with_name("kept"))
+    folder = file.parent / "folder"
+    folder.mkdir()
+    live = LiveWebConfig(file.rename(folder / "web.yml"), check_seconds=0)
+    kept = folder.rename(folder.with_name("kept"))
     first = live.current()
     assert not live.is_current
 
-    kept.rename(file)
+    kept.rename(folder)
 
     assert live.current() is first
     assert live.is_current

@@ -7,7 +7,9 @@ from collections.abc import Awaitable
 import httpx
 import pytest
 
+from exporter.errors import Fault
 from exporter.metrics.page import Page, PageFormat
+from exporter.metrics.reload import Reload
 from exporter.metrics.segment import Segment
 from exporter.metrics.service_discovery import target_groups
 from exporter.metrics.web import CHUNK_BYTES, make_app
@@ -48,11 +50,28 @@ class FixedPages:
         return Page(page_format.value, (Segment.of(self.body),))
 
 
+class FixedReload:
+    """A reload that ends as it was told to."""
+
+    def __init__(self, ended: Reload, *, is_enabled: bool = True) -> None:
+        self.is_enabled = is_enabled
+        self.requests = 0
+        self._ended = ended
+
+    async def request(self) -> Reload:
+        self.requests += 1
+        return self._ended
+
+
 def request(
-    pages: FixedPages, path: str, method: str = "GET", headers: dict[str, str] | None = None
+    pages: FixedPages,
+    path: str,
+    method: str = "GET",
+    headers: dict[str, str] | None = None,
+    lifecycle: FixedReload | None = None,
 ) -> httpx.Response:
     async def send() -> httpx.Response:
-        transport = httpx.ASGITransport(make_app(pages))
+        transport = httpx.ASGITransport(make_app(pages, lifecycle))
         async with httpx.AsyncClient(transport=transport, base_url="http://exporter") as client:
             client.headers.pop("accept-encoding")
             return await client.request(method, path, headers=headers)
@@ -134,7 +153,7 @@ def test_health_needs_no_page(path: str) -> None:
     assert pages.asked == []
 
 
-@pytest.mark.parametrize("path", ["/metrics/", "/favicon.ico", "/-/reload", "/metrics%00"])
+@pytest.mark.parametrize("path", ["/metrics/", "/favicon.ico", "/-/quit", "/metrics%00"])
 def test_other_paths_are_not_found(path: str) -> None:
     assert request(FixedPages(), path).status_code == 404
 
@@ -187,3 +206,40 @@ def test_a_host_that_is_none_is_not_handed_on(host: str) -> None:
     assert answer.status_code == 400
     assert "--web.external-url" in answer.text
     assert json.dumps(host) not in answer.text
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+def test_a_reload_says_how_it_ended(method: str) -> None:
+    good = FixedReload(Reload(fixed=("web_listen_address",)))
+    bad = FixedReload(Reload((Fault("s.yaml:3", "unknown key 'hots'", "did you mean 'host'?"),)))
+
+    done = request(FixedPages(), "/-/reload", method, lifecycle=good)
+    refused = request(FixedPages(), "/-/reload", method, lifecycle=bad)
+
+    assert (done.status_code, refused.status_code) == (200, 500)
+    assert done.text == "the settings were read again\nweb_listen_address counts after a restart\n"
+    assert "s.yaml:3: unknown key 'hots'; did you mean 'host'?\n" in refused.text
+    assert (good.requests, bad.requests) == (1, 1)
+
+
+@pytest.mark.parametrize("lifecycle", [None, FixedReload(Reload(), is_enabled=False)])
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+def test_a_reload_that_is_not_allowed_says_what_would_allow_it(
+    method: str, lifecycle: FixedReload | None
+) -> None:
+    answer = request(FixedPages(), "/-/reload", method, lifecycle=lifecycle)
+
+    assert answer.status_code == 403
+    assert "--web.enable-lifecycle" in answer.text
+    assert lifecycle is None or lifecycle.requests == 0
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE"])
+def test_a_reload_is_never_asked_for_by_another_method(method: str) -> None:
+    lifecycle = FixedReload(Reload())
+
+    answer = request(FixedPages(), "/-/reload", method, lifecycle=lifecycle)
+
+    assert answer.status_code == 405
+    assert set(answer.headers["allow"].split(", ")) == {"POST", "PUT"}
+    assert lifecycle.requests == 0

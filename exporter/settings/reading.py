@@ -1,0 +1,105 @@
+"""Source -> Reading: the settings and what they lead to, with the state of every file that was read for them.
+
+A source is read as often as one likes: the command line and the environment stay as they were at the start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from psycopg.conninfo import conninfo_to_dict
+
+from exporter.errors import SettingsError
+from exporter.file_state import FileState, file_state
+from exporter.model import Target
+from exporter.settings.binding import resolve_targets
+from exporter.settings.credentials import FILE_KEYWORDS
+from exporter.settings.loading import load_settings
+from exporter.settings.model import Settings
+from exporter.settings.sources import settings_file
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where settings come from: `flags` maps names of settings to values, --config.file names `file`."""
+
+    file: Path | None
+    # Both may hold secrets.
+    flags: Mapping[str, object] = field(repr=False)
+    environment: Mapping[str, str] = field(repr=False)
+
+    def load(self) -> Settings:
+        """The settings alone.
+
+        Raises: SettingsError, with all faults.
+        """
+        return load_settings(file=self.file, flags=self.flags, environment=self.environment)
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """Settings, and the servers that they mean."""
+
+    settings: Settings
+    targets: tuple[Target, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What came of reading a source: a configuration or an error.
+
+    `files` are those that a new reading may find changed, each in the state it was read in: the settings,
+    secrets and manifests, and what libpq reads when it connects.
+    """
+
+    files: Mapping[Path, FileState | None]
+    outcome: Configuration | SettingsError
+
+    @property
+    def configuration(self) -> Configuration:
+        """The configuration. Raises: SettingsError, with all faults."""
+        if isinstance(self.outcome, SettingsError):
+            raise self.outcome
+        return self.outcome
+
+
+def read(source: Source) -> Reading:
+    """The source as it is now."""
+    files: dict[Path, FileState | None] = {}
+
+    # Before each is read: a change while it is read must look like one afterwards.
+    def note(paths: Iterable[Path]) -> None:
+        for path in paths:
+            files.setdefault(path, file_state(path))
+
+    try:
+        file = settings_file(source.file, source.environment)
+        note([] if file is None else [file])
+        settings = source.load()
+        note(_named_files(settings))
+        targets = resolve_targets(settings)
+        note(_files_of_connections(targets))
+    except SettingsError as error:
+        return Reading(files, error)
+    return Reading(files, Configuration(settings, targets))
+
+
+def _named_files(settings: Settings) -> Iterator[Path]:
+    names = [*settings.manifests, settings.dsn_file]
+    for target in settings.targets:
+        names += [target.dsn_file, target.password_file]
+        names += [getattr(target, keyword) for keyword in FILE_KEYWORDS if hasattr(target, keyword)]
+        names += [path for database in target.databases for path in database.manifests]
+    return (Path(name) for name in names if name is not None)
+
+
+def _files_of_connections(targets: Iterable[Target]) -> Iterator[Path]:
+    """What libpq reads, by whatever way it was named; the databases of a target have it in common."""
+    for target in targets:
+        for database in (target.maintenance, *target.databases)[:2]:
+            if database is None:
+                continue
+            given = conninfo_to_dict(database.conninfo.get_secret_value())
+            yield from (Path(str(given[keyword])) for keyword in FILE_KEYWORDS if given.get(keyword))

@@ -1,0 +1,39 @@
+"""The exporter as a process of its own."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from exporter.demo.processes import free_port
+from exporter.metrics.health import check_health
+from tests.support.waiting import wait_for
+
+
+@contextmanager
+def serve(
+    dsn: str | None, log: Path, *arguments: str, port: int | None = None, prefix: Sequence[str] = ()
+) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """The process of `serve` and its URL, once it answers; without a DSN the arguments name the server.
+
+    A `prefix` runs it in surroundings of its own.
+    """
+    port = port or free_port()
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [
+                *(*prefix, sys.executable, "-m", "exporter", "serve", *arguments),
+                *("--web.listen-address", f"127.0.0.1:{port}"),
+            ],
+            env={**os.environ, **({} if dsn is None else {"PG_INDEX_EXPORTER_DSN": dsn})},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        wait_for("the exporter", lambda: check_health(f"127.0.0.1:{port}") or None)
+        yield process, f"http://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
