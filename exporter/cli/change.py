@@ -24,7 +24,8 @@ from exporter.migrate.run import check_result, initialise, only_manifest
 from exporter.migrate.script import as_script
 from exporter.migrate.site import StepOptions
 from exporter.migrate.situation import RunOptions, Situation, look, require_passed
-from exporter.model import Database, IndexState, Manifest, OnFailure, Outcome
+from exporter.migrate.status import read_status
+from exporter.model import Database, Manifest, OnFailure, Outcome
 from exporter.settings import Settings, resolve_targets
 from exporter.terminal import BuildDisplay
 
@@ -64,13 +65,16 @@ def verify(arguments: argparse.Namespace) -> int:
 def status(arguments: argparse.Namespace) -> int:
     """The exit code of showing where every declared index stands: 0 when all are settled."""
     settings = read_settings(arguments)
+    forms = {
+        "text": report.status_as_text,
+        "markdown": report.status_as_markdown,
+        "json": report.status_as_json,
+    }
     exit_code = 0
     for database, manifest in chosen(arguments, settings):
-        options = _run_options(arguments, settings)
-        situation = look(database, manifest, options, with_preflight=False)
-        print_text(report.status_as_text(manifest, situation.observed, situation.log))
-        settled = all(index.state in (IndexState.PRESENT, IndexState.COVERED) for index in situation.observed)
-        exit_code = max(exit_code, 0 if settled else 1)
+        found = read_status(database, manifest, _run_options(arguments, settings))
+        print_text(forms[arguments.format](found))
+        exit_code = max(exit_code, report.status_exit_code(found))
     return exit_code
 
 

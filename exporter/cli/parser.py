@@ -184,6 +184,9 @@ def _verify(arguments: argparse.Namespace) -> int:
 def _configure_status(parser: argparse.ArgumentParser) -> None:
     add_settings(parser)
     add_choice(parser)
+    parser.add_argument(
+        "--format", choices=("text", "markdown", "json"), default="text", help="form of the result"
+    )
     parser.set_defaults(run=_status)
 
 

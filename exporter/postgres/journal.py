@@ -189,6 +189,23 @@ class Journal:
             )
         return bool(found)
 
+    def unreadable_because(self) -> str | None:
+        """Why the journal cannot be read, None when it can: reading runs nobody's code, whoever owns it."""
+        relations = fetch_version(
+            self.connection,
+            "journal_relations",
+            JournalRelation,
+            self.connection.info.server_version,
+            {"schemaname": self.schemaname},
+        )
+        events = next((one for one in relations if one.relname == "migration_events"), None)
+        schema = quote_identifier(self.schemaname)
+        if events is None:
+            return f"there is none in schema {schema}"
+        if not events.is_readable_journal:
+            return f"{schema}.migration_events is not this tool's"
+        return None if events.may_select else f"this role may not read {schema}.migration_events"
+
     def ensure(self) -> None:
         """Creates the journal where it is missing.
 

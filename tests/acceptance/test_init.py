@@ -526,6 +526,7 @@ def test_ctrl_c_in_mid_drop_is_degraded_and_the_next_rollback_finishes_it(
     assert "DEGRADED drop public.idx_messages_sender_created" in output
     status = run(dsn, "status")
     assert "DEGRADED public.idx_messages_sender_created" in status.stdout
+    assert status.returncode == 3
     again = run(dsn, "rollback", "--yes")
     assert again.returncode == 0, again.stdout + again.stderr
     assert indexes_of(nova) == {}

@@ -6,12 +6,12 @@ them down; `document` is the JSON.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from exporter.migrate.report import document, outline
+from exporter.migrate.report import document, outline, standing
 from exporter.migrate.report.verdict import exit_code
-from exporter.model import Finding, Manifest, ObservedIndex, Outcome, Plan
-from exporter.postgres.journal import LogRow
+from exporter.migrate.status import Status
+from exporter.model import Finding, Outcome, Plan
 from exporter.text import markdown, plain
 
 __all__ = ["as_json", "as_markdown", "as_text", "exit_code", "plan_as_text", "status_as_text"]
@@ -37,8 +37,21 @@ def plan_as_text(plan: Plan, preflight: Sequence[Finding] = ()) -> str:
     return plain.write(outline.of_plan(plan, preflight))
 
 
-def status_as_text(
-    manifest: Manifest, observed: Sequence[ObservedIndex], log: Mapping[str | None, LogRow]
-) -> str:
-    """Where every declared index stands in the catalogue and in the journal, for a terminal."""
-    return plain.write(outline.of_status(manifest, observed, log))
+def status_as_text(status: Status) -> str:
+    """Where every declared index stands, for a terminal."""
+    return plain.write(standing.content_of(status))
+
+
+def status_as_markdown(status: Status) -> str:
+    """Where every declared index stands, as Markdown."""
+    return markdown.write(standing.content_of(status))
+
+
+def status_as_json(status: Status) -> str:
+    """Where every declared index stands, as JSON with stable keys, described in docs/status.md."""
+    return standing.document(status)
+
+
+def status_exit_code(status: Status) -> int:
+    """0 all stand, 1 some absent or not compared, 3 INVALID or degraded, 4 a conflict or work under way."""
+    return standing.exit_code(status)

@@ -10,7 +10,6 @@ from exporter.model import (
     Finding,
     IndexFacts,
     IndexState,
-    Manifest,
     ObservedIndex,
     Outcome,
     Plan,
@@ -23,7 +22,6 @@ from exporter.model import (
     Wait,
     quote_identifier,
 )
-from exporter.postgres.journal import LogRow
 from exporter.text.content import NOT_KNOWN, Content, Item, Row, Section
 from exporter.text.findings import criteria
 
@@ -66,29 +64,6 @@ def of_plan(plan: Plan, preflight: Sequence[Finding] = ()) -> Content:
         (),
         (told, *decisions(plan)),
         tuple(section for section in sections if section.items),
-    )
-
-
-def of_status(
-    manifest: Manifest, observed: Sequence[ObservedIndex], log: Mapping[str | None, LogRow]
-) -> Content:
-    """Where every declared index stands."""
-    items = []
-    for index in observed:
-        row = log.get(index.declared.name)
-        journal = (
-            "the journal knows nothing of it"
-            if row is None
-            else f"journal: {row.phase} {row.status}, attempt {row.attempt}, run {row.run}, {moment(row.at)}"
-        )
-        details = (f"on {index.declared.table.quoted}", index.detail, *_definitions(index), journal)
-        items.append(Item(_STATE_WORDS[index.state], _name(index), details=details))
-    standing = sum(index.state in (IndexState.PRESENT, IndexState.COVERED) for index in observed)
-    return Content(
-        f"status {manifest.migration}",
-        (),
-        (f"{standing} of {counted(len(observed), 'declared index')} stand as declared.",),
-        (Section("Indexes", tuple(items)),) if items else (),
     )
 
 
@@ -204,18 +179,24 @@ def _settled(plan: Plan, command: str) -> Section:
     return Section(title, items)
 
 
+def state_word(state: IndexState) -> str:
+    """The state as a label."""
+    return _STATE_WORDS[state]
+
+
 def _refused(plan: Plan, command: str) -> Section:
     return Section("Needs a decision", tuple(_refusal(index, command) for index in plan.refused))
 
 
 def _refusal(index: ObservedIndex, command: str) -> Item:
-    details = [index.detail, *_definitions(index)]
-    mends = _rollback_mends(index) if command == "rollback" else _init_mends(index)
+    details = [index.detail, *definitions(index)]
+    mends = _rollback_mends(index) if command == "rollback" else init_mends(index)
     mend = mends.get(index.state, "wait until it ends, then try again")
     return Item(_STATE_WORDS[index.state], _name(index), details=tuple(details), mend=mend)
 
 
-def _init_mends(index: ObservedIndex) -> Mapping[IndexState, str]:
+def init_mends(index: ObservedIndex) -> Mapping[IndexState, str]:
+    """What a person can do about an index that init leaves alone, by its state."""
     return {
         IndexState.CONFLICT: "declare another name, or rename or drop what bears this one",
         IndexState.INVALID_FOREIGN: "init --adopt-invalid replaces it; or drop it: "
@@ -297,7 +278,7 @@ def _next(outcome: Outcome) -> Section:
     return Section("What next", tuple(Item("", line) for line in next_steps(outcome)))
 
 
-def _definitions(index: ObservedIndex) -> tuple[str, ...]:
+def definitions(index: ObservedIndex) -> tuple[str, ...]:
     """Both definitions where the one found differs from the one declared."""
     if index.state is not IndexState.CONFLICT or index.found_definition is None:
         return ()

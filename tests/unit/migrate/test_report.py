@@ -16,19 +16,14 @@ from exporter.migrate.report import (
     as_text,
     exit_code,
     plan_as_text,
-    status_as_text,
 )
 from exporter.model import (
-    IndexState,
-    Manifest,
     Outcome,
     StepStatus,
     Verdict,
 )
-from exporter.postgres.journal import LogRow
 from exporter.text.characters import columns_of, wrap
 from tests.unit.migrate.samples import (
-    BUILT_AT,
     MESSAGES,
     ODD,
     POSTS,
@@ -207,32 +202,6 @@ def test_an_empty_plan_says_so() -> None:
     assert "Nothing to do: 1 declared index, all in place." in plan_as_text(
         replace(plan_of(), settled=settled)
     )
-
-
-def test_the_status_tells_catalogue_and_journal() -> None:
-    manifest = Manifest("m.yaml", "090", ("public",), (), (MESSAGES, POSTS))
-    row = LogRow("090", MESSAGES.name, "building", "failed", 2, "0f3a9c1d", None, {}, "builder", BUILT_AT)
-    indexes = [observed(MESSAGES, IndexState.INVALID_OURS), observed(POSTS, IndexState.ABSENT)]
-
-    text = re.sub(r"\s+", " ", status_as_text(manifest, indexes, {MESSAGES.name: row}))
-
-    assert "0 of 2 declared indexes stand as declared." in text
-    assert "INVALID public.idx_messages_sender_created" in text
-    assert "journal: building failed, attempt 2, run 0f3a9c1d, 2026-08-20 14:03:18 UTC" in text
-    assert "absent public.idx_posts_user_created" in text
-    assert "the journal knows nothing of it" in text
-    assert "on public.messages" in text
-
-
-def test_status_shows_both_definitions_where_they_differ() -> None:
-    conflict = replace(observed(ODD, IndexState.CONFLICT), found_definition="CREATE INDEX other")
-
-    text = status_as_text(Manifest("m.yaml", "090", ("public",), (), (ODD,)), [conflict], {})
-
-    assert "found: CREATE INDEX other" in text
-    assert f"declared: {conflict.definition[:20]}" in text
-    assert max(columns_of(line) for line in text.splitlines()) <= 80
-    assert "\x1b" not in text
 
 
 def with_status(status: StepStatus) -> Outcome:
