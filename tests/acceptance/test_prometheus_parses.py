@@ -29,6 +29,7 @@ from tests.support.waiting import wait_for
 from tests.unit.metrics.test_render import Labels, families, samples
 
 PATHS = {"/text": PageFormat.TEXT, "/openmetrics": PageFormat.OPENMETRICS}
+LIVE = "/metrics"
 Samples = dict[tuple[str, Labels], float]
 Metadata = dict[str, tuple[str, str, str]]
 
@@ -52,15 +53,20 @@ def hostile(database: TestDatabase) -> TestDatabase:
 
 
 @pytest.fixture
-def pages(hostile: TestDatabase) -> Mapping[str, httpx.Response]:
-    """A page of each format, by the path under which it will be served."""
+def exporter(hostile: TestDatabase) -> Iterator[str]:
+    """The URL of an exporter of that database."""
     absent = declare(NAMES[0], NAMES[2], schemaname=NAMES[4])
     target = Target("default", (described(hostile, absent, watch="all"),))
     with serving([target], ServiceOptions(listen_address="127.0.0.1:0")) as url:
-        found = {
-            path: httpx.get(f"{url}/metrics", headers={"Accept": page_format.value}, timeout=60)
-            for path, page_format in PATHS.items()
-        }
+        yield url
+
+
+def record(exporter: str) -> Mapping[str, httpx.Response]:
+    """A page of each format, by the path under which it will be served."""
+    found = {
+        path: httpx.get(f"{exporter}/metrics", headers={"Accept": page_format.value}, timeout=60)
+        for path, page_format in PATHS.items()
+    }
     for path, page_format in PATHS.items():
         assert found[path].headers["content-type"] == page_format.value
     return found
@@ -92,14 +98,13 @@ def serving_recorded(pages: Mapping[str, httpx.Response]) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("major", [2, 3])
-def test_prometheus_reads_what_the_reference_parser_reads(
-    pages: Mapping[str, httpx.Response], tmp_path: Path, major: int
-) -> None:
+def test_prometheus_reads_what_the_reference_parser_reads(exporter: str, tmp_path: Path, major: int) -> None:
     program = find_prometheus(major)
+    pages = record(exporter)
     with ExitStack() as stack:
         address = stack.enter_context(serving_recorded(pages))
         config = tmp_path / "prometheus.yml"
-        config.write_text(yaml.safe_dump(scraping(address)))
+        config.write_text(yaml.safe_dump(scraping(address, exporter.removeprefix("http://"))))
         prometheus = start(
             stack,
             tmp_path,
@@ -107,8 +112,8 @@ def test_prometheus_reads_what_the_reference_parser_reads(
             *(program, f"--config.file={config}", f"--storage.tsdb.path={tmp_path / 'data'}"),
             "--web.listen-address={address}",
         )
-        wait_for("the scrapes", lambda: len(ask(prometheus, "up == 1")) == len(PATHS) or None)
-        read = {path: series(prometheus, path) for path in PATHS}
+        wait_for("the scrapes", lambda: len(ask(prometheus, "up == 1")) == len(PATHS) + 1 or None)
+        read = {path: series(prometheus, path) for path in (*PATHS, LIVE)}
         described_as = {path: metadata(prometheus, path) for path in PATHS}
 
     for path, page_format in PATHS.items():
@@ -123,15 +128,18 @@ def test_prometheus_reads_what_the_reference_parser_reads(
             family.name.removesuffix("_total"): (family.type, family.documentation, family.unit)
             for family in families(pages[path].text, page_format)
         }
+    # In the format and the encoding that they agree upon.
+    assert read[LIVE].keys() >= read["/openmetrics"].keys()
 
 
-def scraping(address: str) -> dict[str, object]:
-    """Prometheus' configuration: one job for each recorded page."""
+def scraping(recorded: str, live: str) -> dict[str, object]:
+    """Prometheus' configuration: one job for each recorded page, and one for the exporter itself."""
+    addresses = {**dict.fromkeys(PATHS, recorded), LIVE: live}
     return {
-        "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
+        "global": {"scrape_interval": "5s", "scrape_timeout": "5s"},
         "scrape_configs": [
             {"job_name": path, "metrics_path": path, "static_configs": [{"targets": [address]}]}
-            for path in PATHS
+            for path, address in addresses.items()
         ],
     }
 

@@ -96,3 +96,20 @@ def test_what_is_locked_has_its_counters(
     assert after.value("pg_index_locked") == 0
     assert {name for name in SIZES if after.value(name, relname="messages") is None} == set()
     assert after.value("pg_index_definition_matches") == 1
+
+
+def test_a_locked_catalogue_leaves_what_does_not_need_it(messages: TestDatabase) -> None:
+    """As VACUUM FULL locks it: nothing waits for it, and what is not known is not zero."""
+    with exporter_of(described(messages, DECLARED)) as url:
+        assert scrape(url).failed == set()
+        with holding(messages, "LOCK TABLE pg_catalog.pg_index IN ACCESS EXCLUSIVE MODE"):
+            during = scrape(url)
+        after = scrape(url)
+
+    assert (during.status_code, during.target_up) == (200, 1)
+    assert "indexes" in during.failed
+    assert not during.failed & {"server", "journal", "locks"}
+    assert during.value("pg_in_recovery") == 0
+    assert during.value("pg_index_declared", indexname=NAME) == 1
+    assert [name for name in COUNTERS if during.value(name, indexname=NAME) is not None] == []
+    assert after.failed == set()
