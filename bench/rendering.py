@@ -7,6 +7,8 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import cycle
 from typing import TypeVar
 
 from prometheus_client.exposition import generate_latest
@@ -16,8 +18,8 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from exporter.metrics import segment
 from exporter.metrics.page import PageFormat
-from exporter.metrics.render import LabelBlocks, render
-from exporter.metrics.snapshot import DatabaseSnapshot, IndexRow, TargetSnapshot
+from exporter.metrics.render import RenderCache, render
+from exporter.metrics.snapshot import DatabaseSnapshot, IndexRow, TargetSnapshot, Value, Watched
 
 REPEATS = 5
 INDEXES_PER_TABLE = 5
@@ -40,7 +42,7 @@ def snapshot(count: int) -> TargetSnapshot:
     """A target of one database with so many watched indexes, all with counters and sizes."""
     rows = tuple(index_row(number) for number in range(count))
     sizes = {row.indexrelid: 8192 * row.indexrelid for row in rows}
-    database = DatabaseSnapshot("nova", True, (), (), indexes=rows, sizes=sizes)
+    database = DatabaseSnapshot("nova", True, (), (), indexes=Watched(rows, figures(count)), sizes=sizes)
     return TargetSnapshot("default", (database,), 0.1)
 
 
@@ -52,12 +54,6 @@ def index_row(number: int) -> IndexRow:
         schemaname="public",
         relname=f"messages_{table:05d}",
         indexname=f"idx_messages_{table:05d}_sender_created_{number:06d}",
-        idx_scan=number * 7,
-        idx_tup_read=number * 70,
-        idx_tup_fetch=number * 35,
-        last_idx_scan=1.7e9 + number,
-        idx_blks_read=number,
-        idx_blks_hit=number * 50,
         indisvalid=True,
         indisready=True,
         method="btree",
@@ -68,6 +64,29 @@ def index_row(number: int) -> IndexRow:
         is_expression=False,
         catalogue_version="1",
     )
+
+
+def figures(count: int) -> dict[str, list[Value]]:
+    return {
+        "idx_scan": [number * 7 for number in range(count)],
+        "idx_tup_read": [number * 70 for number in range(count)],
+        "idx_tup_fetch": [number * 35 for number in range(count)],
+        "last_idx_scan": [1.7e9 + number for number in range(count)],
+        "idx_blks_read": list(range(count)),
+        "idx_blks_hit": [number * 50 for number in range(count)],
+    }
+
+
+def moved(target: TargetSnapshot) -> TargetSnapshot:
+    """The target when every counter has moved."""
+    (database,) = target.databases
+    assert database.indexes is not None
+    columns = {
+        column: [value + 1 for value in values if value is not None]
+        for column, values in database.indexes.figures.items()
+    }
+    indexes = Watched(database.indexes.rows, columns)
+    return replace(target, databases=(replace(database, indexes=indexes),))
 
 
 def measured(what: str, run: Callable[[], Result]) -> Result:
@@ -86,10 +105,12 @@ def main() -> None:
     parser.add_argument("--indexes", type=int, default=10_000, help="watched indexes (default 10000)")
     count: int = parser.parse_args().indexes
     target = snapshot(count)
-    blocks = LabelBlocks()
+    cache = RenderCache()
+    states = cycle((moved(target), target))
 
-    measured("first page, every label block built", lambda: render(target, PageFormat.TEXT, LabelBlocks()))
-    segments = measured("next page, label blocks kept", lambda: render(target, PageFormat.TEXT, blocks))
+    measured("first page", lambda: render(target, PageFormat.TEXT, RenderCache()))
+    measured("next page, all counters moved", lambda: render(next(states), PageFormat.TEXT, cache))
+    segments = measured("next page, nothing moved", lambda: render(target, PageFormat.TEXT, cache))
     page = b"".join(segment.text(segments, 1 << 20))
     registry = CollectorRegistry()
     registry.register(Parsed(page))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import psycopg
@@ -18,7 +18,9 @@ from exporter.errors import ExporterError, TargetError, TargetUnsupported
 from exporter.metrics import reads
 from exporter.metrics.catalogue import COLLECTORS
 from exporter.metrics.epoch import Births
+from exporter.metrics.rows import RowCache
 from exporter.metrics.session import WarmConnection, is_same_session
+from exporter.metrics.sizes import WRITES, Sizes
 from exporter.metrics.snapshot import (
     CollectorOutcome,
     DatabaseSnapshot,
@@ -26,6 +28,7 @@ from exporter.metrics.snapshot import (
     StatementRow,
     StatementsInfo,
     TableRow,
+    Watched,
 )
 from exporter.metrics.statements import StatementSelection
 from exporter.model import Database, RelationName, ServerFacts
@@ -70,9 +73,9 @@ class Draft:
         self.outcomes: dict[str, CollectorOutcome] = {}
         self.facts: ServerFacts | None = None
         self.walsenders: int | None = None
-        self.indexes: tuple[IndexRow, ...] | None = None
+        self.indexes: Watched[IndexRow] | None = None
         self.indexes_cut: int | None = None
-        self.tables: tuple[TableRow, ...] | None = None
+        self.tables: Watched[TableRow] | None = None
         self.builds: tuple[BuildProgress, ...] | None = None
         self.canonical: Mapping[RelationName, str] = {}
         self.journal_births: Mapping[int, float] = {}
@@ -105,7 +108,12 @@ class DatabaseCollector:
             max_statements=options.max_statements, query_text_length=options.query_text_length
         )
         self._definitions: dict[int, _Definition] = {}
+        self._index_rows: RowCache[IndexRow] = RowCache()
+        self._table_rows: RowCache[TableRow] = RowCache()
+        self._tables_of: tuple[Sequence[IndexRow], list[int]] = ((), [])
         self._births = Births()
+        self._observed: tuple[Mapping[int, float], float, Mapping[int, float]] = ({}, 0.0, {})
+        self._sizes = Sizes()
         self._last_success: dict[str, float] = {}
         self._collecting = threading.Lock()
         self._closed = False
@@ -272,22 +280,36 @@ class DatabaseCollector:
     def _read_indexes(self, connection: Connection, draft: Draft) -> str | None:
         names = [index.relation for index in self._declared]
         watch, most = self.database.watch, self._options.max_indexes
-        rows = reads.read_indexes(connection, names, watch, most)
-        declared = set(names)
-        others = sum(
-            row.parents is None and RelationName(row.schemaname, row.indexname) not in declared
-            for row in rows
+        draft.indexes = self._index_rows.read(
+            connection,
+            lambda: reads.read_index_figures(connection, names, watch, most),
+            lambda oids: reads.read_index_rows(connection, names, oids),
         )
+        others = self._count_others(draft.indexes.rows) if len(draft.indexes.rows) >= most else 0
         draft.indexes_cut = (
             0 if others < most else max(0, reads.count_indexes(connection, names, watch) - others)
         )
-        draft.indexes = tuple(rows)
         return None
 
+    def _count_others(self, rows: Sequence[IndexRow]) -> int:
+        """How many are neither declared nor leaves of one that is."""
+        declared = {index.relation for index in self._declared}
+        return sum(
+            row.parents is None and RelationName(row.schemaname, row.indexname) not in declared
+            for row in rows
+        )
+
     def _read_tables(self, connection: Connection, draft: Draft) -> str | None:
-        relids = sorted({row.relid for row in draft.indexes or ()})
+        rows = draft.indexes.rows if draft.indexes is not None else ()
+        if self._tables_of[0] is not rows:
+            self._tables_of = (rows, sorted({row.relid for row in rows}))
+        relids = self._tables_of[1]
         names = sorted({index.table for index in self._declared})
-        draft.tables = tuple(reads.read_tables(connection, relids, names))
+        draft.tables = self._table_rows.read(
+            connection,
+            lambda: reads.read_table_figures(connection, relids, names),
+            lambda oids: reads.read_table_rows(connection, oids),
+        )
         return None if draft.indexes is not None else UNKNOWN_INDEXES
 
     def _read_builds(self, connection: Connection, draft: Draft) -> str | None:
@@ -324,15 +346,23 @@ class DatabaseCollector:
             return UNKNOWN_INDEXES
         # After the counters: of a reset in between, the later moment is the safe one.
         epoch = servers.read_epoch(connection)
+        rows, scans = draft.indexes.rows, draft.indexes.figures["idx_scan"]
         known = dict(draft.journal_births)
-        unseen = [oid for oid in self._births.unseen(draft.indexes) if oid not in known]
+        unseen = [oid for oid in self._births.unseen(rows) if oid not in known]
         if unseen:
             known |= reads.read_commit_times(connection, unseen)
-        births = self._births.observe(draft.indexes, epoch.server_time, known)
+        births = self._births.observe(rows, scans, epoch.server_time, known)
         if epoch.counters_since is None:
             return "the server does not say since when its counters count"
-        draft.observed_since = {oid: max(born, epoch.counters_since) for oid, born in births.items()}
+        draft.observed_since = self._clamped(births, epoch.counters_since)
         return None
+
+    def _clamped(self, births: Mapping[int, float], counters_since: float) -> Mapping[int, float]:
+        """The births, none before the counters' own beginning; made anew when either changed."""
+        if self._observed[0] is not births or self._observed[1] != counters_since:
+            observed = {oid: max(born, counters_since) for oid, born in births.items()}
+            self._observed = (births, counters_since, observed)
+        return self._observed[2]
 
     def _read_locks(self, connection: Connection, draft: Draft) -> str | None:
         draft.locked = reads.read_locked(connection)
@@ -345,7 +375,7 @@ class DatabaseCollector:
         if draft.tables is None:
             return "the watched tables are not known"
         selection = self._selection
-        selection.watch(row.relname for row in draft.tables)
+        selection.watch(row.relname for row in draft.tables.rows)
         rows = reads.read_statements(connection, extension, selection.rejected)
         reason = self._learn_texts(connection, extension, selection.unknown(rows))
         chosen, cut = selection.choose(rows)
@@ -372,15 +402,24 @@ class DatabaseCollector:
         return None
 
     def _read_sizes(self, connection: Connection, draft: Draft) -> str | None:
-        wanted = [row.indexrelid for row in draft.indexes or ()]
-        wanted += [row.relid for row in draft.tables or ()]
+        indexes = draft.indexes.rows if draft.indexes is not None else ()
+        facts = draft.facts
+
+        def read() -> tuple[Mapping[int, int], int]:
+            return self._sizes.read(
+                indexes,
+                draft.tables or Watched((), dict.fromkeys(WRITES, ())),
+                draft.locked or (),
+                # A standby counts nothing of what its primary writes.
+                shows_writes=facts is not None and not facts.in_recovery,
+                read_sizes=lambda oids: reads.read_sizes(connection, oids),
+            )
+
         try:
-            rows = reads.read_sizes(connection, wanted)
+            draft.sizes, missing = read()
         except psycopg.errors.LockNotAvailable:
             # Locked after we had looked whether it was; now it is seen and skipped.
-            rows = reads.read_sizes(connection, wanted)
-        draft.sizes = {row.relid: row.size_bytes for row in rows if row.size_bytes is not None}
-        missing = len(wanted) - len(rows)
+            draft.sizes, missing = read()
         if draft.indexes is None or draft.tables is None:
             return UNKNOWN_INDEXES
         return f"{missing} relations are locked or gone" if missing else None
@@ -388,8 +427,10 @@ class DatabaseCollector:
     def _read_definitions(self, connection: Connection, draft: Draft) -> str | None:
         if draft.indexes is None:
             return UNKNOWN_INDEXES
-        present = {RelationName(row.schemaname, row.indexname): row for row in draft.indexes}
-        wanted = {name: present[name] for name in draft.canonical if name in present}
+        indexnames = {name.relname for name in draft.canonical}
+        present = (row for row in draft.indexes.rows if row.indexname in indexnames)
+        named = {RelationName(row.schemaname, row.indexname): row for row in present}
+        wanted = {name: named[name] for name in draft.canonical if name in named}
         now = time.monotonic()
         stale = [row.indexrelid for row in wanted.values() if not self._is_fresh(row, now)]
         texts = reads.read_definitions(connection, stale) if stale else {}

@@ -15,7 +15,7 @@ from exporter.metrics.collect import CollectOptions, DatabaseCollector, Draft
 from exporter.metrics.crew import CANCEL_GRACE_SECONDS, SEVER_GRACE_SECONDS, Crew
 from exporter.metrics.discovery import Discovery, Question
 from exporter.metrics.page import PageFormat
-from exporter.metrics.render import LabelBlocks, render
+from exporter.metrics.render import RenderCache, render
 from exporter.metrics.segment import Segment
 from exporter.metrics.session import is_same_session
 from exporter.metrics.snapshot import TargetSnapshot
@@ -79,7 +79,7 @@ class TargetService:
         self._crew = Crew(target.name)
         self._flight: Flight | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._blocks = LabelBlocks()
+        self._cache = RenderCache()
         self._log = StateLog(target.name)
         self._rendering = asyncio.Lock()
         self._is_retired = False
@@ -214,7 +214,7 @@ class TargetService:
 
     async def _render(self, snapshot: TargetSnapshot, page_format: PageFormat) -> tuple[Segment, ...]:
         bodies: list[tuple[Segment, ...]] = []
-        await in_thread(lambda: bodies.append(render(snapshot, page_format, self._blocks)))
+        await in_thread(lambda: bodies.append(render(snapshot, page_format, self._cache)))
         return bodies[0]
 
 

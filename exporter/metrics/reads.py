@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 
 import psycopg
 
-from exporter.metrics.snapshot import IndexRow, StatementRow, StatementsInfo, TableRow
+from exporter.metrics.snapshot import IndexRow, StatementRow, StatementsInfo, TableRow, Value
 from exporter.model import RelationName, WatchAll, WatchDeclared
 from exporter.postgres.journal import JournalRelation
 from exporter.postgres.target import Connection, fetch_version
@@ -38,6 +38,56 @@ class JournalBirth:
 
     indexrelid: int
     built_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class IndexFigures:
+    """The figures of all watched indexes, each a list in the order of `oids`; None without any index.
+
+    Units: seconds since the epoch; blocks.
+    Source: the functions behind pg_stat_user_indexes and pg_statio_user_indexes; last_idx_scan since 16.
+    """
+
+    oids: list[int] | None
+    fingerprint: list[int | None]
+    idx_scan: list[int | None] | None
+    idx_tup_read: list[int | None] | None
+    idx_tup_fetch: list[int | None] | None
+    last_idx_scan: list[float | None] | None
+    idx_blks_read: list[int | None] | None
+    idx_blks_hit: list[int | None] | None
+
+
+@dataclass(frozen=True, slots=True)
+class TableFigures:
+    """The figures of all tables of watched indexes, as IndexFigures.
+
+    Units: seconds since the epoch; estimated rows.
+    Source: the functions behind pg_stat_user_tables.
+    """
+
+    oids: list[int] | None
+    fingerprint: list[int | None]
+    seq_scan: list[int | None] | None
+    seq_tup_read: list[int | None] | None
+    idx_scan: list[int | None] | None
+    n_tup_ins: list[int | None] | None
+    n_tup_upd: list[int | None] | None
+    n_tup_hot_upd: list[int | None] | None
+    n_tup_del: list[int | None] | None
+    n_live_tup: list[int | None] | None
+    n_mod_since_analyze: list[int | None] | None
+    last_analyze: list[float | None] | None
+    last_autoanalyze: list[float | None] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Columns of figures, each in the order of `oids`; another fingerprint: what the rows say has changed."""
+
+    oids: Sequence[int]
+    fingerprint: Sequence[int | None]
+    columns: Mapping[str, Sequence[Value]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +153,14 @@ def read_commit_times(connection: Connection, indexrelids: Iterable[int]) -> dic
     return {row.indexrelid: row.committed_at for row in rows if row.committed_at is not None}
 
 
-def read_indexes(
+def read_index_figures(
     connection: Connection, declared: Collection[RelationName], watch: Watch, max_indexes: int
-) -> list[IndexRow]:
-    """The declared indexes that exist, and at most `max_indexes` others, the oldest of those watched."""
-    return fetch_version(
+) -> Figures:
+    """Of the declared indexes that exist, and of at most `max_indexes` others, the oldest watched."""
+    (row,) = fetch_version(
         connection,
-        "index_statistics",
-        IndexRow,
+        "index_figures",
+        IndexFigures,
         _version(connection),
         {
             **_names(declared),
@@ -118,7 +168,24 @@ def read_indexes(
             "pattern": watch_pattern(watch),
             "max_indexes": max_indexes,
         },
+        is_wide=True,
     )
+    return _figures(row)
+
+
+def read_index_rows(
+    connection: Connection, declared: Collection[RelationName], indexrelids: Sequence[int]
+) -> dict[int, IndexRow]:
+    """Who these indexes are, by oid."""
+    rows = fetch_version(
+        connection,
+        "index_identities",
+        IndexRow,
+        _version(connection),
+        {**_names(declared), "indexrelids": indexrelids},
+        is_wide=True,
+    )
+    return {row.indexrelid: row for row in rows}
 
 
 def count_indexes(connection: Connection, declared: Collection[RelationName], watch: Watch) -> int:
@@ -133,21 +200,31 @@ def count_indexes(connection: Connection, declared: Collection[RelationName], wa
     return rows[0].indexes
 
 
-def read_tables(
-    connection: Connection, relids: Iterable[int], declared: Collection[RelationName]
-) -> list[TableRow]:
-    """The tables of these oids and of these names, as far as they exist."""
-    return fetch_version(
+def read_table_figures(
+    connection: Connection, relids: Sequence[int], declared: Collection[RelationName]
+) -> Figures:
+    """Of the tables of these oids and of these names, as far as they exist."""
+    (row,) = fetch_version(
         connection,
-        "table_statistics",
-        TableRow,
+        "table_figures",
+        TableFigures,
         _version(connection),
         {
-            "relids": list(relids),
+            "relids": relids,
             "schemanames": [table.schemaname for table in declared],
             "relnames": [table.relname for table in declared],
         },
+        is_wide=True,
     )
+    return _figures(row)
+
+
+def read_table_rows(connection: Connection, relids: Sequence[int]) -> dict[int, TableRow]:
+    """Who these tables are, by oid."""
+    rows = fetch_version(
+        connection, "table_identities", TableRow, _version(connection), {"relids": relids}, is_wide=True
+    )
+    return {row.relid: row for row in rows}
 
 
 def read_locked(connection: Connection) -> frozenset[int]:
@@ -317,6 +394,12 @@ def _literal(character: str) -> str:
 
 def _code(character: str) -> str:
     return f"\\U{ord(character):08x}"
+
+
+def _figures(row: IndexFigures | TableFigures) -> Figures:
+    names = [field.name for field in fields(row) if field.name not in ("oids", "fingerprint")]
+    columns: dict[str, Sequence[Value]] = {name: getattr(row, name) or () for name in names}
+    return Figures(row.oids or (), row.fingerprint, columns)
 
 
 def _names(relations: Collection[RelationName]) -> dict[str, object]:

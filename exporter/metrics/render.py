@@ -1,7 +1,8 @@
 """TargetSnapshot -> page: pure, family by family in the catalogue's order.
 
 prometheus_client needs 40 microseconds a sample because it sorts, checks and escapes every label of every
-sample. Here the label block of an index is built once and kept in `LabelBlocks` from page to page.
+sample. Here label blocks are built once and kept from page to page, and so are whole families that did not
+change (`columns`).
 """
 
 from __future__ import annotations
@@ -24,17 +25,25 @@ from exporter.metrics.catalogue import (
     Metric,
     Scope,
 )
+from exporter.metrics.columns import Column, ColumnCache, lines
 from exporter.metrics.page import PageFormat
 from exporter.metrics.segment import Segment
-from exporter.metrics.snapshot import DatabaseSnapshot, ExporterFacts, IndexRow, TableRow, TargetSnapshot
+from exporter.metrics.snapshot import (
+    DatabaseSnapshot,
+    ExporterFacts,
+    IndexRow,
+    TableRow,
+    TargetSnapshot,
+    Value,
+)
 from exporter.model import DeclaredIndex
 from exporter.postgres.progress import BuildProgress
 
-Value = int | float | None
 Sample = tuple[str, Value]
 Samples = Iterable[Sample]
 
-SEGMENT_LINES = 1000
+# Fewer than these are written and compressed together with their neighbours.
+SEGMENT_LINES = 100
 
 # pg_constraint.contype in words; an index without a constraint has an empty label.
 CONSTRAINTS = MappingProxyType({"p": "primary_key", "u": "unique", "x": "exclusion"})
@@ -76,20 +85,25 @@ def escape(value: str) -> str:
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
-def render(snapshot: TargetSnapshot, page_format: PageFormat, blocks: LabelBlocks) -> tuple[Segment, ...]:
+def render(snapshot: TargetSnapshot, page_format: PageFormat, cache: RenderCache) -> tuple[Segment, ...]:
     """The families of one target, without the mark that ends an OpenMetrics page."""
-    databases = [_DatabaseSamples(database, blocks) for database in snapshot.databases]
+    databases = [_DatabaseSamples(database, cache) for database in snapshot.databases]
     wide = _target_wide(snapshot)
     segments: list[Segment] = []
     parts: list[str] = []
     for metric in METRICS:
-        per_database = chain.from_iterable(database.family(metric) for database in databases)
-        _append_family(parts, metric, chain(wide.get(metric.name, ()), per_database), page_format)
-        # The whole page is in memory compressed only.
-        if len(parts) >= SEGMENT_LINES:
-            segments.append(Segment.of("".join(parts).encode()))
+        columns = [column for database in databases if (column := database.column(metric)) is not None]
+        if sum(len(column.values) for column in columns) >= SEGMENT_LINES:
+            parts += _header(metric, page_format)
+            segments += (Segment.of("".join(parts).encode()), cache.columns.segment(metric.name, columns))
             parts = []
-    blocks.end_page()
+        elif columns:
+            found = "".join(lines(metric.name, columns))
+            parts += (*_header(metric, page_format), found) if found else ()
+        else:
+            per_database = chain.from_iterable(database.family(metric) for database in databases)
+            _append_family(parts, metric, chain(wide.get(metric.name, ()), per_database), page_format)
+    cache.end_page()
     return (*segments, Segment.of("".join(parts).encode()))
 
 
@@ -124,20 +138,29 @@ def _header(metric: Metric, page_format: PageFormat) -> list[str]:
     return [f"# TYPE {family} {metric.kind}\n", *unit, f"# HELP {family} {quoted}\n"]
 
 
+class RenderCache:
+    """What a page takes over from those before it, for one target."""
+
+    def __init__(self) -> None:
+        self.blocks = LabelBlocks()
+        self.columns = ColumnCache()
+
+    def end_page(self) -> None:
+        """Forgets what is no longer used."""
+        self.blocks.end_page()
+        self.columns.end_page()
+
+
 class _DatabaseSamples:
     """The samples of one database by family; a block that several families share is looked up once."""
 
-    def __init__(self, database: DatabaseSnapshot, blocks: LabelBlocks) -> None:
+    def __init__(self, database: DatabaseSnapshot, cache: RenderCache) -> None:
         self._database = database
-        self._blocks = blocks
+        self._blocks = blocks = cache.blocks
+        self._columns = cache.columns
+        self._indexes = database.indexes.rows if database.indexes is not None else ()
+        self._tables = database.tables.rows if database.tables is not None else ()
         datname = database.datname
-        self._index_blocks = [
-            blocks.block(INDEX, (datname, row.schemaname, row.relname, row.indexname))
-            for row in database.indexes or ()
-        ]
-        self._table_blocks = [
-            blocks.block(TABLE, (datname, row.schemaname, row.relname)) for row in database.tables or ()
-        ]
         self._statement_blocks = [
             blocks.block(STATEMENT, (datname, row.user, str(row.queryid), _truth(row.toplevel)))
             for row in database.statements or ()
@@ -146,14 +169,13 @@ class _DatabaseSamples:
             blocks.block(INDEX, (datname, index.table.schemaname, index.table.relname, index.name))
             for index in database.declared
         ]
-        rows: tuple[TableRow | IndexRow, ...] = (*(database.tables or ()), *(database.indexes or ()))
-        self._tables = {row.relid: (row.schemaname, row.relname) for row in rows}
-        self._present = {(row.schemaname, row.relname, row.indexname) for row in database.indexes or ()}
+        names = {index.name for index in database.declared}
+        self._present = {
+            (row.schemaname, row.relname, row.indexname) for row in self._indexes if row.indexname in names
+        }
         self._by_scope: Mapping[Scope, Callable[[Metric], Samples]] = {
-            "index": self._index,
             "declared": self._declared,
             "build": self._builds,
-            "table": self._table,
             "statement": self._statement,
             "target": self._target,
         }
@@ -163,36 +185,71 @@ class _DatabaseSamples:
         by_scope = self._by_scope.get(metric.scope)
         return () if by_scope is None else by_scope(metric)
 
-    def _index(self, metric: Metric) -> Samples:
-        rows = self._database.indexes or ()
-        if metric.field == "info":
-            return [(self._info_block(metric, row), 1) for row in rows]
-        if metric.field == "locked":
-            return zip(self._index_blocks, map(self._is_locked, rows), strict=True)
-        return zip(self._index_blocks, self._values(metric, rows, "indexrelid"), strict=True)
+    def column(self, metric: Metric) -> Column | None:
+        """A family with a sample for every index or table; None of another, and where no value is known."""
+        datname = self._database.datname
+        if metric.scope == "index" and metric.field == "info":
+            ones = [1] * len(self._indexes)
+            column = Column(datname, self._indexes, ones, lambda: self._info_blocks(metric))
+        elif metric.scope == "index":
+            column = Column(datname, self._indexes, self._of_indexes(metric.field), self._index_blocks)
+        elif metric.scope == "table":
+            column = Column(datname, self._tables, self._of_tables(metric.field), self._table_blocks)
+        else:
+            return None
+        return column if column.values.count(None) < len(column.values) else None
 
-    def _table(self, metric: Metric) -> Samples:
-        rows = self._database.tables or ()
-        return zip(self._table_blocks, self._values(metric, rows, "relid"), strict=True)
+    def _of_indexes(self, field: str) -> Sequence[Value]:
+        database, rows = self._database, self._indexes
+        if field == "size_bytes":
+            return [database.sizes.get(row.indexrelid) for row in rows]
+        if field == "observed_since":
+            return [database.observed_since.get(row.indexrelid) for row in rows]
+        if field == "locked":
+            return self._locked()
+        if database.indexes is not None and field in database.indexes.figures:
+            return database.indexes.figures[field]
+        return [int(flag) for flag in map(attrgetter(field), rows)]
 
-    def _values(self, metric: Metric, rows: Iterable[object], oid: str) -> Iterable[Value]:
-        by_oid = {"size_bytes": self._database.sizes, "observed_since": self._database.observed_since}
-        if metric.field in by_oid:
-            return map(by_oid[metric.field].get, map(attrgetter(oid), rows))
-        return map(attrgetter(metric.field), rows)
+    def _of_tables(self, field: str) -> Sequence[Value]:
+        database = self._database
+        if field == "size_bytes":
+            return [database.sizes.get(row.relid) for row in self._tables]
+        return database.tables.figures[field] if database.tables is not None else ()
 
-    def _is_locked(self, row: IndexRow) -> Value:
-        locked = self._database.locked
-        return None if locked is None else row.indexrelid in locked or row.relid in locked
+    def _locked(self) -> Sequence[Value]:
+        locked, rows = self._database.locked, self._indexes
+        if not locked:
+            return [None if locked is None else 0] * len(rows)
+        return [int(row.indexrelid in locked or row.relid in locked) for row in rows]
 
-    def _info_block(self, metric: Metric, row: IndexRow) -> str:
-        values = (
+    def _index_blocks(self) -> Sequence[str]:
+        datname, rows = self._database.datname, self._indexes
+
+        def make() -> list[str]:
+            names = ((datname, row.schemaname, row.relname, row.indexname) for row in rows)
+            return [label_block(INDEX, values) for values in names]
+
+        return self._columns.labels("index", datname, rows, make)
+
+    def _table_blocks(self) -> Sequence[str]:
+        datname, rows = self._database.datname, self._tables
+
+        def make() -> list[str]:
+            return [label_block(TABLE, (datname, row.schemaname, row.relname)) for row in rows]
+
+        return self._columns.labels("table", datname, rows, make)
+
+    def _info_blocks(self, metric: Metric) -> Sequence[str]:
+        return [label_block(metric.labels, self._info(row)) for row in self._indexes]
+
+    def _info(self, row: IndexRow) -> Sequence[str]:
+        return (
             *(self._database.datname, row.schemaname, row.relname, row.indexname, row.method),
             *(_truth(row.indisunique), _truth(row.indisprimary)),
             CONSTRAINTS.get(row.contype or "", ""),
             *(_truth(row.is_partial), _truth(row.is_expression)),
         )
-        return self._blocks.block(metric.labels, values)
 
     def _declared(self, metric: Metric) -> Samples:
         if metric.field == "parents":
@@ -215,9 +272,9 @@ class _DatabaseSamples:
         return self._database.definition_matches.get(index.relation)
 
     def _partitions(self, metric: Metric) -> Iterator[Sample]:
-        rows = self._database.indexes or ()
-        by_oid = {row.indexrelid: row for row in rows}
-        for row in rows:
+        leaves = [row for row in self._indexes if row.parents]
+        by_oid = {row.indexrelid: row for row in self._indexes} if leaves else {}
+        for row in leaves:
             for oid in row.parents or ():
                 parent = by_oid[oid]
                 names = (row.schemaname, row.relname, row.indexname)
@@ -225,7 +282,8 @@ class _DatabaseSamples:
                 yield self._blocks.block(metric.labels, (self._database.datname, *names, *parents)), 1
 
     def _builds(self, metric: Metric) -> Samples:
-        builds = [(build, self._built(build)) for build in self._database.builds or ()]
+        tables = self._names_of_tables() if self._database.builds else {}
+        builds = [(build, _built(build, tables)) for build in self._database.builds or ()]
         datname = self._database.datname
         if metric.field == "phase":
             blocks = (
@@ -238,13 +296,12 @@ class _DatabaseSamples:
         return [
             (self._blocks.block(metric.labels, (datname, *built[0])), getattr(build, metric.field))
             for build, built in builds
-            if build.indexname is not None and build.relid in self._tables
+            if build.indexname is not None and build.relid in tables
         ]
 
-    def _built(self, build: BuildProgress) -> list[tuple[str, str, str]]:
-        """Schema, table and index of a build, then the tables above it, as far as they are watched."""
-        tables = [(build.relid, build.indexname or ""), *((oid, "") for oid in build.ancestors)]
-        return [(*self._tables[oid], indexname) for oid, indexname in tables if oid in self._tables]
+    def _names_of_tables(self) -> dict[int, tuple[str, str]]:
+        rows: Iterable[TableRow | IndexRow] = chain(self._tables, self._indexes)
+        return {row.relid: (row.schemaname, row.relname) for row in rows}
 
     def _statement(self, metric: Metric) -> Samples:
         if metric.field == "query":
@@ -300,6 +357,12 @@ def _target_wide(snapshot: TargetSnapshot) -> dict[str, list[Sample]]:
             reset = "pg_stat_statements_stats_reset_timestamp_seconds"
             found.setdefault(reset, [("", info.stats_reset)])
     return found
+
+
+def _built(build: BuildProgress, tables: Mapping[int, tuple[str, str]]) -> list[tuple[str, str, str]]:
+    """Schema, table and index of a build, then the tables above it, as far as they are watched."""
+    found = [(build.relid, build.indexname or ""), *((oid, "") for oid in build.ancestors)]
+    return [(*tables[oid], indexname) for oid, indexname in found if oid in tables]
 
 
 def _truth(value: bool | None) -> str:

@@ -9,18 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 from exporter.model import DeclaredIndex, RelationName, ServerFacts
 from exporter.postgres.progress import BuildProgress
 
+Row = TypeVar("Row")
+Value = int | float | None
+
 
 @dataclass(frozen=True, slots=True)
 class IndexRow:
-    """One watched index with its counters.
+    """One watched index: who it is and in which state.
 
-    Source: pg_index, pg_class, pg_am, pg_constraint and the functions behind pg_stat_user_indexes and
-    pg_statio_user_indexes; last_idx_scan since PostgreSQL 16. `catalogue_version` changes with the
-    index's catalogue rows. `parents` are the declared partitioned indexes that this one is a leaf of.
+    Source: pg_index, pg_class, pg_am, pg_constraint. `catalogue_version` changes with the index's catalogue
+    rows. `parents` are the declared partitioned indexes that this one is a leaf of.
     """
 
     indexrelid: int
@@ -28,12 +31,6 @@ class IndexRow:
     schemaname: str
     relname: str
     indexname: str
-    idx_scan: int | None
-    idx_tup_read: int | None
-    idx_tup_fetch: int | None
-    last_idx_scan: float | None
-    idx_blks_read: int | None
-    idx_blks_hit: int | None
     indisvalid: bool
     indisready: bool
     method: str
@@ -48,22 +45,24 @@ class IndexRow:
 
 @dataclass(frozen=True, slots=True)
 class TableRow:
-    """One table of a watched index. Source: the functions behind pg_stat_user_tables."""
+    """One table of a watched index. Source: pg_class. `catalogue_version` changes with its row there."""
 
     relid: int
     schemaname: str
     relname: str
-    seq_scan: int | None
-    seq_tup_read: int | None
-    idx_scan: int | None
-    n_tup_ins: int | None
-    n_tup_upd: int | None
-    n_tup_hot_upd: int | None
-    n_tup_del: int | None
-    n_live_tup: int | None
-    n_mod_since_analyze: int | None
-    last_analyze: float | None
-    last_autoanalyze: float | None
+    catalogue_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Watched(Generic[Row]):
+    """Rows, and beside them their figures: `figures[column][n]` is of `rows[n]`.
+
+    What a row says changes rarely and is read then, the figures at every collection: `rows` is the same
+    object as in the snapshot before while nothing of it changed.
+    """
+
+    rows: tuple[Row, ...]
+    figures: Mapping[str, Sequence[Value]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +123,9 @@ class DatabaseSnapshot:
     outcomes: tuple[CollectorOutcome, ...]
     facts: ServerFacts | None = None
     walsenders: int | None = None
-    indexes: tuple[IndexRow, ...] | None = None
+    indexes: Watched[IndexRow] | None = None
     indexes_cut: int | None = None
-    tables: tuple[TableRow, ...] | None = None
+    tables: Watched[TableRow] | None = None
     builds: tuple[BuildProgress, ...] | None = None
     observed_since: Mapping[int, float] = field(default_factory=dict)
     locked: Collection[int] | None = None

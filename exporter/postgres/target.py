@@ -172,14 +172,20 @@ def fetch_version(
     parameters: Mapping[str, object] | None = None,
     extension_version: str | None = None,
     schemaname: str | None = None,
+    *,
+    is_wide: bool = False,
 ) -> list[Row]:
-    """As `fetch`, by versions alone; `schemaname` stands for `{schema}` in the text."""
+    """As `fetch`, by versions alone; `schemaname` stands for `{schema}` in the text.
+
+    `is_wide` is for answers of very many values: they come in binary, and the statement is planned for
+    these very parameters, because a plan for any would expect few rows.
+    """
     text = query_text(what, server_version_num=server_version_num, extension_version=extension_version)
     query: sql.SQL | sql.Composed = sql.SQL(text)
     if schemaname is not None:
         query = sql.SQL(text).format(schema=sql.Identifier(schemaname))
-    with connection.cursor(row_factory=class_row(row_type)) as cursor:
-        return cursor.execute(query, parameters).fetchall()
+    with connection.cursor(binary=is_wide, row_factory=class_row(row_type)) as cursor:
+        return cursor.execute(query, parameters, prepare=False if is_wide else None).fetchall()
 
 
 def column_names(row_type: type[Any]) -> tuple[str, ...]:

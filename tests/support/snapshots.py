@@ -5,11 +5,13 @@
 
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import TypeVar
 
 from exporter.metrics.catalogue import COLLECTORS
 from exporter.metrics.page import PageFormat
-from exporter.metrics.render import LabelBlocks, render, render_exporter
+from exporter.metrics.render import RenderCache, render, render_exporter
 from exporter.metrics.segment import Segment, text
 from exporter.metrics.snapshot import (
     CollectorOutcome,
@@ -20,9 +22,21 @@ from exporter.metrics.snapshot import (
     StatementsInfo,
     TableRow,
     TargetSnapshot,
+    Value,
+    Watched,
 )
 from exporter.model import DeclaredIndex, RelationName, ServerFacts
 from exporter.postgres.progress import BuildProgress
+
+Row = TypeVar("Row")
+
+
+def watched(*pairs: tuple[Row, Mapping[str, Value]]) -> Watched[Row]:
+    """Rows, each with its figures, as a snapshot has them."""
+    columns = pairs[0][1] if pairs else {}
+    figures = {column: [figures[column] for _, figures in pairs] for column in columns}
+    return Watched(tuple(row for row, _ in pairs), figures)
+
 
 MESSAGES = RelationName("public", "messages")
 DECLARED = (
@@ -35,12 +49,6 @@ INDEX = IndexRow(
     schemaname="public",
     relname="messages",
     indexname="idx_messages_sender_created",
-    idx_scan=12,
-    idx_tup_read=345,
-    idx_tup_fetch=340,
-    last_idx_scan=1732288888.25,
-    idx_blks_read=7,
-    idx_blks_hit=9007199254740993,
     indisvalid=False,
     indisready=True,
     method="btree",
@@ -51,18 +59,23 @@ INDEX = IndexRow(
     is_expression=False,
     catalogue_version="731/731",
 )
+INDEX_FIGURES: Mapping[str, Value] = MappingProxyType(
+    {
+        "idx_scan": 12,
+        "idx_tup_read": 345,
+        "idx_tup_fetch": 340,
+        "last_idx_scan": 1732288888.25,
+        "idx_blks_read": 7,
+        "idx_blks_hit": 9007199254740993,
+    }
+)
+NO_INDEX_FIGURES: Mapping[str, Value] = MappingProxyType(dict.fromkeys(INDEX_FIGURES))
 PARTITIONED = dataclasses.replace(
     INDEX,
     indexrelid=20011,
     relid=20010,
     relname="events",
     indexname="idx_events_at",
-    idx_scan=None,
-    idx_tup_read=None,
-    idx_tup_fetch=None,
-    last_idx_scan=None,
-    idx_blks_read=None,
-    idx_blks_hit=None,
     indisvalid=True,
     indisunique=False,
     contype=None,
@@ -79,17 +92,22 @@ TABLE = TableRow(
     relid=20000,
     schemaname="public",
     relname="messages",
-    seq_scan=3,
-    seq_tup_read=60000,
-    idx_scan=None,
-    n_tup_ins=20000,
-    n_tup_upd=10,
-    n_tup_hot_upd=4,
-    n_tup_del=2,
-    n_live_tup=19998,
-    n_mod_since_analyze=12,
-    last_analyze=1732288000.5,
-    last_autoanalyze=None,
+    catalogue_version="730",
+)
+TABLE_FIGURES: Mapping[str, Value] = MappingProxyType(
+    {
+        "seq_scan": 3,
+        "seq_tup_read": 60000,
+        "idx_scan": 12,
+        "n_tup_ins": 20000,
+        "n_tup_upd": 10,
+        "n_tup_hot_upd": 4,
+        "n_tup_del": 2,
+        "n_live_tup": 19998,
+        "n_mod_since_analyze": 12,
+        "last_analyze": 1732288000.5,
+        "last_autoanalyze": 1732288100.0,
+    }
 )
 BUILD = BuildProgress(
     pid=4242,
@@ -135,9 +153,9 @@ DATABASE = DatabaseSnapshot(
     ),
     facts=ServerFacts(180006, "18.6", "7311042256663658788", False, "1.12"),
     walsenders=1,
-    indexes=(INDEX, PARTITIONED, LEAF),
+    indexes=watched((INDEX, INDEX_FIGURES), (PARTITIONED, NO_INDEX_FIGURES), (LEAF, NO_INDEX_FIGURES)),
     indexes_cut=0,
-    tables=(dataclasses.replace(TABLE, idx_scan=12, last_autoanalyze=1732288100.0),),
+    tables=watched((TABLE, TABLE_FIGURES)),
     builds=(BUILD,),
     observed_since={20001: 1732200000.5},
     locked=frozenset({20020}),
@@ -172,7 +190,7 @@ def whole(segments: Sequence[Segment]) -> bytes:
 
 def page(target: TargetSnapshot, page_format: PageFormat = PageFormat.TEXT) -> str:
     """The page of a target in one of the formats, complete."""
-    body = render_exporter(EXPORTER, page_format) + whole(render(target, page_format, LabelBlocks()))
+    body = render_exporter(EXPORTER, page_format) + whole(render(target, page_format, RenderCache()))
     return body.decode() + ("# EOF\n" if page_format is PageFormat.OPENMETRICS else "")
 
 

@@ -1,15 +1,18 @@
 """Collecting from a database of a test, and declarations to collect for."""
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from time import monotonic
+from types import SimpleNamespace
+from typing import Any
 
 from pydantic import SecretStr
 
 from exporter.metrics.collect import CollectOptions, DatabaseCollector, Draft
 from exporter.metrics.page import PageFormat
-from exporter.metrics.render import LabelBlocks, render
-from exporter.metrics.snapshot import DatabaseSnapshot, IndexRow, TargetSnapshot
+from exporter.metrics.render import RenderCache, render
+from exporter.metrics.snapshot import DatabaseSnapshot, IndexRow, TableRow, TargetSnapshot, Watched
 from exporter.model import Database, DeclaredIndex, Manifest, RelationName, WatchAll, WatchDeclared
 from tests.conftest import TestDatabase
 from tests.support.snapshots import whole
@@ -53,13 +56,33 @@ def collect_once(database: Database, options: CollectOptions | None = None) -> D
         return collected(collector)
 
 
-def index_row(snapshot: DatabaseSnapshot, indexname: str) -> IndexRow:
-    (row,) = [row for row in snapshot.indexes or () if row.indexname == indexname]
-    return row
+def index_rows(snapshot: DatabaseSnapshot) -> tuple[IndexRow, ...]:
+    return snapshot.indexes.rows if snapshot.indexes is not None else ()
+
+
+def table_rows(snapshot: DatabaseSnapshot) -> tuple[TableRow, ...]:
+    return snapshot.tables.rows if snapshot.tables is not None else ()
+
+
+def index_row(snapshot: DatabaseSnapshot, indexname: str) -> Any:
+    """The attributes of the index's row, and its figures beside them."""
+    return _merged(snapshot.indexes, "indexname", indexname)
+
+
+def table_row(snapshot: DatabaseSnapshot, relname: str) -> Any:
+    """The attributes of the table's row, and its figures beside them."""
+    return _merged(snapshot.tables, "relname", relname)
+
+
+def _merged(watched: Watched[Any] | None, attribute: str, name: str) -> SimpleNamespace:
+    assert watched is not None
+    (number,) = [number for number, row in enumerate(watched.rows) if getattr(row, attribute) == name]
+    figures = {column: values[number] for column, values in watched.figures.items()}
+    return SimpleNamespace(**dataclasses.asdict(watched.rows[number]), **figures)
 
 
 def index_names(snapshot: DatabaseSnapshot) -> list[str]:
-    return sorted(row.indexname for row in snapshot.indexes or ())
+    return sorted(row.indexname for row in index_rows(snapshot))
 
 
 def failures(snapshot: DatabaseSnapshot) -> dict[str, str]:
@@ -68,4 +91,4 @@ def failures(snapshot: DatabaseSnapshot) -> dict[str, str]:
 
 
 def page_of(snapshots: Sequence[DatabaseSnapshot], page_format: PageFormat = PageFormat.TEXT) -> str:
-    return whole(render(TargetSnapshot("test", tuple(snapshots), 0.1), page_format, LabelBlocks())).decode()
+    return whole(render(TargetSnapshot("test", tuple(snapshots), 0.1), page_format, RenderCache())).decode()

@@ -22,7 +22,10 @@ from tests.postgres.metrics.collecting import (
     failures,
     index_names,
     index_row,
+    index_rows,
     page_of,
+    table_row,
+    table_rows,
 )
 from tests.support.statistics import wait_for_statistics
 from tests.unit.metrics.test_render import samples
@@ -85,8 +88,7 @@ def test_table_counters_are_those_of_the_view(nova_database: TestDatabase) -> No
 
     snapshot = collect_once(described(nova_database, DECLARED))
 
-    assert snapshot.tables is not None
-    (row,) = snapshot.tables
+    row = table_row(snapshot, "messages")
     columns = (
         *("relid", "schemaname", "relname", "seq_scan", "seq_tup_read", "idx_scan"),
         *("n_tup_ins", "n_tup_upd", "n_tup_hot_upd", "n_tup_del", "n_live_tup", "n_mod_since_analyze"),
@@ -142,8 +144,8 @@ def test_every_collector_succeeds_and_its_page_parses(nova_database: TestDatabas
 def test_a_missing_declared_index_is_not_present_and_its_table_is_there(nova_database: TestDatabase) -> None:
     snapshot = collect_once(described(nova_database, DECLARED))
 
-    assert snapshot.indexes == ()
-    assert [row.relname for row in snapshot.tables or ()] == ["messages"]
+    assert index_rows(snapshot) == ()
+    assert [row.relname for row in table_rows(snapshot)] == ["messages"]
     assert f'indexname="{IDX}"}} 0' in page_of([snapshot])
 
 

@@ -18,7 +18,9 @@ from tests.postgres.metrics.collecting import (
     failures,
     index_names,
     index_row,
+    index_rows,
     page_of,
+    table_rows,
 )
 from tests.postgres.metrics.test_collect import indexdef, write_journal
 from tests.support.postgres_server import Connection
@@ -73,9 +75,9 @@ def test_a_lock_costs_the_size_of_what_is_locked_only(
     assert snapshot.up
     assert index_names(snapshot) == ["a_id", "b_id"]
     assert [index_row(snapshot, name).idx_scan for name in ("a_id", "b_id")] == [0, 0]
-    assert {row.relname for row in snapshot.tables or ()} == {"a", "b"}
-    names = {row.indexrelid: row.indexname for row in snapshot.indexes or ()}
-    names |= {row.relid: row.relname for row in snapshot.tables or ()}
+    assert {row.relname for row in table_rows(snapshot)} == {"a", "b"}
+    names = {row.indexrelid: row.indexname for row in index_rows(snapshot)}
+    names |= {row.relid: row.relname for row in table_rows(snapshot)}
     assert {names[oid] for oid in snapshot.sizes} == {"a", "b", "a_id", "b_id"} - locked
     assert failures(snapshot)["sizes"] == f"{len(locked)} relations are locked or gone"
     assert locked_indexes(snapshot) == {"a_id": 1, "b_id": 0}

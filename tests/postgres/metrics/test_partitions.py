@@ -15,6 +15,7 @@ from tests.postgres.metrics.collecting import (
     index_names,
     index_row,
     page_of,
+    table_rows,
 )
 from tests.support.waiting import wait_for
 from tests.unit.metrics.test_render import samples
@@ -58,7 +59,7 @@ def test_the_leaves_of_all_levels_are_watched(partitioned: TestDatabase) -> None
     snapshot = collect_once(described(partitioned, DECLARED))
 
     assert index_names(snapshot) == ["events_new_at_idx", "events_old_1_at_idx", "idx_events_at"]
-    assert {row.relname for row in snapshot.tables or ()} == {"events", "events_new", "events_old_1"}
+    assert {row.relname for row in table_rows(snapshot)} == {"events", "events_new", "events_old_1"}
     assert parents(snapshot) == {(*NEW, *PARENT), (*OLD, *PARENT)}
     assert set(failures(snapshot)) == {"statements"}
 

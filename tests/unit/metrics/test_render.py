@@ -14,8 +14,15 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from exporter.metrics import catalogue
 from exporter.metrics.page import PageFormat
-from exporter.metrics.render import LabelBlocks, render
-from exporter.metrics.snapshot import CollectorOutcome, DatabaseSnapshot, TargetSnapshot
+from exporter.metrics.render import SEGMENT_LINES, RenderCache, render
+from exporter.metrics.snapshot import (
+    CollectorOutcome,
+    DatabaseSnapshot,
+    IndexRow,
+    TargetSnapshot,
+    Value,
+    Watched,
+)
 from exporter.model import Role
 from tests.support import snapshots
 from tests.support.tools import find_tool
@@ -49,6 +56,10 @@ def values(target: TargetSnapshot, name: str) -> list[float]:
 def with_database(**changes: Any) -> TargetSnapshot:
     database = dataclasses.replace(snapshots.DATABASE, **changes)
     return dataclasses.replace(snapshots.TARGET, databases=(database,))
+
+
+def with_figures(row: IndexRow, **changes: Value) -> Watched[IndexRow]:
+    return snapshots.watched((row, {**snapshots.INDEX_FIGURES, **changes}))
 
 
 def test_the_published_contract_is_as_accepted() -> None:
@@ -101,7 +112,7 @@ def test_any_name_is_read_back_as_it_is(
     page_format: PageFormat, datname: str, schemaname: str, relname: str, indexname: str
 ) -> None:
     row = dataclasses.replace(snapshots.INDEX, schemaname=schemaname, relname=relname, indexname=indexname)
-    target = with_database(datname=datname, indexes=(row,), builds=(), declared=(), query_texts={})
+    target = with_database(datname=datname, indexes=with_figures(row), builds=(), declared=(), query_texts={})
 
     found = samples(snapshots.page(target, page_format), page_format)
 
@@ -117,7 +128,7 @@ def test_any_name_is_read_back_as_it_is(
     )
 )
 def test_a_number_keeps_every_digit(value: float) -> None:
-    target = with_database(indexes=(dataclasses.replace(snapshots.INDEX, last_idx_scan=value),))
+    target = with_database(indexes=with_figures(snapshots.INDEX, last_idx_scan=value))
 
     line = next(
         line
@@ -130,13 +141,9 @@ def test_a_number_keeps_every_digit(value: float) -> None:
 
 
 def test_what_is_not_known_is_absent() -> None:
-    columns = ("idx_scan", "idx_tup_read", "idx_tup_fetch", "last_idx_scan", "idx_blks_read", "idx_blks_hit")
-    changes: dict[str, Any] = dict.fromkeys(columns)
-    unknown = dataclasses.replace(snapshots.INDEX, **changes)
-
     page = snapshots.page(
         with_database(
-            indexes=(unknown,),
+            indexes=snapshots.watched((snapshots.INDEX, snapshots.NO_INDEX_FIGURES)),
             sizes={},
             observed_since={},
             locked=None,
@@ -197,7 +204,7 @@ def test_a_declared_index_says_what_it_is_for() -> None:
 
 @pytest.mark.parametrize(("locked", "expected"), [({20001}, 1), ({20000}, 1), ({20002}, 0)])
 def test_an_index_is_locked_with_its_table(locked: set[int], expected: float) -> None:
-    target = with_database(indexes=(snapshots.INDEX,), locked=locked)
+    target = with_database(indexes=with_figures(snapshots.INDEX), locked=locked)
 
     assert values(target, "pg_index_locked") == [expected]
 
@@ -205,7 +212,7 @@ def test_an_index_is_locked_with_its_table(locked: set[int], expected: float) ->
 def test_an_index_of_that_name_on_another_table_is_not_the_declared_one() -> None:
     elsewhere = dataclasses.replace(snapshots.INDEX, relname="posts")
 
-    assert values(with_database(indexes=(elsewhere,)), "pg_index_present") == [0, 0]
+    assert values(with_database(indexes=with_figures(elsewhere)), "pg_index_present") == [0, 0]
 
 
 def test_one_database_down_takes_the_target_down_and_leaves_the_other() -> None:
@@ -235,28 +242,109 @@ def test_an_unknown_toplevel_is_an_empty_label() -> None:
 
 
 def test_label_blocks_are_kept_for_what_is_still_there() -> None:
-    blocks = LabelBlocks()
-    first = render(snapshots.TARGET, PageFormat.TEXT, blocks)
-    kept = blocks.block(catalogue.DATABASE, ("nova",))
+    cache = RenderCache()
+    first = text_of(snapshots.TARGET, cache)
+    kept = cache.blocks.block(catalogue.DATABASE, ("nova",))
 
-    assert render(snapshots.TARGET, PageFormat.TEXT, blocks) == first
-    assert blocks.block(catalogue.DATABASE, ("nova",)) is kept
+    assert text_of(snapshots.TARGET, cache) == first
+    assert cache.blocks.block(catalogue.DATABASE, ("nova",)) is kept
     for _ in range(2):
-        render(TargetSnapshot("default", (), 0.1), PageFormat.TEXT, blocks)
-    assert blocks.block(catalogue.DATABASE, ("nova",)) is not kept
+        text_of(TargetSnapshot("default", (), 0.1), cache)
+    assert cache.blocks.block(catalogue.DATABASE, ("nova",)) is not kept
 
 
 def test_a_renamed_index_has_a_new_label_block() -> None:
-    blocks = LabelBlocks()
-    render(snapshots.TARGET, PageFormat.TEXT, blocks)
+    cache = RenderCache()
+    text_of(snapshots.TARGET, cache)
     renamed = dataclasses.replace(snapshots.INDEX, indexname="renamed")
 
-    page = snapshots.whole(
-        render(with_database(indexes=(renamed,), builds=()), PageFormat.TEXT, blocks)
-    ).decode()
+    page = text_of(with_database(indexes=with_figures(renamed), builds=()), cache)
 
     assert 'indexname="renamed"} 12\n' in page
     assert 'pg_index_valid{datname="nova",schemaname="public",relname="messages",indexname="idx' not in page
+
+
+# ------------------------------------------------------------------ families of very many rows
+
+
+def many(count: int = 3 * SEGMENT_LINES, **changes: Value) -> Watched[IndexRow]:
+    """So many indexes that their families are pieces of their own; the first has other figures."""
+    rows = [
+        dataclasses.replace(snapshots.INDEX, indexrelid=number, indexname=f'odd "{number}"\n')
+        for number in range(count)
+    ]
+    figures = [snapshots.INDEX_FIGURES] * count
+    figures[0] = {**figures[0], **changes}
+    return snapshots.watched(*zip(rows, figures, strict=True))
+
+
+def text_of(target: TargetSnapshot, cache: RenderCache, page_format: PageFormat = PageFormat.TEXT) -> str:
+    return snapshots.whole(render(target, page_format, cache)).decode()
+
+
+@pytest.mark.parametrize("page_format", PageFormat)
+def test_very_many_rows_make_the_page_that_few_make(page_format: PageFormat) -> None:
+    indexes = many(idx_scan=None, idx_tup_read=7)
+    target = with_database(indexes=indexes, declared=(), builds=())
+
+    found = samples(snapshots.page(target, page_format), page_format)
+
+    one_by_one: dict[tuple[str, Labels], float] = {}
+    for number, row in enumerate(indexes.rows):
+        figures = {column: [values[number]] for column, values in indexes.figures.items()}
+        single = with_database(indexes=Watched((row,), figures), declared=(), builds=())
+        one_by_one |= samples(snapshots.page(single, page_format), page_format)
+    assert found == one_by_one
+
+
+def test_a_family_that_did_not_change_is_the_piece_of_the_page_before() -> None:
+    cache, before = RenderCache(), many()
+    known = {"sizes": {5: 8192}, "observed_since": {5: 1.5}}
+    first = render(with_database(indexes=before, **known), PageFormat.TEXT, cache)
+    after = Watched(before.rows, {**before.figures, "idx_scan": [13, *before.figures["idx_scan"][1:]]})
+
+    second = render(with_database(indexes=after, **known), PageFormat.TEXT, cache)
+    openmetrics = render(with_database(indexes=after, **known), PageFormat.OPENMETRICS, cache)
+
+    # A piece in front of each family and one behind them all have the rest.
+    families_of_indexes = len(catalogue.INDEX_METRICS)
+    assert len(first) == 2 * families_of_indexes + 1
+    kept = {id(piece) for piece in first[1::2]} & {id(piece) for piece in second[1::2]}
+    assert len(kept) == families_of_indexes - 1
+    assert [id(piece) for piece in openmetrics[1::2]] == [id(piece) for piece in second[1::2]]
+    assert snapshots.whole(second).count(b"idx_scan_total{") == len(before.rows) + 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"datname": "renamed"},
+        {"locked": frozenset({20000})},
+        {"sizes": {5: 1}},
+        {"observed_since": {}},
+        {"indexes": many(idx_blks_hit=1)},
+        {"indexes": many(100)},
+        {"indexes": None},
+    ],
+)
+def test_a_page_after_another_is_as_if_there_had_been_none(changes: dict[str, Any]) -> None:
+    cache = RenderCache()
+    indexes = many()
+    text_of(with_database(indexes=indexes), cache)
+    changed = with_database(**{"indexes": indexes, **changes})
+
+    assert text_of(changed, cache) == text_of(changed, RenderCache())
+
+
+def test_what_a_page_does_not_have_any_more_is_forgotten() -> None:
+    cache, target = RenderCache(), with_database(indexes=many())
+    first = render(target, PageFormat.TEXT, cache)
+
+    text_of(TargetSnapshot("default", (), 0.1), cache)
+    again = render(target, PageFormat.TEXT, cache)
+
+    assert snapshots.whole(again) == snapshots.whole(first)
+    assert not {id(piece) for piece in first} & {id(piece) for piece in again}
 
 
 def test_an_empty_target_has_a_page() -> None:
