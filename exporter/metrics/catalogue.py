@@ -103,7 +103,7 @@ INDEX_METRICS = (
         "pg_index_size_bytes",
         "gauge",
         INDEX,
-        "Size of the index on disk, main fork.",
+        "Size of the index on disk, main fork; read after writes to its table, at the latest after a minute.",
         "pg_relation_size(indexrelid)",
         "index",
         "size_bytes",
@@ -243,7 +243,8 @@ TABLE_METRICS = (
         "pg_table_size_bytes",
         "gauge",
         TABLE,
-        "Size of the table on disk with TOAST, maps, without indexes.",
+        "Size of the table on disk with TOAST, maps, without indexes; read after writes, at the latest after "
+        "a minute.",
         "pg_table_size(relid)",
         "table",
         "size_bytes",

@@ -299,7 +299,7 @@ class _DatabaseSamples:
             if build.indexname is not None and build.relid in tables
         ]
 
-    def _names_of_tables(self) -> dict[int, tuple[str, str]]:
+    def _names_of_tables(self) -> dict[int | None, tuple[str, str]]:
         rows: Iterable[TableRow | IndexRow] = chain(self._tables, self._indexes)
         return {row.relid: (row.schemaname, row.relname) for row in rows}
 
@@ -359,7 +359,7 @@ def _target_wide(snapshot: TargetSnapshot) -> dict[str, list[Sample]]:
     return found
 
 
-def _built(build: BuildProgress, tables: Mapping[int, tuple[str, str]]) -> list[tuple[str, str, str]]:
+def _built(build: BuildProgress, tables: Mapping[int | None, tuple[str, str]]) -> list[tuple[str, str, str]]:
     """Schema, table and index of a build, then the tables above it, as far as they are watched."""
     found = [(build.relid, build.indexname or ""), *((oid, "") for oid in build.ancestors)]
     return [(*tables[oid], indexname) for oid, indexname in found if oid in tables]
