@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from exporter.errors import ManifestError
-from exporter.model import DeclaredIndex, Manifest, Probe, RelationName, Role
+from exporter.model import BackupCommand, DeclaredIndex, Manifest, Probe, RelationName, Role
 from exporter.sql_text import (
     InvalidText,
     parse_identifier,
@@ -24,8 +24,10 @@ from exporter.yaml_section import Section, open_section
 
 MAX_SIZE_RATIO = 10.0
 MAX_PROBE_SECONDS = 3600.0
+MAX_BACKUP_SECONDS = 24 * 3600.0
 
-_MANIFEST_KEYS = ("migration", "search_path", "analyze", "indexes")
+_MANIFEST_KEYS = ("migration", "search_path", "analyze", "backup", "indexes")
+_BACKUP_KEYS = ("command", "timeout_seconds")
 _INDEX_KEYS = (
     "name",
     "table",
@@ -83,9 +85,20 @@ def _manifest(document: Located, faults: FaultList) -> Manifest | None:
     analyze = section.list_of(
         "analyze", relation, default=tuple(dict.fromkeys(index.table for index in indexes))
     )
+    backup = _backup(section, faults)
     if faults.found or migration is None:
         return None
-    return Manifest(faults.file, migration, search_path, analyze, indexes)
+    return Manifest(faults.file, migration, search_path, analyze, indexes, backup)
+
+
+def _backup(section: Section, faults: FaultList) -> BackupCommand | None:
+    entry = section.mapping("backup")
+    found = None if entry is None else open_section(entry, "backup", _BACKUP_KEYS, faults)
+    if found is None:
+        return None
+    words = found.list_of("command", str, required=True)
+    timeout_seconds = found.number("timeout_seconds", MAX_BACKUP_SECONDS)
+    return BackupCommand(words) if timeout_seconds is None else BackupCommand(words, timeout_seconds)
 
 
 def _relation(text: str, schemaname: str) -> RelationName:

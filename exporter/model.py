@@ -88,6 +88,17 @@ class DeclaredIndex:
 
 
 @dataclass(frozen=True, slots=True)
+class BackupCommand:
+    """What proves, by its exit code 0, that there is a backup: words of a program, run without a shell.
+
+    Units: seconds.
+    """
+
+    words: tuple[str, ...]
+    timeout_seconds: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """The indexes of one migration. `analyze` and `search_path` are unquoted names."""
 
@@ -96,6 +107,7 @@ class Manifest:
     search_path: tuple[str, ...]
     analyze: tuple[RelationName, ...]
     indexes: tuple[DeclaredIndex, ...]
+    backup: BackupCommand | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +178,10 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One criterion with its verdict: what was found and, unless it passed, what to do next."""
+    """One criterion with its verdict: what was found and, unless it passed, what to do next.
+
+    `facts` are the figures behind it by their names, with units in those.
+    """
 
     criterion: str
     subject: str
@@ -174,6 +189,19 @@ class Finding:
     reason: str
     found: str
     mend: str | None = None
+    facts: tuple[tuple[str, object], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """What the preflight of one migration in one database found."""
+
+    migration: str
+    datname: str
+    address: str
+    server_version: str
+    checked_at: datetime
+    findings: tuple[Finding, ...]
 
 
 class IndexState(StrEnum):
@@ -375,3 +403,4 @@ class Outcome:
     after: tuple[ProbeMeasurement, ...] = ()
     findings: tuple[Finding, ...] = ()
     dry_run: bool = False
+    preflight: tuple[Finding, ...] = ()

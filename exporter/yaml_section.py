@@ -101,6 +101,9 @@ class Section:
         values = (self._parsed(item, key, parse) for item in self.items(key, required=required))
         return tuple(value for value in values if value is not None)
 
+    def mapping(self, key: str) -> Located | None:
+        return self._entry(key)
+
     def boolean(self, key: str) -> bool:
         entry = self._entry(key)
         if entry is None:

@@ -1,15 +1,15 @@
-"""Running the commands of the change line: init, rollback, verify, status, plan."""
+"""Running the commands of the change line: init, preflight, rollback, verify, status, plan."""
 
 from __future__ import annotations
 
 import argparse
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.text import Text
@@ -19,15 +19,19 @@ from exporter.errors import ExporterError, SettingsError
 from exporter.manifest import load_manifest
 from exporter.migrate import report
 from exporter.migrate.build import BuildOptions, Detach
+from exporter.migrate.preflight import PreflightOptions
 from exporter.migrate.rollback import roll_back
-from exporter.migrate.run import check_result, initialise, only_manifest
+from exporter.migrate.run import check_readiness, check_result, initialise, only_manifest
 from exporter.migrate.script import as_script
 from exporter.migrate.site import StepOptions
 from exporter.migrate.situation import RunOptions, Situation, look, require_passed
 from exporter.migrate.status import read_status
-from exporter.model import Database, Manifest, OnFailure, Outcome
+from exporter.model import BackupCommand, Database, Manifest, OnFailure, Outcome
 from exporter.settings import Settings, resolve_targets
+from exporter.settings.values import parse_free_bytes
 from exporter.terminal import BuildDisplay
+
+Told = TypeVar("Told")
 
 _ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
@@ -62,6 +66,18 @@ def verify(arguments: argparse.Namespace) -> int:
     return exit_code
 
 
+def preflight(arguments: argparse.Namespace) -> int:
+    """The exit code of checking what must hold before init builds."""
+    settings = read_settings(arguments)
+    exit_code = 0
+    for database, manifest in chosen(arguments, settings):
+        readiness = check_readiness(database, manifest, _run_options(arguments, settings))
+        _write(report.PREFLIGHT_FORMS, readiness, arguments)
+        code = report.preflight_exit_code(readiness.findings, strict=arguments.strict)
+        exit_code = max(exit_code, code)
+    return exit_code
+
+
 def status(arguments: argparse.Namespace) -> int:
     """The exit code of showing where every declared index stands: 0 when all are settled."""
     settings = read_settings(arguments)
@@ -88,7 +104,7 @@ def plan(arguments: argparse.Namespace) -> int:
     for database, manifest in chosen(arguments, settings):
         situation = look(database, manifest, _run_options(arguments, settings))
         require_passed(situation)
-        print_text(report.plan_as_text(situation.plan))
+        print_text(report.plan_as_text(situation.plan, situation.preflight))
     return 0
 
 
@@ -121,6 +137,23 @@ def _run_options(arguments: argparse.Namespace, settings: Settings) -> RunOption
             on_failure=OnFailure(getattr(arguments, "on_failure", OnFailure.STOP_LAUNCHING)),
             steps=steps,
         ),
+        preflight=_preflight_options(arguments, settings, steps.deadline_seconds),
+    )
+
+
+def _preflight_options(
+    arguments: argparse.Namespace, settings: Settings, deadline_seconds: float
+) -> PreflightOptions:
+    words = settings.backup_command
+    is_sequential = getattr(arguments, "sequential", False)
+    return PreflightOptions(
+        data_directory=None if settings.data_directory is None else Path(settings.data_directory),
+        free_bytes=dict(map(parse_free_bytes, settings.free_bytes)),
+        backup=BackupCommand(words, settings.backup_timeout_seconds) if words else None,
+        # A plan and a dry run touch nothing, and a command may.
+        runs_backup_command=not getattr(arguments, "dry_run", False),
+        max_parallel=1 if is_sequential else getattr(arguments, "max_parallel", None),
+        deadline_seconds=deadline_seconds,
     )
 
 
@@ -193,11 +226,16 @@ def _ending_by_signals(*, cancel: bool) -> Iterator[None]:
 
 
 def _write_reports(outcome: Outcome, arguments: argparse.Namespace) -> None:
-    forms = {"text": report.as_text, "markdown": report.as_markdown, "json": report.as_json}
+    _write(
+        {"text": report.as_text, "markdown": report.as_markdown, "json": report.as_json}, outcome, arguments
+    )
+
+
+def _write(forms: Mapping[str, Callable[[Told], str]], told: Told, arguments: argparse.Namespace) -> None:
     endings = {".md": "markdown", ".json": "json"}
-    print_text(forms[arguments.format](outcome))
+    print_text(forms[arguments.format](told))
     for path in arguments.report:
-        text = forms[endings.get(path.suffix, "text")](outcome)
+        text = forms[endings.get(path.suffix, "text")](told)
         try:
             path.write_text(text if text.endswith("\n") else text + "\n", encoding="utf-8")
         except OSError as error:

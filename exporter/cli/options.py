@@ -69,6 +69,41 @@ def add_web(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_preflight(parser: argparse.ArgumentParser) -> None:
+    """Adds what the preflight is told of the server's disk and of backups."""
+    group = parser.add_argument_group("preflight")
+    setting(
+        group,
+        "--data-directory",
+        "data_directory",
+        metavar="DIR",
+        help="the server's data directory as it is seen from here, to ask for free space",
+    )
+    setting(
+        group,
+        "--free-bytes",
+        "free_bytes",
+        metavar="SIZE",
+        action="append",
+        help="what is free: 500GB, or NAME=2TB for a tablespace; may be repeated",
+    )
+    setting(
+        group,
+        "--backup-command",
+        "backup_command",
+        metavar="WORD",
+        action="append",
+        help="program, then its words one by one, whose exit code 0 proves a backup",
+    )
+    setting(
+        group,
+        "--backup-timeout-seconds",
+        "backup_timeout_seconds",
+        metavar="SECONDS",
+        help="limit of the backup command, default 300",
+    )
+
+
 def setting(group: argparse._ArgumentGroup, flag: str, field: str, **options: object) -> None:
     """Adds the flag of one setting, its environment variable in the help."""
     variable = ENVIRONMENT_PREFIX + field.upper()

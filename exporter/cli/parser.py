@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import NoReturn
 
 from exporter import __version__
-from exporter.cli.options import add_choice, add_settings, add_web, read_settings, setting, settings_source
+from exporter.cli.options import (
+    add_choice,
+    add_preflight,
+    add_settings,
+    add_web,
+    read_settings,
+    setting,
+    settings_source,
+)
 from exporter.model import OnFailure
 from exporter.settings.conninfo import looks_like_dsn
 
@@ -41,6 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     _configure_check(commands.add_parser("check", help="try whether serve will work as it is set"))
     _configure_init(commands.add_parser("init", help="create the declared indexes, without downtime"))
     _configure_plan(commands.add_parser("plan", help="show what init would do"))
+    _configure_preflight(commands.add_parser("preflight", help="check what must hold before init builds"))
     _configure_verify(commands.add_parser("verify", help="check the success criteria one by one"))
     _configure_status(commands.add_parser("status", help="show where every declared index stands"))
     _configure_rollback(commands.add_parser("rollback", help="drop what the migration created"))
@@ -139,6 +148,7 @@ def _healthcheck(arguments: argparse.Namespace) -> int:
 def _configure_init(parser: argparse.ArgumentParser) -> None:
     add_settings(parser)
     add_choice(parser)
+    add_preflight(parser)
     _add_run(parser)
     parser.add_argument(
         "--adopt-invalid",
@@ -199,10 +209,11 @@ def _status(arguments: argparse.Namespace) -> int:
 def _configure_plan(parser: argparse.ArgumentParser) -> None:
     add_settings(parser)
     add_choice(parser)
+    add_preflight(parser)
     parser.add_argument(
         "--sql", action="store_true", help="write a psql script instead, which keeps the same journal"
     )
-    parser.set_defaults(run=_plan)
+    parser.set_defaults(run=_plan, dry_run=True)
 
 
 def _plan(arguments: argparse.Namespace) -> int:
@@ -211,12 +222,27 @@ def _plan(arguments: argparse.Namespace) -> int:
     return plan(arguments)
 
 
+def _configure_preflight(parser: argparse.ArgumentParser) -> None:
+    add_settings(parser)
+    add_choice(parser)
+    add_preflight(parser)
+    _add_way(parser)
+    _add_report(parser)
+    parser.add_argument("--strict", action="store_true", help="count unknown as failed")
+    parser.set_defaults(run=_preflight)
+
+
+def _preflight(arguments: argparse.Namespace) -> int:
+    from exporter.cli.change import preflight
+
+    return preflight(arguments)
+
+
 def _add_run(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("how it runs")
     group.add_argument("--dry-run", action="store_true", help="show the plan and touch nothing")
     group.add_argument("--yes", action="store_true", help="do not ask before the first step")
-    group.add_argument("--sequential", action="store_true", help="one table at a time")
-    group.add_argument("--max-parallel", type=_positive, metavar="N", help="tables at a time, at most")
+    _add_way(group)
     group.add_argument(
         "--disk-budget-bytes",
         type=_positive,
@@ -234,13 +260,19 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="SIGTERM cancels and cleans up; without this the server goes on, for the next run to follow",
     )
+    _add_report(parser)
+
+
+def _add_way(group: argparse._ActionsContainer) -> None:
+    """Adds what a run and the check before it have to agree on."""
+    group.add_argument("--sequential", action="store_true", help="one table at a time")
+    group.add_argument("--max-parallel", type=_positive, metavar="N", help="tables at a time, at most")
     group.add_argument(
         "--deadline-seconds",
         type=float,
         metavar="SECONDS",
         help="limit of one statement on the server, default 24 hours",
     )
-    _add_report(parser)
 
 
 def _positive(text: str) -> int:

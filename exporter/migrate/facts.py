@@ -6,8 +6,7 @@ Bounded: what is locked, not permitted or too slow to know within the budget sta
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,9 +15,8 @@ from psycopg import errors, sql
 from exporter.model import IndexFacts, ObservedIndex, RelationName, ServerFacts
 from exporter.postgres import ddl
 from exporter.postgres.queries import query_text
-from exporter.postgres.target import Connection, fetch, set_session
+from exporter.postgres.target import Connection, bounded_read, fetch
 
-LOCK_TIMEOUT_SECONDS = 1.0
 # Before 15 a collector process writes the statistics of the tables to a file, at most twice a second.
 LAST_COLLECTOR_VERSION_NUM = 149999
 COLLECTOR_DELAY_SECONDS = 0.6
@@ -101,7 +99,7 @@ def _read_sizes(
     connection: Connection, facts: ServerFacts, oids: dict[str, int | None], ends_at_seconds: float
 ) -> _Sizes:
     try:
-        with _bounded(connection, ends_at_seconds):
+        with bounded_read(connection, ends_at_seconds - time.monotonic()):
             return fetch(connection, "declared_index_sizes", _Sizes, facts, oids)[0]
     except _NOT_KNOWABLE:
         return _Sizes(None, None, None)
@@ -118,23 +116,8 @@ def _read_null_exists(
     text = query_text("null_exists", server_version_num=facts.server_version_num)
     statement = sql.SQL(text).format(table=ddl.qualified(table), column=sql.Identifier(column))
     try:
-        with _bounded(connection, ends_at_seconds):
+        with bounded_read(connection, ends_at_seconds - time.monotonic()):
             ((null_exists,),) = ddl.run_single(connection, statement).fetchall()
             return bool(null_exists)
     except _NOT_KNOWABLE:
         return None
-
-
-@contextmanager
-def _bounded(connection: Connection, ends_at_seconds: float) -> Iterator[None]:
-    """A transaction that only reads, waits for locks a moment and ends with the budget."""
-    # 0 would switch the timeout off.
-    left_milliseconds = max(1, round((ends_at_seconds - time.monotonic()) * 1000))
-    session = {
-        "transaction_read_only": "on",
-        "lock_timeout": str(round(LOCK_TIMEOUT_SECONDS * 1000)),
-        "statement_timeout": str(left_milliseconds),
-    }
-    with connection.transaction(force_rollback=True):
-        set_session(connection, session, local=True)
-        yield

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from exporter.evidence.baseline import to_detail
+from exporter.migrate.preflight.backup import BACKUP
 from exporter.migrate.situation import Situation
 from exporter.migrate.verify import concerns
-from exporter.model import Outcome, StepResult, StepStatus, Verdict
+from exporter.model import Finding, Outcome, StepResult, StepStatus, Verdict
 from exporter.postgres.journal import EventStatus, Journal, Phase
 
 _WORST_FIRST = {
@@ -22,7 +24,7 @@ _WORST_FIRST = {
 
 def record_plan(journal: Journal, situation: Situation) -> None:
     """Tells the journal what a run is about to do."""
-    journal.append(Phase.PLANNED, EventStatus.IN_PROGRESS)
+    journal.append(Phase.PLANNED, EventStatus.IN_PROGRESS, detail=_preflight_detail(situation.preflight))
     for index in situation.observed:
         if index in situation.plan.settled:
             continue
@@ -33,6 +35,17 @@ def record_plan(journal: Journal, situation: Situation) -> None:
             definition=index.definition,
             detail={"state": index.state.value, "found": index.detail},
         )
+
+
+def _preflight_detail(preflight: Sequence[Finding]) -> dict[str, Any]:
+    """What did not pass, and what came of the command that proves a backup."""
+    wanting = [
+        f"{finding.verdict.value}: {finding.subject}, {finding.criterion}: {finding.found}"
+        for finding in preflight
+        if finding.verdict is not Verdict.PASS
+    ]
+    commands = [dict(finding.facts) for finding in preflight if finding.criterion == BACKUP]
+    return {"preflight": wanting, "backup": next(filter(None, commands), None)}
 
 
 def remember(journal: Journal, situation: Situation) -> None:

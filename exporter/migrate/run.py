@@ -22,6 +22,7 @@ from exporter.migrate.situation import (
     Situation,
     build_times,
     control_session,
+    read_readiness,
     read_situation,
 )
 from exporter.migrate.verify import verify
@@ -31,10 +32,11 @@ from exporter.model import (
     Outcome,
     Plan,
     ProbeMeasurement,
+    Readiness,
     StepStatus,
 )
 from exporter.postgres.journal import EventStatus, Journal, Phase
-from exporter.postgres.target import Connection, read_facts
+from exporter.postgres.target import Connection, address, read_facts
 
 
 def ignore_event(event: Event) -> None:
@@ -53,12 +55,12 @@ def initialise(
     started_at = now()
     with control_session(database, manifest, options, "init") as (connection, journal):
         situation = read_situation(connection, manifest, journal, options)
-        plan = situation.plan
+        plan, preflight = situation.plan, situation.preflight
         if situation.is_refused:
-            findings = situation.preflight
-            return outcome_of("init", database, connection, journal, started_at, plan, findings=findings)
+            return outcome_of("init", database, connection, journal, started_at, plan, preflight=preflight)
         if options.dry_run or (plan.steps and not confirm(situation)):
-            return replace(outcome_of("init", database, connection, journal, started_at, plan), dry_run=True)
+            outcome = outcome_of("init", database, connection, journal, started_at, plan, preflight=preflight)
+            return replace(outcome, dry_run=True)
         before: tuple[ProbeMeasurement, ...] = ()
         if plan.steps:
             journal.ensure()
@@ -81,12 +83,27 @@ def initialise(
                 plan,
                 results=results,
                 before=before,
+                preflight=preflight,
             )
         outcome = _verified("init", database, manifest, options, started_at, journal, before)
-        outcome = replace(outcome, plan=plan, results=results)
+        outcome = replace(outcome, plan=plan, results=results, preflight=preflight)
         if plan.steps:
             record_end(journal, outcome)
         return outcome
+
+
+def check_readiness(database: Database, manifest: Manifest, options: RunOptions) -> Readiness:
+    """What must hold before init builds, all that can be seen at once. Changes nothing."""
+    checked_at = now()
+    with control_session(database, manifest, options, "preflight") as (connection, journal):
+        return Readiness(
+            manifest.migration,
+            database.datname,
+            address(database),
+            read_facts(connection).server_version,
+            checked_at,
+            read_readiness(connection, manifest, journal, options),
+        )
 
 
 def check_result(database: Database, manifest: Manifest, options: RunOptions) -> Outcome:

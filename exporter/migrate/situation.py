@@ -8,13 +8,15 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from exporter.errors import ExporterError
+from exporter.errors import ExporterError, ManifestError
 from exporter.migrate.build import BuildOptions
 from exporter.migrate.plan import plan_build, tables_owing_analyze
-from exporter.migrate.preflight import check_before_build
+from exporter.migrate.preflight import PreflightOptions, check_before_build, check_plan
+from exporter.migrate.preflight.declarations import check_declarations, declaration_faults, not_compiled
 from exporter.migrate.reconcile import observe
 from exporter.model import (
     Database,
+    DeclaredIndex,
     Finding,
     IndexState,
     Manifest,
@@ -22,6 +24,7 @@ from exporter.model import (
     Plan,
     RelationName,
     ServerFacts,
+    StepKind,
     Verdict,
 )
 from exporter.postgres.catalog import TableFacts, read_table
@@ -49,6 +52,7 @@ class RunOptions:
     connect_timeout_seconds: float = 10.0
     probe_budget_seconds: float = 15.0
     build: BuildOptions = field(default_factory=BuildOptions)
+    preflight: PreflightOptions = field(default_factory=PreflightOptions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +102,9 @@ def read_situation(
     *,
     with_preflight: bool = True,
 ) -> Situation:
-    """What one look shows. With a failed preflight nothing else is asked, and the plan is empty."""
+    """What one look shows. Where what needs no plan fails, nothing else is asked, and the plan is empty."""
     facts = read_facts(connection)
-    preflight = check_before_build(connection, manifest) if with_preflight else ()
+    preflight = check_before_build(connection, manifest, options.preflight) if with_preflight else ()
     if any(finding.verdict is Verdict.FAIL for finding in preflight):
         return Situation(facts, (), preflight, Plan(manifest.migration, (), (), ()), {})
     has_journal = journal.exists()
@@ -119,8 +123,37 @@ def read_situation(
         adopt_invalid=options.adopt_invalid,
     )
     log = journal.latest() if has_journal else {}
+    if with_preflight:
+        preflight += check_plan(connection, manifest, indexes_to_build(plan), options.preflight)
     sizes = {table: facts.relpages * _PAGE_BYTES or None for table, facts in tables.items()}
     return Situation(facts, observed, preflight, plan, log, sizes)
+
+
+def read_readiness(
+    connection: Connection, manifest: Manifest, journal: Journal, options: RunOptions
+) -> tuple[Finding, ...]:
+    """Every finding that can be had: where something fails, what does not depend on it is asked nevertheless.
+
+    A declaration that the server refuses is a finding here.
+    """
+    findings = check_before_build(connection, manifest, options.preflight)
+    builds: Sequence[DeclaredIndex] = manifest.indexes
+    if any(finding.verdict is Verdict.FAIL for finding in findings):
+        findings += (not_compiled(manifest),)
+    else:
+        try:
+            situation = read_situation(connection, manifest, journal, options, with_preflight=False)
+        except ManifestError as error:
+            findings += declaration_faults(error)
+        else:
+            builds = indexes_to_build(situation.plan)
+            findings += check_declarations(situation.observed)
+    return findings + check_plan(connection, manifest, builds, options.preflight)
+
+
+def indexes_to_build(plan: Plan) -> tuple[DeclaredIndex, ...]:
+    """The indexes that the steps of the plan build."""
+    return tuple(step.index for step in plan.steps if step.kind is StepKind.BUILD and step.index is not None)
 
 
 def _built_at(created: Mapping[str, CreatedIndex], observed: Sequence[ObservedIndex]) -> dict[str, float]:

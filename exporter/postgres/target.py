@@ -32,6 +32,7 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 OLDEST_SUPPORTED = 14
 APPLICATION_NAME = "pg-index-exporter"
 SET_UP_ATTEMPTS = 10
+READ_LOCK_TIMEOUT_SECONDS = 1.0
 # What roles and databases can set and what would change answers: names, numbers and definitions (an
 # index's predicate shows its constants by these) have to look the same to whoever asks.
 SESSION = {
@@ -137,6 +138,20 @@ def set_session(connection: Connection, session: Mapping[str, str], *, local: bo
         for name, value in session.items()
     )
     connection.execute(sql.SQL("SELECT {}").format(calls))
+
+
+@contextmanager
+def bounded_read(connection: Connection, budget_seconds: float) -> Iterator[None]:
+    """A transaction that only reads, waits for locks a moment and ends each statement with the budget."""
+    session = {
+        "transaction_read_only": "on",
+        "lock_timeout": str(round(READ_LOCK_TIMEOUT_SECONDS * 1000)),
+        # 0 would switch the timeout off.
+        "statement_timeout": str(max(1, round(budget_seconds * 1000))),
+    }
+    with connection.transaction(force_rollback=True):
+        set_session(connection, session, local=True)
+        yield
 
 
 def is_direct(connection: Connection) -> bool:

@@ -14,6 +14,7 @@ from exporter.settings.values import (
     DatabasePatternList,
     DatabasePatternText,
     ExternalUrl,
+    FreeBytesList,
     Identifier,
     ListenAddress,
     LogFormat,
@@ -23,6 +24,7 @@ from exporter.settings.values import (
     SslMode,
     TelemetryPath,
     Watch,
+    WordList,
     as_list,
 )
 from exporter.sql_text import InvalidText
@@ -135,6 +137,18 @@ class Settings(BaseSettings):
     journal_schema: Annotated[
         Identifier, Field(description="schema of migration_events and migration_log")
     ] = "public"
+    data_directory: Annotated[
+        PathText | None, Field(description="the server's data directory, where it is seen from here")
+    ] = None
+    free_bytes: Annotated[
+        FreeBytesList, Field(description="free space for builds: `500GB`, or `NAME=2TB` of a tablespace")
+    ] = ()
+    backup_command: Annotated[
+        WordList, Field(description="program and words that prove a backup, instead of the manifest's")
+    ] = ()
+    backup_timeout_seconds: Annotated[
+        float, Field(gt=0, le=86400, allow_inf_nan=False, description="limit of `backup_command`")
+    ] = 300.0
     web_listen_address: Annotated[ListenAddress, Field(description="address and port to serve")] = ":10187"
     web_telemetry_path: Annotated[TelemetryPath, Field(description="path of the metrics page")] = "/metrics"
     web_config_file: Annotated[

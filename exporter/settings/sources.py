@@ -26,7 +26,7 @@ Location: TypeAlias = tuple[str | int, ...]
 
 _PATHS = frozenset(
     (
-        *("manifests", "web_config_file", "dsn_file", "password_file"),
+        *("manifests", "web_config_file", "dsn_file", "password_file", "data_directory"),
         *("passfile", "sslrootcert", "sslcert", "sslkey"),
     )
 )

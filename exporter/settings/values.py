@@ -20,6 +20,8 @@ _TELEMETRY_PATH = re.compile(r"/[A-Za-z0-9_./~-]+")
 _EXTERNAL_URL = re.compile(
     r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?((?:/[A-Za-z0-9_.~-]+)*)/?"
 )
+_SIZE = re.compile(r"(?P<number>[0-9]{1,18}(?:\.[0-9]{1,6})?)\s*(?P<unit>kB|[MGTP]B)?", re.IGNORECASE)
+_SIZE_UNITS = ("", "KB", "MB", "GB", "TB", "PB")
 _RESERVED_PATHS = ("/probe", "/sd", "/-", "/-/")
 
 
@@ -93,6 +95,24 @@ def _external_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def parse_free_bytes(value: str) -> tuple[str, int]:
+    """A tablespace's name, empty for the database's own, and how many bytes are free there.
+
+    Raises: InvalidText.
+    """
+    name, _, size = value.rpartition("=")
+    match = _SIZE.fullmatch(size.strip())
+    if match is None or looks_like_dsn(value):
+        raise InvalidText("not a size", "write 500GB, or NAME=2TB for a tablespace")
+    factor = 1024 ** _SIZE_UNITS.index((match["unit"] or "").upper())
+    return (parse_identifier(name) if name.strip() else ""), round(float(match["number"]) * factor)
+
+
+def _free_bytes(value: str) -> str:
+    parse_free_bytes(value)
+    return value
+
+
 def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
@@ -106,6 +126,10 @@ Identifier: TypeAlias = Annotated[str, AfterValidator(_identifier)]
 ListenAddress: TypeAlias = Annotated[str, AfterValidator(_listen_address)]
 ExternalUrl: TypeAlias = Annotated[str, AfterValidator(_external_url)]
 TelemetryPath: TypeAlias = Annotated[str, AfterValidator(_telemetry_path)]
+FreeBytesList: TypeAlias = Annotated[
+    tuple[Annotated[str, AfterValidator(_free_bytes)], ...], BeforeValidator(as_list)
+]
+WordList: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(as_list)]
 LogLevel: TypeAlias = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)]
 LogFormat: TypeAlias = Annotated[Literal["logfmt", "json"], BeforeValidator(_lower)]
 SslMode: TypeAlias = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from exporter.model import Finding, Verdict
 from exporter.text.content import Item, Section
@@ -38,7 +39,7 @@ def tally(findings: Sequence[Finding]) -> str:
     return f"Criteria: {counts}."
 
 
-def as_object(finding: Finding) -> dict[str, str | None]:
+def as_object(finding: Finding) -> dict[str, Any]:
     """The finding as JSON holds it; the keys are a promise, described in docs/report.md."""
     return {
         "criterion": finding.criterion,
@@ -47,4 +48,5 @@ def as_object(finding: Finding) -> dict[str, str | None]:
         "reason": finding.reason,
         "found": finding.found,
         "mend": finding.mend,
+        "facts": dict(finding.facts),
     }

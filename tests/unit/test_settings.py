@@ -867,9 +867,12 @@ def test_the_documentation_lists_every_setting_as_it_is() -> None:
 
 
 def test_every_flag_is_one_of_the_command_line() -> None:
-    shown = subprocess.run(
-        [sys.executable, "-m", "exporter", "serve", "--help"], capture_output=True, text=True, check=True
-    ).stdout
+    shown = "".join(
+        subprocess.run(
+            [sys.executable, "-m", "exporter", command, "--help"], capture_output=True, text=True, check=True
+        ).stdout
+        for command in ("serve", "preflight")
+    )
 
     for setting in setting_references():
         assert not setting.flag or re.search(rf"^  {re.escape(setting.flag)}\b", shown, re.MULTILINE)

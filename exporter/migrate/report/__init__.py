@@ -6,15 +6,30 @@ them down; `document` is the JSON.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from exporter.migrate.report import document, outline, standing
-from exporter.migrate.report.verdict import exit_code
+from exporter.migrate.report import document, outline, readiness, standing
+from exporter.migrate.report.verdict import exit_code, preflight_exit_code
 from exporter.migrate.status import Status
-from exporter.model import Finding, Outcome, Plan
+from exporter.model import Finding, Outcome, Plan, Readiness
 from exporter.text import markdown, plain
 
-__all__ = ["as_json", "as_markdown", "as_text", "exit_code", "plan_as_text", "status_as_text"]
+__all__ = [
+    "PREFLIGHT_FORMS",
+    "as_json",
+    "as_markdown",
+    "as_text",
+    "exit_code",
+    "plan_as_text",
+    "preflight_exit_code",
+    "status_as_text",
+]
+
+PREFLIGHT_FORMS: Mapping[str, Callable[[Readiness], str]] = {
+    "text": readiness.as_text,
+    "markdown": readiness.as_markdown,
+    "json": readiness.as_json,
+}
 
 
 def as_text(outcome: Outcome) -> str:

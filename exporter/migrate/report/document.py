@@ -53,6 +53,7 @@ def document(outcome: Outcome) -> Object:
             "settled": [_observed(index) for index in outcome.plan.settled],
             "refused": [_observed(index) for index in outcome.plan.refused],
         },
+        "preflight": [as_object(finding) for finding in outcome.preflight],
         "results": [_result(result) for result in outcome.results],
         "indexes": [_facts(facts) for facts in outcome.facts],
         "probes": [_probe(before, after) for before, after in probe_pairs(outcome)],

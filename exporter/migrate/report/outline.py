@@ -29,9 +29,14 @@ from exporter.text.findings import criteria
 def of_outcome(outcome: Outcome) -> Content:
     """Everything a run did and found."""
     sections = (
-        (*_plan_sections(outcome.plan, outcome.command), criteria(outcome.findings))
+        (
+            *_plan_sections(outcome.plan, outcome.command),
+            criteria(outcome.findings),
+            _preflight(outcome.preflight),
+        )
         if outcome.dry_run
         else (
+            _preflight(outcome.preflight),
             _results(outcome),
             _settled(outcome.plan, outcome.command),
             _refused(outcome.plan, outcome.command),
@@ -55,9 +60,8 @@ def of_outcome(outcome: Outcome) -> Content:
 
 def of_plan(plan: Plan, preflight: Sequence[Finding] = ()) -> Content:
     """What would be done, and what of the preflight did not pass."""
-    doubtful = [finding for finding in preflight if finding.verdict is not Verdict.PASS]
     command = "rollback" if any(step.kind is StepKind.DROP for step in plan.steps) else "init"
-    sections = (*_plan_sections(plan, command), criteria(doubtful, "To know before"))
+    sections = (*_plan_sections(plan, command), _preflight(preflight))
     told = f"{counted(len(plan.steps), 'step')} to do." if plan.steps else nothing_to_do(plan, command)
     return Content(
         f"plan {plan.migration}",
@@ -65,6 +69,12 @@ def of_plan(plan: Plan, preflight: Sequence[Finding] = ()) -> Content:
         (told, *decisions(plan)),
         tuple(section for section in sections if section.items),
     )
+
+
+def _preflight(findings: Sequence[Finding]) -> Section:
+    """What the preflight found wanting; the preflight command and JSON have all of it."""
+    wanting = [finding for finding in findings if finding.verdict is not Verdict.PASS]
+    return criteria(wanting, "To know before")
 
 
 # Steps

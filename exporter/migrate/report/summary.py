@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from exporter.migrate.report.verdict import HALTED, LEFT_BEHIND, exit_code
-from exporter.model import Outcome, Plan, StepKind, StepResult, StepStatus, Verdict
+from exporter.migrate.report.verdict import HALTED, LEFT_BEHIND, exit_code, is_refused
+from exporter.model import Outcome, Plan, StepKind, StepResult, StepStatus
 from exporter.text.findings import tally
 
 _STATUS_SUMMARIES = {
@@ -35,13 +35,13 @@ def summary(outcome: Outcome) -> tuple[str, ...]:
 
 def _work(outcome: Outcome) -> Iterator[str]:
     plan = outcome.plan
-    if outcome.dry_run:
+    if is_refused(outcome) and not (outcome.dry_run and outcome.command == "rollback"):
+        work = "drop" if outcome.command == "rollback" else "build"
+        yield f"Nothing was touched: what must hold before a {work} does not."
+    elif outcome.dry_run:
         yield "Nothing was touched: this is the plan only."
         if not plan.steps:
             yield nothing_to_do(plan, outcome.command)
-    elif _was_refused(outcome):
-        work = "drop" if outcome.command == "rollback" else "build"
-        yield f"Nothing was touched: what must hold before a {work} does not."
     elif outcome.results:
         yield from _work_by_status(outcome.results)
     elif outcome.command != "verify":
@@ -61,11 +61,6 @@ def _work_by_status(results: Sequence[StepResult]) -> Iterator[str]:
     ]
     if works:
         yield f"{', '.join(works)}."
-
-
-def _was_refused(outcome: Outcome) -> bool:
-    failed = any(finding.verdict is Verdict.FAIL for finding in outcome.findings)
-    return failed and not (outcome.results or outcome.facts or outcome.plan.steps)
 
 
 def nothing_to_do(plan: Plan, command: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from exporter.model import Outcome, StepStatus, Verdict
+from collections.abc import Sequence
+
+from exporter.model import Finding, Outcome, StepStatus, Verdict
 
 DONE = 0
 FAILED = 1
@@ -14,8 +16,8 @@ def exit_code(outcome: Outcome, *, strict: bool = False) -> int:
     """0 done, 1 failed or stopped clean, 3 something left behind, 4 a person decides or the server goes on.
 
     What was left behind outranks the rest, because it costs writes until it is cleaned up, and a degraded
-    index queries too. `strict`
-    counts unknown findings as failed.
+    index queries too. `strict` counts unknown findings as failed. A failed preflight is a failure; what it
+    only warns of is none.
     """
     statuses = {result.status for result in outcome.results}
     if statuses & {StepStatus.LEFT_BEHIND, StepStatus.DEGRADED}:
@@ -26,4 +28,18 @@ def exit_code(outcome: Outcome, *, strict: bool = False) -> int:
     failing = {Verdict.FAIL, Verdict.UNKNOWN} if strict else {Verdict.FAIL}
     if statuses & {StepStatus.FAILED, StepStatus.SKIPPED} or verdicts & failing:
         return FAILED
-    return DONE
+    return FAILED if is_refused(outcome) else DONE
+
+
+def is_refused(outcome: Outcome) -> bool:
+    """True when the preflight failed, so that nothing was touched. That of rollback is among its findings."""
+    if any(finding.verdict is Verdict.FAIL for finding in outcome.preflight):
+        return True
+    failed = any(finding.verdict is Verdict.FAIL for finding in outcome.findings)
+    return failed and not (outcome.results or outcome.facts or outcome.plan.steps)
+
+
+def preflight_exit_code(findings: Sequence[Finding], *, strict: bool = False) -> int:
+    """0 when a run could start, 1 when it would be refused; `strict` counts unknown as failed."""
+    failing = {Verdict.FAIL, Verdict.UNKNOWN} if strict else {Verdict.FAIL}
+    return FAILED if {finding.verdict for finding in findings} & failing else DONE

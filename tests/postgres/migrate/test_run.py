@@ -137,7 +137,7 @@ def test_a_failed_preflight_touches_nothing(nova_database: TestDatabase, manifes
     finally:
         nova_database.execute("DROP ROLE stranger")
 
-    failed = {one.criterion for one in outcome.findings if one.verdict is Verdict.FAIL}
+    failed = {one.criterion for one in outcome.preflight if one.verdict is Verdict.FAIL}
     assert {"ownership", "may analyze"} <= failed
     assert (outcome.plan.steps, exit_code(outcome)) == ((), 1)
     assert not has_journal(nova_database)

@@ -15,6 +15,7 @@ from psycopg.rows import dict_row
 
 import exporter
 from exporter.postgres import catalog, locks
+from exporter.postgres.index_shape import DuplicateKeys
 from exporter.postgres.journal import EventStatus, Journal, Phase
 from exporter.postgres.progress import BuildRow, read_builds
 from exporter.postgres.queries import Query, all_queries
@@ -35,7 +36,7 @@ class NullExists:
 
 def reads() -> dict[str, type[Any]]:
     """The row type that the program gives with the name of each file that it reads."""
-    found: dict[str, type[Any]] = {"null_exists": NullExists}
+    found: dict[str, type[Any]] = {"null_exists": NullExists, "duplicate_keys": DuplicateKeys}
     root, queries = Path(exporter.__file__).parent, all_queries()
     for path in sorted(root.rglob("*.py")):
         module = ".".join(path.relative_to(root.parent).with_suffix("").parts)
@@ -53,6 +54,10 @@ ACTS = {"advisory_lock", "journal_create", "journal_append", "signal_session"}
 # Without rows on the stage; tests below give them some.
 EMPTY = {
     "blockers",
+    "index_shape",
+    "replication_lag",
+    "replication_slots",
+    "running_backups",
     "build_progress",
     "table_builders",
     "compiled_index",
@@ -109,6 +114,7 @@ def parameters(view: View) -> dict[str, object]:
         "schemaname": "public",
         "journal_schema": "public",
         "relname": "messages",
+        "spcnames": ["pg_default"],
         "schemanames": ["public", "public"],
         "relnames": ["messages", "absent"],
         "indexnames": [USED.name, "absent"],
@@ -136,11 +142,13 @@ def run(
 ) -> str | None:
     """What is wrong with the columns or with the types of their values, None when nothing is."""
     text: sql.SQL | sql.Composed = sql.SQL(query.text)
-    if re.search(r"\{(schema|table|column)\}", query.text):
+    if re.search(r"\{(schema|table|column|keys|condition)\}", query.text):
         text = sql.SQL(query.text).format(
             schema=sql.Identifier("elsewhere" if query.by_extension else "public"),
             table=sql.Identifier("public", "messages"),
             column=sql.Identifier("sender_id"),
+            keys=sql.SQL("sender_id % 10"),
+            condition=sql.SQL("sender_id IS NOT NULL"),
         )
     used = {name: given[name] for name in re.findall(r"%\((\w+)\)s", query.text)}
     with connection.cursor(row_factory=dict_row) as cursor:

@@ -172,7 +172,7 @@ def test_a_second_run_says_that_there_was_nothing_to_do() -> None:
 def test_a_refused_preflight_is_not_taken_for_nothing_to_do() -> None:
     fault = replace(found_wanting().findings[3], verdict=Verdict.FAIL)
 
-    text = as_text(replace(outcome_of(plan_of()), findings=(fault,)))
+    text = as_text(replace(outcome_of(plan_of()), preflight=(fault,)))
 
     assert "Nothing to do" not in text
     assert "Nothing was touched: what must hold before a build does not." in text

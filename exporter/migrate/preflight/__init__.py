@@ -1,0 +1,13 @@
+"""What must hold before anything is touched: pass, warn, fail or unknown, with the fact seen and the mend.
+
+Asks the server, the tables and the disk; changes nothing. Any failed finding stops a run before its first
+step. `check_before_build` asks what needs no plan, `check_plan` what the builds of a plan will meet; each
+family of checks has a module of its own, which judges and, where it is pure, asks nothing.
+"""
+
+from __future__ import annotations
+
+from exporter.migrate.preflight.checks import check_before_build, check_plan
+from exporter.migrate.preflight.options import PreflightOptions
+
+__all__ = ["PreflightOptions", "check_before_build", "check_plan"]

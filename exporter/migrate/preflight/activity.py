@@ -1,0 +1,105 @@
+"""What goes on in the server now that a build would wait for: transactions, dumps, base backups. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from exporter.migrate.figures import duration
+from exporter.migrate.preflight.findings import DATABASE, SERVER, passed, unknown, warned
+from exporter.model import Finding, RelationName
+from exporter.postgres.blockers import Blocker
+from exporter.postgres.replication import RunningBackup
+
+_SHOWN = 5
+
+
+def check_blockers(
+    blockers: Sequence[Blocker], tables: Mapping[int, RelationName], min_age_seconds: float
+) -> Iterator[Finding]:
+    """Whom the builds would wait for: by table for locks, of the database for snapshots."""
+    counted = [one for one in blockers if not one.is_ours and not one.gives_way]
+    for relid, table in tables.items():
+        mine = [one for one in counted if one.relid == relid]
+        yield _blocked(table.quoted, mine, min_age_seconds, "no writer that lasts")
+    snapshots = [one for one in counted if one.relid is None]
+    yield _blocked(DATABASE, snapshots, min_age_seconds, "no old snapshot")
+
+
+def _blocked(subject: str, blockers: Sequence[Blocker], min_age_seconds: float, none: str) -> Finding:
+    # An age that is hidden may be any; a prepared transaction does not end by itself.
+    hidden = [one for one in blockers if one.transaction_age_seconds is None]
+    lasting = [
+        one
+        for one in blockers
+        if (one.transaction_age_seconds or 0) >= min_age_seconds or one.kind == "prepared"
+    ]
+    if lasting:
+        shown = "; ".join(one.described for one in lasting[:_SHOWN])
+        more = f"; and {len(lasting) - _SHOWN} more" if len(lasting) > _SHOWN else ""
+        return warned(
+            "blockers",
+            subject,
+            "would_wait",
+            f"a build would wait for {shown}{more}",
+            _mend(lasting),
+            pids=[one.pid for one in lasting if one.pid is not None],
+            gids=[one.gid for one in lasting if one.gid is not None],
+            oldest_seconds=max((one.transaction_age_seconds or 0.0) for one in lasting),
+        )
+    if hidden:
+        shown = "; ".join(one.described for one in hidden[:_SHOWN])
+        mend = "GRANT pg_read_all_stats to this role, to see how long they last"
+        return unknown("blockers", subject, "not_permitted", f"of unknown age: {shown}", mend)
+    return passed("blockers", subject, none)
+
+
+def _mend(blockers: Sequence[Blocker]) -> str:
+    prepared = [one.gid for one in blockers if one.gid is not None]
+    if prepared:
+        quoted = prepared[0].replace("'", "''")
+        return f"end it in this database: COMMIT PREPARED '{quoted}' or ROLLBACK PREPARED '{quoted}'"
+    if any(one.prevents_wraparound for one in blockers):
+        return "let the VACUUM end first; it does not give way"
+    return "let them end, or end them: SELECT pg_terminate_backend(pid)"
+
+
+def check_running_backups(backups: Sequence[RunningBackup]) -> Iterator[Finding]:
+    """Dumps hold a snapshot for as long as they run; base backups compete for the disk."""
+    for kind, subject, reason, mend in (
+        (
+            "dump",
+            DATABASE,
+            "dump_running",
+            "wait for its end: a dump holds one snapshot all the time, and builds wait for it at their end",
+        ),
+        (
+            "base backup",
+            SERVER,
+            "base_backup_running",
+            "better wait for its end: both read and write the same volume, and the backup has to hold the "
+            "builds' WAL too",
+        ),
+    ):
+        running = [one for one in backups if one.kind == kind]
+        if not running:
+            yield passed(f"running {kind}", subject, "none")
+            continue
+        yield warned(
+            f"running {kind}",
+            subject,
+            reason,
+            "; ".join(map(_described, running)),
+            mend,
+            pids=[one.pid for one in running],
+        )
+
+
+def _described(backup: RunningBackup) -> str:
+    parts = [f"pid {backup.pid}", backup.application_name or backup.kind]
+    if backup.usename:
+        parts.insert(1, f"user {backup.usename}")
+    if backup.phase:
+        parts.append(backup.phase)
+    if backup.age_seconds is not None:
+        parts.append(f"for {duration(backup.age_seconds)}")
+    return ", ".join(parts)

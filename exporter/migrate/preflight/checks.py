@@ -1,0 +1,136 @@
+"""The checks in their order: what is asked of the server, and which family judges it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from exporter.migrate.preflight.activity import check_blockers, check_running_backups
+from exporter.migrate.preflight.backup import check_backup
+from exporter.migrate.preflight.builds import check_builds
+from exporter.migrate.preflight.disk import check_disk, check_duration, check_temporary_files
+from exporter.migrate.preflight.options import PreflightOptions
+from exporter.migrate.preflight.replication import check_archiving, check_lag, check_slots
+from exporter.migrate.preflight.session import check_session
+from exporter.migrate.preflight.tables import (
+    check_analyzed,
+    check_built_on,
+    check_kind,
+    check_leftovers,
+    check_table_age,
+    check_tablespaces,
+    check_wraparound,
+)
+from exporter.model import DeclaredIndex, Finding, Manifest, RelationName, quote_identifier
+from exporter.postgres.blockers import read_blockers
+from exporter.postgres.catalog import TableFacts, read_table, read_table_indexes
+from exporter.postgres.progress import read_builds
+from exporter.postgres.replication import (
+    read_archiver,
+    read_replication_lag,
+    read_running_backups,
+    read_slots,
+)
+from exporter.postgres.session_facts import pooling_evidence, read_session_facts
+from exporter.postgres.storage import (
+    StorageFacts,
+    TableAge,
+    TablespaceFacts,
+    read_storage,
+    read_table_ages,
+    read_tablespaces,
+    read_wraparound,
+)
+from exporter.postgres.target import Connection, read_facts
+
+
+def check_before_build(
+    connection: Connection, manifest: Manifest, options: PreflightOptions | None = None
+) -> tuple[Finding, ...]:
+    """Findings about server, session, rights and every declared table."""
+    options = options or PreflightOptions()
+    session = read_session_facts(connection)
+    evidence = pooling_evidence(connection)
+    findings = list(
+        check_session(session, evidence, connection.info.dbname, needs_signal=options.needs_signal)
+    )
+    usename = quote_identifier(session.usename)
+    declared_on = dict.fromkeys(index.table for index in manifest.indexes)
+    for table in declared_on:
+        facts = read_table(connection, table)
+        if facts is not None:
+            findings += check_built_on(table, facts, usename)
+            findings.append(check_kind(table, facts))
+    for table in manifest.analyze:
+        facts = read_table(connection, table)
+        if table not in declared_on and facts is not None:
+            findings.append(check_analyzed(table, facts, usename))
+    storage = read_storage(connection)
+    tablespaces = _read_tablespaces(connection, manifest.indexes, storage)
+    findings += check_tablespaces(manifest.indexes, tablespaces, storage, usename)
+    return tuple(findings)
+
+
+def check_plan(
+    connection: Connection,
+    manifest: Manifest,
+    builds: Sequence[DeclaredIndex],
+    options: PreflightOptions,
+) -> tuple[Finding, ...]:
+    """Findings about what these builds will meet: space, time, rows, locks, WAL, backups, wraparound.
+
+    Without builds there is nothing to meet, and no finding.
+    Raises: psycopg.Error when the connection breaks.
+    """
+    return tuple(_check_plan(connection, manifest, builds, options)) if builds else ()
+
+
+def _check_plan(
+    connection: Connection,
+    manifest: Manifest,
+    builds: Sequence[DeclaredIndex],
+    options: PreflightOptions,
+) -> Iterator[Finding]:
+    storage = read_storage(connection)
+    tables = _read_tables(connection, builds)
+    ages = read_table_ages(connection, [facts.relid for facts in tables.values()])
+    by_index = {
+        index: ages[tables[index.table].relid]
+        for index in builds
+        if index.table in tables and tables[index.table].relid in ages
+    }
+    estimates, findings = check_builds(connection, builds, by_index, storage, options)
+    yield from findings
+    if estimates:
+        tablespaces = _read_tablespaces(connection, builds, storage)
+        identifier = read_facts(connection).system_identifier
+        yield from check_disk(estimates, storage, tablespaces, identifier, options)
+        yield from check_temporary_files(estimates, storage)
+        yield from check_duration(estimates, options.deadline_seconds)
+    wal_bytes = sum(one.wal_bytes for one in estimates) if len(estimates) == len(builds) else None
+    yield from check_slots(read_slots(connection), wal_bytes, storage.max_slot_wal_keep_size_bytes)
+    yield check_archiving(read_archiver(connection))
+    yield from check_lag(read_replication_lag(connection), options)
+    yield check_backup(connection.info, options.backup or manifest.backup, runs=options.runs_backup_command)
+    yield from check_running_backups(read_running_backups(connection))
+    relids = {facts.relid: table for table, facts in tables.items()}
+    yield from check_blockers(read_blockers(connection, relids), relids, options.blocker_age_seconds)
+    yield check_wraparound(read_wraparound(connection), options.warn_age_share)
+    declared = {index.name for index in (*manifest.indexes, *builds)}
+    building = {one.index_relid for one in read_builds(connection) if one.index_relid is not None}
+    for table, facts in tables.items():
+        age: TableAge | None = ages.get(facts.relid)
+        yield check_table_age(table, age, options.warn_age_share)
+        yield check_leftovers(table, read_table_indexes(connection, facts.relid), declared, building)
+
+
+def _read_tables(connection: Connection, builds: Sequence[DeclaredIndex]) -> dict[RelationName, TableFacts]:
+    found = {table: read_table(connection, table) for table in dict.fromkeys(one.table for one in builds)}
+    return {table: facts for table, facts in found.items() if facts is not None}
+
+
+def _read_tablespaces(
+    connection: Connection, indexes: Sequence[DeclaredIndex], storage: StorageFacts
+) -> dict[str, TablespaceFacts]:
+    names = {index.tablespace for index in indexes if index.tablespace is not None}
+    temporary = storage.temp_tablespaces.split(",")[0].strip().strip('"')
+    return read_tablespaces(connection, sorted(names | {storage.default_tablespace, temporary} - {""}))

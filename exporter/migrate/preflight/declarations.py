@@ -1,0 +1,49 @@
+"""Declarations: whether the server understands them, and where each stands. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from exporter.errors import ManifestError
+from exporter.migrate.preflight.findings import DATABASE, failed, passed, unknown, warned
+from exporter.model import Finding, IndexState, Manifest, ObservedIndex
+
+_CRITERION = "definition"
+_BLOCKED_MENDS = {
+    IndexState.CONFLICT: "declare another name, or rename or drop what bears this one",
+    IndexState.BUILDING_FOREIGN: "wait until it is built",
+}
+
+
+def check_declarations(observed: Sequence[ObservedIndex]) -> tuple[Finding, ...]:
+    """One finding for each declaration that the server has compiled, by what stands under its name."""
+    return tuple(map(_declaration, observed))
+
+
+def _declaration(index: ObservedIndex) -> Finding:
+    subject = index.declared.relation.quoted
+    facts = {"definition": index.definition, "state": index.state.value}
+    if index.state in _BLOCKED_MENDS:
+        return failed(
+            _CRITERION, subject, index.state.value, index.detail, _BLOCKED_MENDS[index.state], **facts
+        )
+    if index.state is IndexState.INVALID_FOREIGN:
+        mend = f"init --adopt-invalid replaces it; or DROP INDEX CONCURRENTLY {subject}"
+        return failed(_CRITERION, subject, index.state.value, index.detail, mend, **facts)
+    if index.state is IndexState.INVALID_OURS:
+        return warned(
+            _CRITERION, subject, index.state.value, index.detail, "init cleans it up first", **facts
+        )
+    return passed(_CRITERION, subject, f"compiles; {index.detail}", **facts)
+
+
+def declaration_faults(error: ManifestError) -> tuple[Finding, ...]:
+    """The declarations that the server refuses, as findings."""
+    return tuple(failed(_CRITERION, fault.place, "refused", fault.what, fault.mend) for fault in error.faults)
+
+
+def not_compiled(manifest: Manifest) -> Finding:
+    """That declarations were not tried, because something that they need is missing."""
+    count = len(manifest.indexes)
+    found = f"{count} declared index{'es' if count != 1 else ''} not compiled"
+    return unknown(_CRITERION, DATABASE, "not_tried", found, "do what the failed checks say first")

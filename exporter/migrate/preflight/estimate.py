@@ -1,0 +1,117 @@
+"""What a build will take: bytes of index, temporary files and WAL, and about how long. Pure.
+
+The formula for b-trees was measured: an entry takes MAXALIGN(8 + the columns' average widths) + 4 bytes; the
+sort writes that much once when it exceeds maintenance_work_mem; the second pass sorts 12 bytes for each row,
+after the first has given its files back. Deduplication only lowers it. It is an upper bound, because an
+estimate by the size of a similar index can be a third of what the sort takes. Other methods are rough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from exporter.model import DeclaredIndex, RelationName
+from exporter.postgres.index_shape import ExpectedRows, IndexShape
+
+_MAXALIGN = 8
+_ITEM_POINTER_BYTES = 4
+_TUPLE_HEADER_BYTES = 8
+_TID_SORT_BYTES = 12
+_PAGE_OVERHEAD_BYTES = 40
+# What the memory of a sort holds of an entry beside it.
+_SORT_OVERHEAD_BYTES = 32
+_TID_MEMORY_BYTES = 24
+_HASH_TUPLE_BYTES = 16
+_DEFAULT_FILLFACTOR = {"btree": 90.0, "hash": 75.0, "gist": 70.0, "spgist": 70.0}
+_DEFAULT_PAGES_PER_RANGE = 128
+# Slow enough for a server that does other work as well.
+_READ_BYTES_PER_SECOND = 100 * 1024**2
+_SECONDS_PER_ROW = 3e-6
+
+
+@dataclass(frozen=True, slots=True)
+class IndexEstimate:
+    """What one build takes at most. `is_rough` where no measured formula stands behind it.
+
+    Units: bytes, seconds, rows.
+    """
+
+    index: DeclaredIndex
+    index_bytes: int
+    temporary_bytes: int
+    wal_bytes: int
+    seconds: float
+    row_count: float
+    is_rough: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceNeeded:
+    """What several builds take together while they run. Units: bytes."""
+
+    index_bytes: int
+    temporary_bytes: int
+    wal_bytes: int
+
+    @property
+    def all_bytes(self) -> int:
+        """The sum."""
+        return self.index_bytes + self.temporary_bytes + self.wal_bytes
+
+
+def estimate_index(
+    index: DeclaredIndex,
+    shape: IndexShape,
+    expected: ExpectedRows,
+    *,
+    heap_bytes: int,
+    maintenance_work_mem_bytes: int,
+) -> IndexEstimate:
+    """What the build of one index takes at most."""
+    rows = expected.row_count
+    block = shape.block_bytes
+    entry = _aligned(_TUPLE_HEADER_BYTES + expected.row_bytes) + _ITEM_POINTER_BYTES
+    if shape.method == "hash":
+        entry = _HASH_TUPLE_BYTES + _ITEM_POINTER_BYTES
+    fillfactor = shape.fillfactor or _DEFAULT_FILLFACTOR.get(shape.method, 100.0)
+    index_bytes = rows * entry / (fillfactor / 100) * block / (block - _PAGE_OVERHEAD_BYTES) + block
+    sort_bytes = 0.0 if rows * (entry + _SORT_OVERHEAD_BYTES) <= maintenance_work_mem_bytes else rows * entry
+    if shape.method == "brin":
+        ranges = heap_bytes / block / (shape.pages_per_range or _DEFAULT_PAGES_PER_RANGE) + 1
+        index_bytes, sort_bytes = ranges * (2 * entry) + 4 * block, 0.0
+    tids_fit = shape.method == "brin" or rows * _TID_MEMORY_BYTES <= maintenance_work_mem_bytes
+    tid_sort_bytes = 0.0 if tids_fit else rows * _TID_SORT_BYTES
+    return IndexEstimate(
+        index=index,
+        index_bytes=round(index_bytes),
+        temporary_bytes=round(max(sort_bytes, tid_sort_bytes)),
+        # New pages are logged whole.
+        wal_bytes=round(index_bytes),
+        seconds=2 * heap_bytes / _READ_BYTES_PER_SECOND + rows * _SECONDS_PER_ROW,
+        row_count=rows,
+        is_rough=shape.method not in ("btree", "brin"),
+    )
+
+
+def needed_together(estimates: Iterable[IndexEstimate], *, max_parallel: int | None) -> SpaceNeeded:
+    """What the builds take at their worst moment.
+
+    Indexes and WAL stay; temporary files are given back, and of one table only one build runs at a time. Of
+    `max_parallel` tables at a time, None for all, the largest sorts count.
+    """
+    listed = list(estimates)
+    by_table: dict[RelationName, int] = {}
+    for one in listed:
+        table = one.index.table
+        by_table[table] = max(by_table.get(table, 0), one.temporary_bytes)
+    largest = sorted(by_table.values(), reverse=True)[:max_parallel]
+    return SpaceNeeded(
+        sum(one.index_bytes for one in listed),
+        sum(largest),
+        sum(one.wal_bytes for one in listed),
+    )
+
+
+def _aligned(size_bytes: int) -> int:
+    return -(-size_bytes // _MAXALIGN) * _MAXALIGN

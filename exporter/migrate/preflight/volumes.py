@@ -1,0 +1,42 @@
+"""Free space as the operating system tells it, where the server's files can be seen from here."""
+
+from __future__ import annotations
+
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A mounted file system. `device` tells volumes apart. Units: bytes. Source: statvfs(2)."""
+
+    device: int
+    path: Path
+    free_bytes: int
+    size_bytes: int
+
+
+def read_volume(path: Path) -> Volume | None:
+    """The volume that a file or folder lies on, None when it cannot be seen from here."""
+    try:
+        told = os.statvfs(path)
+        device = path.stat().st_dev
+    except OSError:
+        return None
+    # Not f_bfree: the rest is kept for root.
+    return Volume(device, path, told.f_bavail * told.f_frsize, told.f_blocks * told.f_frsize)
+
+
+def system_identifier_of(data_directory: Path) -> str | None:
+    """The system identifier of the server whose data directory it is; None when it cannot be read.
+
+    Source: the first eight bytes of global/pg_control, in every version.
+    """
+    try:
+        with (data_directory / "global" / "pg_control").open("rb") as file:
+            head = file.read(8)
+    except OSError:
+        return None
+    return str(struct.unpack("=Q", head)[0]) if len(head) == 8 else None

@@ -1,0 +1,106 @@
+"""The preflight as a table for a terminal, as Markdown and as JSON. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from exporter.migrate.figures import moment
+from exporter.migrate.report.verdict import preflight_exit_code
+from exporter.model import Finding, Readiness, Verdict
+from exporter.text import markdown
+from exporter.text.characters import columns_of, printable, wrap
+from exporter.text.findings import as_object
+from exporter.text.plain import WIDTH
+
+SCHEMA_VERSION = 1
+_VERDICT_COLUMNS = 11
+_CHECK_COLUMNS = 22
+_SHOWN = {Verdict.FAIL: "FAIL"}
+
+
+def as_text(readiness: Readiness) -> str:
+    """The table for a terminal: at most 80 columns wide, no control characters, no colour."""
+    lines = [
+        *_wrapped(f"pg-index-exporter preflight {readiness.migration}"),
+        *_wrapped(f"{readiness.address}, PostgreSQL {readiness.server_version}"),
+        moment(readiness.checked_at),
+        "",
+        *_wrapped(summary(readiness)),
+    ]
+    for subject in _subjects(readiness):
+        lines += ["", *_wrapped(subject)]
+        for finding in readiness.findings:
+            if finding.subject == subject:
+                lines += _rows(finding)
+    return "\n".join(lines) + "\n"
+
+
+def summary(readiness: Readiness) -> str:
+    """What it comes to, in a sentence."""
+    verdicts = [finding.verdict for finding in readiness.findings]
+    counts = ", ".join(f"{verdicts.count(verdict)} {verdict.value}" for verdict in Verdict)
+    refused = "init would refuse to start" if Verdict.FAIL in verdicts else "init would start"
+    return f"{refused}: {counts}."
+
+
+def _subjects(readiness: Readiness) -> list[str]:
+    return list(dict.fromkeys(finding.subject for finding in readiness.findings))
+
+
+def _rows(finding: Finding) -> Iterator[str]:
+    lead = "  " + _SHOWN.get(finding.verdict, finding.verdict.value).ljust(_VERDICT_COLUMNS - 2)
+    checks = wrap(printable(finding.criterion), _CHECK_COLUMNS - 2)
+    room = WIDTH - _VERDICT_COLUMNS - _CHECK_COLUMNS
+    found = wrap(printable(finding.found), room)
+    for number in range(max(len(checks), len(found))):
+        check = checks[number] if number < len(checks) else ""
+        fact = found[number] if number < len(found) else ""
+        padding = " " * (_CHECK_COLUMNS - columns_of(check))
+        yield f"{lead if number == 0 else ' ' * _VERDICT_COLUMNS}{check}{padding}{fact}".rstrip()
+    if finding.mend is not None:
+        margin = " " * (_VERDICT_COLUMNS + _CHECK_COLUMNS)
+        for number, line in enumerate(wrap(printable(finding.mend), room - 3)):
+            yield f"{margin}{'-> ' if number == 0 else '   '}{line}"
+
+
+def _wrapped(text: str) -> list[str]:
+    return wrap(printable(text), WIDTH)
+
+
+def as_markdown(readiness: Readiness) -> str:
+    """The table as Markdown; names and messages show as they are, whatever they hold."""
+    escape = markdown.escape
+    lines = [
+        f"# pg-index-exporter preflight {escape(readiness.migration)}",
+        "",
+        f"- {escape(readiness.address)}, PostgreSQL {escape(readiness.server_version)}",
+        f"- {moment(readiness.checked_at)}",
+        "",
+        f"**{escape(summary(readiness))}**",
+        "",
+        "| verdict | subject | check | found | what to do |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for finding in readiness.findings:
+        verdict = f"**{finding.verdict.value}**" if finding.verdict is Verdict.FAIL else finding.verdict.value
+        cells = [finding.subject, finding.criterion, finding.found, finding.mend or ""]
+        lines.append(f"| {verdict} | {' | '.join(map(escape, cells))} |")
+    return "\n".join(lines) + "\n"
+
+
+def as_json(readiness: Readiness) -> str:
+    """The findings as JSON with stable keys, described in docs/preflight.md. Only ASCII, the rest escaped."""
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "command": "preflight",
+        "migration": readiness.migration,
+        "datname": readiness.datname,
+        "address": readiness.address,
+        "server_version": readiness.server_version,
+        "checked_at": readiness.checked_at.isoformat(),
+        "exit_code": preflight_exit_code(readiness.findings),
+        "summary": summary(readiness),
+        "findings": [as_object(finding) for finding in readiness.findings],
+    }
+    return json.dumps(document, indent=2, ensure_ascii=True, allow_nan=False) + "\n"

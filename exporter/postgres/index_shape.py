@@ -1,0 +1,112 @@
+"""What a declared index keeps of its rows, and what the planner expects of them: for estimates and counts.
+
+All text that comes from a manifest has been through the server's parser here and comes back in its form.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from exporter.model import DeclaredIndex, RelationName
+from exporter.postgres import ddl
+from exporter.postgres.catalog import LOCK_TIMEOUT_MILLISECONDS
+from exporter.postgres.queries import query_text
+from exporter.postgres.target import Connection, bounded_read, fetch_version, set_session
+
+
+@dataclass(frozen=True, slots=True)
+class IndexShape:
+    """Columns and expressions of an index as SQL over its table. Units: per cent, blocks, bytes.
+
+    Source: pg_index, pg_get_indexdef() of an empty clone (14).
+    """
+
+    method: str
+    is_unique: bool
+    keys: list[str]
+    included: list[str]
+    predicate: str | None
+    fillfactor: float | None
+    pages_per_range: int | None
+    block_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedRows:
+    """What the planner expects an index to hold. Units: rows, bytes. Source: EXPLAIN."""
+
+    row_count: float
+    row_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class DuplicateKeys:
+    """Keys that occur more than once, counted up to 1,000, and the rows that have them."""
+
+    key_count: int
+    row_count: int | None
+
+
+def read_shape(connection: Connection, index: DeclaredIndex) -> IndexShape:
+    """The shape of the index, compiled on an empty clone that is rolled back.
+
+    Takes AccessShareLock on the table for a moment. Raises: psycopg.Error.
+    """
+    clone = index.table.relname
+    with connection.transaction(force_rollback=True):
+        set_session(connection, {"lock_timeout": LOCK_TIMEOUT_MILLISECONDS}, local=True)
+        ddl.run_single(connection, ddl.create_clone(index.table, clone))
+        temporary = ddl.qualified(RelationName("pg_temp", clone))
+        ddl.run_single(connection, ddl.create_index(index, concurrently=False, table=temporary))
+        rows = fetch_version(
+            connection, "index_shape", IndexShape, connection.info.server_version, {"relname": clone}
+        )
+        return rows[0]
+
+
+def expect_rows(
+    connection: Connection, table: RelationName, shape: IndexShape, *, budget_seconds: float
+) -> ExpectedRows:
+    """How many rows the index will hold, and how wide, as the planner expects by its statistics.
+
+    Reads no row of the table. Raises: psycopg.Error.
+    """
+    columns = sql.SQL(", ").join(map(_expression, [*shape.keys, *shape.included]))
+    condition = ddl.manifest_sql(shape.predicate) if shape.predicate is not None else sql.SQL("true")
+    statement = sql.SQL("SELECT {} FROM ONLY {} WHERE {}").format(columns, ddl.qualified(table), condition)
+    with bounded_read(connection, budget_seconds):
+        ((text,),) = ddl.run_single(connection, ddl.explain(statement)).fetchall()
+    plan = (json.loads(text) if isinstance(text, str) else text)[0]["Plan"]
+    return ExpectedRows(float(plan["Plan Rows"]), int(plan["Plan Width"]))
+
+
+def count_duplicates(
+    connection: Connection,
+    index: DeclaredIndex,
+    shape: IndexShape,
+    *,
+    budget_seconds: float,
+) -> DuplicateKeys:
+    """How many keys would violate the uniqueness of the index; shows no value.
+
+    Raises: psycopg.errors.QueryCanceled when the budget ends first; other psycopg.Error.
+    """
+    conditions = [] if shape.predicate is None else [_expression(shape.predicate)]
+    if not index.nulls_not_distinct:
+        conditions += [sql.SQL("{} IS NOT NULL").format(_expression(key)) for key in shape.keys]
+    text = query_text("duplicate_keys", server_version_num=connection.info.server_version)
+    statement = sql.SQL(text).format(
+        table=sql.SQL("ONLY {}").format(ddl.qualified(index.table)),
+        keys=sql.SQL(", ").join(map(_expression, shape.keys)),
+        condition=sql.SQL(" AND ").join(conditions) if conditions else sql.SQL("true"),
+    )
+    with bounded_read(connection, budget_seconds):
+        ((key_count, row_count),) = ddl.run_single(connection, statement).fetchall()
+    return DuplicateKeys(key_count, row_count)
+
+
+def _expression(text: str) -> sql.Composed:
+    return sql.SQL("({})").format(ddl.manifest_sql(text))

@@ -1,0 +1,67 @@
+"""What a session may do before anything is built, and whether it has a server process of its own."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+
+from exporter.postgres.target import Connection, fetch_version, set_session
+
+# Enough for a pooler that gives the next statement to another process.
+IDENTITY_ROUNDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFacts:
+    """What the session may do.
+
+    `read_only_default` is what a session starts with, `read_only_of_role` whether for this role alone.
+    Source: pg_is_in_recovery(), has_database_privilege(), pg_has_role(), pg_settings,
+    pg_db_role_setting (14).
+    """
+
+    server_version_num: int
+    in_recovery: bool
+    read_only: bool
+    read_only_default: bool | None
+    read_only_of_role: bool
+    may_create_temporary: bool
+    may_read_all_stats: bool
+    may_signal_backend: bool
+    track_counts: bool
+    backend_pid: int
+    usename: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionIdentity:
+    """Which process answered one statement, and the token that the session was given. (14)"""
+
+    backend_pid: int
+    token: str | None
+
+
+def read_session_facts(connection: Connection) -> SessionFacts:
+    """The facts of this session."""
+    version = connection.info.server_version
+    (facts,) = fetch_version(connection, "session_facts", SessionFacts, version)
+    return facts
+
+
+def pooling_evidence(connection: Connection) -> str | None:
+    """What shows that a pooler stands between, None when the session has one process and keeps its state.
+
+    A pooler gives out process numbers of its own; one that does not is known by a statement that another
+    process answers, or one that does not know what the statement before has set.
+    """
+    token = secrets.token_hex(8)
+    set_session(connection, {"pg_index_exporter.session": token})
+    told_pid = connection.info.backend_pid
+    for _ in range(IDENTITY_ROUNDS):
+        version = connection.info.server_version
+        (identity,) = fetch_version(connection, "session_identity", SessionIdentity, version)
+        if identity.backend_pid != told_pid:
+            return f"the connection is said to be process {told_pid}, process {identity.backend_pid} answers"
+        if identity.token != token:
+            return "a setting of one statement was gone in the next"
+    return None
