@@ -378,7 +378,7 @@ def test_a_role_that_may_not_build_is_told_what_is_missing(nova: TestDatabase, n
     assert indexes_of(nova) == {}
 
 
-def test_a_failed_build_exits_with_one_and_says_why(nova: TestDatabase, tmp_path: Path) -> None:
+def test_a_refused_build_exits_with_one_and_says_why(nova: TestDatabase, tmp_path: Path) -> None:
     manifest = tmp_path / "unique.yaml"
     manifest.write_text(
         "migration: m\nindexes:\n- {name: i, table: messages, columns: [sender_id], unique: true}\n"
@@ -387,7 +387,8 @@ def test_a_failed_build_exits_with_one_and_says_why(nova: TestDatabase, tmp_path
     ended = run(dsn_of(nova), "init", "--yes", manifest=manifest)
 
     assert ended.returncode == 1
-    assert "could not create unique index" in " ".join(ended.stdout.split())
+    assert "duplicates: duplicates" in ended.stdout
+    assert "keys occur more than once" in " ".join(ended.stdout.split())
     assert indexes_of(nova) == {}
 
 
