@@ -82,9 +82,12 @@ async def _has_body(scope: Scope, receive: Receive) -> bool:
     try:
         async with asyncio.timeout(BODY_SECONDS):
             message = await receive()
+            # Some clients end a request without a body by a frame of none.
+            while message.get("more_body") and not message.get("body"):
+                message = await receive()
     except TimeoutError:
         return True
-    return bool(message.get("body") or message.get("more_body"))
+    return bool(message.get("body"))
 
 
 def _is_http1(scope: Scope) -> bool:

@@ -103,6 +103,10 @@ def test_http2_is_spoken_where_it_is_on(authority: Authority, http2: str, versio
         for _ in range(3):
             answer = client.get(f"{url}/metrics")
             assert (answer.http_version, answer.text) == (version, "page\n")
+        (group,) = client.get(f"{url}/sd").json()
+        assert f"{group['labels']['__scheme__']}://{group['targets'][0]}" == url
+        assert client.get(f"{url}/sd", auth=("alice", "wrong")).status_code == 401
+        assert client.post(f"{url}/-/reload").status_code == 403
         assert client.get(f"{url}/metrics", auth=("alice", "wrong")).status_code == 401
         assert client.head(f"{url}/nowhere").status_code == 404
         assert client.delete(f"{url}/metrics").status_code == 405
