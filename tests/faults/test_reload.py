@@ -22,6 +22,8 @@ from exporter.metrics.health import check_health
 from tests.conftest import OwnServer, TestDatabase
 from tests.faults.scraping import CLIENT_TIMEOUT_SECONDS, Scrape, scrape
 from tests.faults.serving import serve
+from tests.support.certificates import Authority
+from tests.support.postgres_server import LocalServer
 from tests.support.waiting import wait_for
 
 CANARY = "canary"
@@ -449,3 +451,65 @@ def test_options_that_changed_count_at_the_next_scrape(files: Files) -> None:
         wait_for("one connection", lambda: len(files.backends()) == 1 or None)
 
     assert after.value("pg_index_exporter_indexes_cut") == 1
+
+
+def test_a_client_certificate_is_rotated_with_its_authority(files: Files, own_server: OwnServer) -> None:
+    # The others are built without TLS, or have their folder in a container.
+    server = own_server(kind="debian")
+    assert isinstance(server, LocalServer)
+    issuers = [Authority(files.folder, name) for name in ("old", "new")]
+    secure(server, issuers[0])
+    for number, issuer in enumerate(issuers):
+        for file in issuer.issue(f"client_{number}", "monitor"):
+            file.chmod(0o600)
+    for ending in ("pem", "key"):
+        (files.folder / f"client_0.{ending}").rename(files.folder / f"client.{ending}")
+    dsn = server.dsn("postgres", "monitor", f"{CANARY}-tls")
+    tls = {"sslmode": "require", "sslcert": "client.pem", "sslkey": "client.key"}
+    replace(files.path, json.dumps({"targets": [{"name": "main", "dsn": dsn, **tls}]}))
+    with files.serving(LIFECYCLE) as (_, url):
+        assert scrape(url).target_up == 1
+        trust(server, issuers[1])
+        server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'monitor'")
+        wait_for("the refusal", lambda: scrape(url).target_up == 0 or None)
+
+        (files.folder / "client_1.pem").replace(files.folder / "client.pem")
+        half = post(url)
+        between = scrape(url)
+        (files.folder / "client_1.key").replace(files.folder / "client.key")
+        whole = post(url)
+        wait_for("the new certificate", is_up(url))
+
+    assert (half.status_code, between.value(CURRENT)) == (500, 0)
+    assert "client.key is not that of the certificate in" in half.text
+    assert whole.status_code == 200
+
+
+def secure(server: LocalServer, issuer: Authority) -> None:
+    """Has the server ask its role `monitor` for a certificate of that authority."""
+    server.execute(f"CREATE ROLE monitor LOGIN PASSWORD '{CANARY}-tls'")
+    for file in issuer.issue("server", "127.0.0.1"):
+        give(server, file, file.name)
+    give(server, issuer.file, "ca.pem")
+    for name, value in (("cert", "server.pem"), ("key", "server.key"), ("ca", "ca.pem")):
+        server.execute(sql.SQL("ALTER SYSTEM SET {} = {}").format(sql.Identifier(f"ssl_{name}_file"), value))
+    server.execute("ALTER SYSTEM SET ssl = on")
+    rules = server.data_directory / "pg_hba.conf"
+    first = "hostssl all monitor all scram-sha-256 clientcert=verify-ca\nhostnossl all monitor all reject\n"
+    rules.write_text(first + rules.read_text())
+    server.execute("SELECT pg_reload_conf()")
+    wait_for("TLS", lambda: server.execute("SHOW ssl") == [("on",)] or None)
+
+
+def trust(server: LocalServer, issuer: Authority) -> None:
+    give(server, issuer.file, "ca.pem")
+    server.execute("SELECT pg_reload_conf()")
+
+
+def give(server: LocalServer, file: Path, name: str) -> None:
+    """Puts a copy of the file into the server's folder, as its own."""
+    path = server.data_directory / name
+    path.write_bytes(file.read_bytes())
+    path.chmod(0o600)
+    owner = server.data_directory.stat()
+    os.chown(path, owner.st_uid, owner.st_gid)
