@@ -476,6 +476,51 @@ MISPLACED = (
 )
 
 
+def test_settings_that_are_read_again(
+    shop: TestDatabase, make_login: MakeLogin, tmp_path: Path, haystack: Haystack
+) -> None:
+    """Rotated by file, and with a secret in every wrong place of the settings, told to whoever reloads."""
+    login = make_login("reload")
+    secret = json.dumps({"password_file": login.file(tmp_path, login.password)})
+    given = settings_file(login, tmp_path, secret)
+    file = Path(given["PG_INDEX_EXPORTER_CONFIG_FILE"])
+    good = file.read_text()
+    flags = ("--web.enable-lifecycle", "--watch", "all", "--log.format", "json")
+
+    with (
+        serving(haystack, tmp_path, given, *flags) as url,
+        httpx.Client(base_url=url, timeout=60) as client,
+    ):
+
+        def reload(expected: int) -> None:
+            answer = client.post("/-/reload")
+            haystack.add(
+                f"reload {len(haystack.texts)}", f"{answer.status_code} {answer.headers}{answer.text}"
+            )
+            assert answer.status_code == expected, answer.text
+
+        for text in MISPLACED:
+            for broken in ({"targets": text}, {"watch": [text], text: text}, {"targets": [{"name": text}]}):
+                file.write_text(json.dumps(broken))
+                reload(500)
+            file.write_text(text)
+            reload(500)
+        read_pages(haystack, url, login)
+        file.write_text(good)
+        (tmp_path / "secret").write_text(make_canary("rotated"))
+        reload(200)
+        shop.execute(
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE usename = %s", [login.user]
+        )
+        read_pages(haystack, url, login)
+        read_server(haystack, shop)
+
+    assert haystack.found() == {}
+    # The last good settings were served meanwhile, and the rotated password is none that the server knows.
+    assert target_up(haystack) == {1.0, 0.0}
+    assert "password authentication failed" in haystack.texts["log of serve"]
+
+
 @pytest.mark.parametrize("text", MISPLACED)
 def test_a_secret_where_none_belongs(
     monkeypatch: pytest.MonkeyPatch,
