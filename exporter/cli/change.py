@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from exporter.cli.options import chosen, chosen_targets, print_text, read_settings
+from exporter.cli.watching import require_patterns, seconds_given
 from exporter.errors import ExporterError, SettingsError
 from exporter.manifest import load_manifest
 from exporter.migrate import report
@@ -26,6 +28,7 @@ from exporter.migrate.script import as_script
 from exporter.migrate.site import StepOptions
 from exporter.migrate.situation import RunOptions, Situation, look, require_passed
 from exporter.migrate.status import read_status
+from exporter.migrate.watch.policy import BlockerPolicy, Patterns, VictimPolicy, WatchOptions
 from exporter.model import BackupCommand, Database, Manifest, OnFailure, Outcome
 from exporter.settings import Settings, resolve_targets
 from exporter.settings.values import parse_free_bytes
@@ -122,9 +125,25 @@ def _declared(arguments: argparse.Namespace, settings: Settings) -> list[Manifes
     return [load_manifest(Path(path)) for path in settings.manifests]
 
 
+def _watch_options(arguments: argparse.Namespace) -> WatchOptions:
+    if not hasattr(arguments, "on_blocker"):
+        return WatchOptions()
+    require_patterns(arguments)
+    options = WatchOptions(
+        on_blocker=BlockerPolicy(arguments.on_blocker),
+        on_victim=VictimPolicy(arguments.on_victim),
+        patterns=Patterns(
+            tuple(arguments.only_application), tuple(arguments.only_user), tuple(arguments.only_database)
+        ),
+    )
+    return replace(options, **seconds_given(arguments))  # type: ignore[arg-type]  # all of them seconds
+
+
 def _run_options(arguments: argparse.Namespace, settings: Settings) -> RunOptions:
     deadline_seconds = getattr(arguments, "deadline_seconds", None)
-    steps = StepOptions() if deadline_seconds is None else StepOptions(deadline_seconds=deadline_seconds)
+    steps = StepOptions(watch=_watch_options(arguments))
+    if deadline_seconds is not None:
+        steps = replace(steps, deadline_seconds=deadline_seconds)
     return RunOptions(
         journal_schema=settings.journal_schema,
         adopt_invalid=getattr(arguments, "adopt_invalid", False),

@@ -20,6 +20,7 @@ from exporter.cli.options import (
     setting,
     settings_source,
 )
+from exporter.cli.watching import add_watching
 from exporter.model import OnFailure
 from exporter.settings.conninfo import looks_like_dsn
 
@@ -260,6 +261,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="SIGTERM cancels and cleans up; without this the server goes on, for the next run to follow",
     )
+    add_watching(parser)
     _add_report(parser)
 
 

@@ -135,16 +135,21 @@ class Watcher:
         if phase is not None or look.victims:
             self.on_look(step, look)
         self._tell(step, watched, look)
-        if step.kind is StepKind.BUILD and phase is not None and not self.site.stopping.is_set():
-            moves = decide(
-                build,
-                phase,
-                estimate.share,
-                watched.stalled_seconds,
-                self.options,
-                self.site.database.datname,
-            )
-            for move in moves:
+        if phase is not None and not self.site.stopping.is_set():
+            self._act(control, step, look)
+
+    def _act(self, control: Connection, step: Step, look: Look) -> None:
+        moves = decide(
+            look.build,
+            look.phase or "",
+            look.estimate.share,
+            look.stalled_seconds,
+            self.options,
+            self.site.database.datname,
+        )
+        for move in moves:
+            # A drop that is given up leaves a valid index INVALID; what is only followed is not ours to end.
+            if step.kind is StepKind.BUILD or (step.kind is StepKind.DROP and move.session is not None):
                 self._actor.act(control, step, move)
 
     def _tell(self, step: Step, watched: _Watched, look: Look) -> None:
