@@ -213,6 +213,32 @@ def index_builds() -> Row:
             unit="none",
             span=8,
         ),
+        graph(
+            "Done of the whole build",
+            "By the usual weights of the phases. It stands still while the build waits for others.",
+            {INDEX_LEGEND: series("pg_index_build_progress_ratio")},
+            unit="percentunit",
+            maximum=1,
+            span=8,
+        ),
+        graph(
+            "Age of the transaction waited for",
+            "The oldest of those that the build waits for now; it ends when they do, not before.",
+            {INDEX_LEGEND: series("pg_index_build_blocker_age_seconds")},
+            unit="s",
+            span=8,
+        ),
+        graph(
+            "Sessions behind a build",
+            "Sessions that wait for the build, or behind one that does. Where readers are stopped, one wants"
+            " the table for itself and everybody else queues behind it.",
+            {
+                f"waiting {INDEX_LEGEND}": series("pg_index_build_victims"),
+                f"readers stopped {INDEX_LEGEND}": series("pg_index_build_stops_readers"),
+            },
+            unit="none",
+            span=8,
+        ),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -198,12 +199,15 @@ def _change(arguments: argparse.Namespace, settings: Settings, change: Callable[
 def _shown_while_building(display: BuildDisplay) -> Iterator[Callable[..., None]]:
     """The display, started by the first event: a question to the user must not meet a live bar."""
     entered = False
+    entering = threading.Lock()
 
     def on_event(event: object) -> None:
         nonlocal entered
-        if not entered:
-            display.__enter__()
-            entered = True
+        # Tables begin side by side: two first events would start two displays.
+        with entering:
+            if not entered:
+                display.__enter__()
+                entered = True
         display(event)  # type: ignore[arg-type]  # the builder sends events only
 
     try:

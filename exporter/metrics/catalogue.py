@@ -220,6 +220,47 @@ BUILD_METRICS = (
     _build_gauge("phase_tuples_done", "Tuples processed in this phase of the build.", "tuples_done"),
     _build_gauge("phase_lockers", "Sessions this phase of the build waits for.", "lockers_total"),
     _build_gauge("phase_lockers_done", "Sessions already waited for.", "lockers_done"),
+    Metric(
+        "pg_index_build_progress_ratio",
+        "gauge",
+        INDEX,
+        "Share of the whole build that is done, 0 to 1, by the usual weights of its phases. Waiting does not"
+        " move it.",
+        "pg_stat_progress_create_index",
+        "build",
+        "share",
+        unit="ratio",
+    ),
+    Metric(
+        "pg_index_build_blocker_age_seconds",
+        "gauge",
+        INDEX,
+        "Age of the oldest transaction that the build waits for, prepared ones too; absent while it waits for"
+        " none, or for another build of this tool.",
+        "pg_blocking_pids(), pg_stat_activity.xact_start, pg_prepared_xacts.prepared",
+        "build",
+        "blocker_age_seconds",
+        unit="seconds",
+    ),
+    Metric(
+        "pg_index_build_victims",
+        "gauge",
+        INDEX,
+        "Sessions that wait for the build, or behind one that does.",
+        "pg_locks",
+        "build",
+        "victim_count",
+    ),
+    Metric(
+        "pg_index_build_stops_readers",
+        "gauge",
+        INDEX,
+        "1 while a session that wants the table for itself queues behind the build: everybody else, readers"
+        " too, queues behind that session.",
+        "pg_locks.mode",
+        "build",
+        "stops_readers",
+    ),
 )
 
 TABLE_METRICS = (

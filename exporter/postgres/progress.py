@@ -90,9 +90,9 @@ class BuildProgress:
         return len(self.victims)
 
     @property
-    def victim_waiting_seconds(self) -> float | None:
-        """How long the first of them has waited; None when none waits."""
-        return max((one.waiting_seconds or 0.0 for one in self.victims), default=None)
+    def stops_readers(self) -> int:
+        """1 while one of them waits for a lock that readers of the table queue behind, else 0."""
+        return int(any(one.stops_readers for one in self.victims))
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,7 +100,7 @@ def test_a_build_is_seen_with_whom_it_waits_for(messages: TestDatabase) -> None:
     assert build.blocker_age_seconds == blocker.transaction_age_seconds is not None
     assert blocker.shown_query == 'DELETE FROM "messages" WHERE false'
     assert f"pid {blocker.pid}, user postgres, a writer, idle in transaction" in blocker.described
-    assert (build.victims, build.victim_count, build.victim_waiting_seconds) == ((), 0, None)
+    assert (build.victims, build.victim_count, build.stops_readers) == ((), 0, 0)
 
 
 def test_builds_of_other_databases_are_not_seen(messages: TestDatabase) -> None:
@@ -235,8 +235,7 @@ def test_a_reader_behind_one_that_waits_is_seen_too(messages: TestDatabase) -> N
             (build,) = look(messages)
 
     assert (reader.mode, reader.stops_readers, reader.ends_build) == ("AccessShareLock", False, False)
-    assert build.victim_count == 2
-    assert build.victim_waiting_seconds is not None
+    assert (build.victim_count, build.stops_readers) == (2, 1)
 
 
 def test_writers_behind_a_build_that_is_not_concurrent_are_seen(messages: TestDatabase) -> None:

@@ -27,6 +27,7 @@ from exporter.metrics.snapshot import (
 )
 from exporter.model import DeclaredIndex, RelationName, ServerFacts
 from exporter.postgres.progress import BuildProgress
+from tests.support.watched import ALTERING, SESSION
 
 Row = TypeVar("Row")
 
@@ -127,6 +128,8 @@ BUILD = BuildProgress(
     amname="btree",
     ancestors=(),
     waiting_seconds=None,
+    blockers=(SESSION,),
+    victims=(ALTERING,),
 )
 STATEMENT = StatementRow(
     user="app",
