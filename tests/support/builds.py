@@ -28,6 +28,21 @@ INDEXES = """
 """
 
 
+SHOP = """
+    CREATE TABLE messages AS
+    SELECT g AS id, g % 10 AS sender_id, md5(g::text) AS content, 'open'::text AS status,
+        now() - g * interval '1 minute' AS created_at, NULL::timestamptz AS deleted_at
+    FROM generate_series(1, 1000) g
+"""
+
+
+def fill_shop(database: TestDatabase) -> None:
+    """Makes the tables messages (1,000 rows, 10 senders) and posts (500 rows)."""
+    database.execute(SHOP)
+    database.execute("CREATE TABLE posts AS SELECT * FROM messages WHERE id <= 500")
+    database.execute("ANALYZE")
+
+
 def as_declared(database: TestDatabase, user: str | None = None, password: str | None = None) -> Database:
     """The database as the product's settings would give it."""
     dsn = database.server.dsn(database.name, user, password)

@@ -2,7 +2,7 @@
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from psycopg.conninfo import make_conninfo
@@ -15,11 +15,13 @@ class Proxy:
     """Passes bytes both ways until it is told to cut."""
 
     def __init__(self, port: int) -> None:
-        self._upstream_port = port
+        self.upstream_port = port
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._passing = threading.Event()
         self._passing.set()
         self._cut_at: int | None = None
+        self._act_at: int | None = None
+        self._act: Callable[[], None] = lambda: None
         self._sockets: list[socket.socket] = []
         self.questions = 0
         self.cuts = 0
@@ -39,6 +41,15 @@ class Proxy:
     def cut_after(self, questions: int) -> None:
         """Passes on so many more questions of the client; at the next, its connection ends unanswered."""
         self._cut_at = self.questions + questions
+
+    def act_after(self, questions: int, act: Callable[[], None]) -> None:
+        """Passes on so many more questions of any client, and calls `act` before the next."""
+        self._act_at, self._act = self.questions + questions, act
+
+    def cut_all(self) -> None:
+        """Ends every connection that there is; new ones are served."""
+        self._end(*self._sockets)
+        self._sockets.clear()
 
     def swallow(self) -> None:
         """Takes connections from now on, and says nothing."""
@@ -60,7 +71,11 @@ class Proxy:
                     self.swallowed += 1
                     self._sockets.append(client)
                     continue
-                server = socket.create_connection(("127.0.0.1", self._upstream_port))
+                try:
+                    server = socket.create_connection(("127.0.0.1", self.upstream_port))
+                except OSError:  # nobody is there now
+                    self._end(client)
+                    continue
                 self._sockets += [client, server]
                 for source, sink, asks in ((client, server, True), (server, client, False)):
                     threading.Thread(target=self._pass_on, args=(source, sink, asks), daemon=True).start()
@@ -74,6 +89,8 @@ class Proxy:
                         self.cuts += 1
                         # The server gets the question; its answer finds nobody.
                         self._end(source)
+                    if self.questions == self._act_at:
+                        self._act()
                     self.questions += 1
                 sink.sendall(received)
         self._end(source, sink)

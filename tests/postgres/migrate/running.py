@@ -34,6 +34,7 @@ class Run:
     events: list[Event] = field(default_factory=list)
     on_event: Callable[[Event], None] = lambda event: None
     plan: Plan | None = None
+    run_id: str = "0badcafe"
 
     def init(self) -> tuple[StepResult, ...]:
         """How the steps of a build ended."""
@@ -66,11 +67,15 @@ class Run:
     def _run(self, make_plan: Callable[[Journal], Plan]) -> tuple[StepResult, ...]:
         database = self.declared or as_declared(self.database)
         with closing(connect(database, read_only=False)) as connection:
-            journal = Journal(connection, "public", self.manifest.migration, "0badcafe")
+            journal = Journal(connection, "public", self.manifest.migration, self.run_id)
             journal.ensure()
             self.plan = make_plan(journal)
             options = BuildOptions(sequential=self.sequential, on_failure=self.on_failure, steps=self.options)
-            return Build(database, journal, options, self._on_event).run(self.plan)
+            try:
+                return Build(database, journal, options, self._on_event).run(self.plan)
+            finally:
+                # Another than at first, where that was lost.
+                journal.connection.close()
 
     def _on_event(self, event: Event) -> None:
         self.events.append(event)
