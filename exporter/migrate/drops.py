@@ -103,7 +103,7 @@ def _drop_invalid_until(
             return None
         if observed.state not in _INVALID:
             return halted(observed)
-        site.record(Phase.CLEANUP, EventStatus.IN_PROGRESS, observed)
+        site.record_if_possible(Phase.CLEANUP, EventStatus.IN_PROGRESS, observed)
         message, failure = "is still there", None
         try:
             connection.execute(ddl.drop_index(index.relation))
@@ -113,11 +113,11 @@ def _drop_invalid_until(
             message, failure = f"could not be dropped: {first_line(error)}", error.sqlstate
         observed = site.observe(connection, index)
         if observed.state in GONE:
-            site.record(Phase.CLEANUP, EventStatus.DONE, observed)
+            site.record_if_possible(Phase.CLEANUP, EventStatus.DONE, observed)
             return None
         again = failure is not None and classify(failure, Stage.CLEANING).reaction is Reaction.RETRY
         if not again or time.monotonic() >= deadline:
-            site.record(Phase.CLEANUP, EventStatus.LEFT_BEHIND, observed, message=message)
+            site.record_if_possible(Phase.CLEANUP, EventStatus.LEFT_BEHIND, observed, message=message)
             return left_behind(index, message, failure)
         time.sleep(site.options.poll_seconds)
 

@@ -9,7 +9,7 @@ from exporter.evidence.baseline import to_detail
 from exporter.migrate.preflight.backup import BACKUP
 from exporter.migrate.situation import Situation
 from exporter.migrate.verify import concerns
-from exporter.model import Finding, Outcome, StepResult, StepStatus, Verdict
+from exporter.model import Finding, IndexState, Outcome, StepKind, StepResult, StepStatus, Verdict
 from exporter.postgres.journal import EventStatus, Journal, Phase
 
 _WORST_FIRST = {
@@ -25,6 +25,7 @@ _WORST_FIRST = {
 def record_plan(journal: Journal, situation: Situation) -> None:
     """Tells the journal what a run is about to do."""
     journal.append(Phase.PLANNED, EventStatus.IN_PROGRESS, detail=_preflight_detail(situation.preflight))
+    _record_finished_alone(journal, situation)
     for index in situation.observed:
         if index in situation.plan.settled:
             continue
@@ -46,6 +47,31 @@ def _preflight_detail(preflight: Sequence[Finding]) -> dict[str, Any]:
     ]
     commands = [dict(finding.facts) for finding in preflight if finding.criterion == BACKUP]
     return {"preflight": wanting, "backup": next(filter(None, commands), None)}
+
+
+def _record_finished_alone(journal: Journal, situation: Situation) -> None:
+    """Builds that ended well in the server after their run had died: nobody was there to say so.
+
+    Where ANALYZE is still to follow: the moment of this word would otherwise make it follow once more.
+    """
+    analyzed = {step.table for step in situation.plan.steps if step.kind is StepKind.ANALYZE}
+    created = journal.created()
+    for index in situation.plan.settled:
+        entry = created.get(index.declared.name)
+        if entry is None or entry.phase != Phase.BUILDING or index.state is not IndexState.PRESENT:
+            continue
+        if index.declared.table in analyzed:
+            journal.append(
+                Phase.CATALOG_OK,
+                EventStatus.DONE,
+                index_name=index.declared.name,
+                definition=index.definition,
+                detail={
+                    "state": index.state.value,
+                    "indexrelid": index.indexrelid,
+                    "message": f"the build that run {entry.run} began ended in the server",
+                },
+            )
 
 
 def remember(journal: Journal, situation: Situation) -> None:

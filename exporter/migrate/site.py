@@ -21,7 +21,13 @@ from exporter.migrate.ending import is_connection_lost
 from exporter.migrate.reconcile import observe_index
 from exporter.migrate.watch.policy import WatchOptions
 from exporter.model import Database, DeclaredIndex, ObservedIndex, RelationName, Step
-from exporter.postgres.catalog import TableFacts, compile_index, read_table, read_table_builders
+from exporter.postgres.catalog import (
+    CompiledIndex,
+    TableFacts,
+    compile_index,
+    read_table,
+    read_table_builders,
+)
 from exporter.postgres.identity import SystemIdentity, read_identity, require_same_system
 from exporter.postgres.journal import EventStatus, Journal, Phase
 from exporter.postgres.locks import LockHolder, acquire_table_lock
@@ -75,6 +81,7 @@ class Site:
     _followed: dict[Step, int] = field(default_factory=dict)
     _cancelled: set[Step] = field(default_factory=set)
     _given_up: dict[Step, GivenUp] = field(default_factory=dict)
+    _compiled: dict[DeclaredIndex, CompiledIndex] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def active_pids(self) -> dict[int, Step]:
@@ -126,6 +133,8 @@ class Site:
         with self._lock:
             self._sessions.pop(step, None)
             self._given_up.pop(step, None)
+            if step.index is not None:
+                self._compiled.pop(step.index, None)
 
     def session(self, step: Step, *, lock_timeout_seconds: float = 0) -> Connection:
         """The BUILD session of a step: alone on the wire, the deadline as its orphan guard.
@@ -234,7 +243,13 @@ class Site:
     def observe(self, connection: Connection, index: DeclaredIndex) -> ObservedIndex:
         """Where the index stands now."""
         table = self._table(connection, index.table)
-        compiled = compile_index(connection, index)
+        with self._lock:
+            compiled = self._compiled.get(index)
+        if compiled is None:
+            # Once a step: a volume that is full by the build has no room for the clone either.
+            compiled = compile_index(connection, index)
+            with self._lock:
+                self._compiled[index] = compiled
         return observe_index(connection, index, compiled, table, self.journal.created())
 
     def follow(self, step: Step, connection: Connection, observed: ObservedIndex) -> None:
@@ -276,6 +291,18 @@ class Site:
             definition=observed.definition,
             detail=detail | ({"message": message} if message else {}),
         )
+
+    def record_if_possible(
+        self,
+        phase: Phase,
+        status: EventStatus,
+        observed: ObservedIndex,
+        attempt: int = 1,
+        message: str | None = None,
+    ) -> None:
+        """As `record`, for work that must go on where the journal cannot be written, as on a full volume."""
+        with suppress(psycopg.Error):
+            self.record(phase, status, observed, attempt, message)
 
     def _table(self, connection: Connection, name: RelationName) -> TableFacts:
         table = read_table(connection, name)

@@ -148,13 +148,13 @@ def _settle(
             most_attempts=site.options.max_attempts if given_up.try_again else 0,
         )
     if observed.state is IndexState.BUILDING_FOREIGN:
-        site.record(Phase.CLEANUP, EventStatus.LEFT_BEHIND, observed, attempt, observed.detail)
+        site.record_if_possible(Phase.CLEANUP, EventStatus.LEFT_BEHIND, observed, attempt, observed.detail)
         return left_behind(observed.declared, f"cannot be dropped now, {observed.detail}", ended.sqlstate)
     if observed.state is IndexState.INVALID_OURS:
         leftover = drop_invalid(site, observed.declared)
         if leftover is not None:
             return replace(leftover, attempts=attempt)
-    site.record(Phase.BUILDING, EventStatus.FAILED, observed, attempt, ended.message)
+    site.record_if_possible(Phase.BUILDING, EventStatus.FAILED, observed, attempt, ended.message)
     return ended
 
 

@@ -8,6 +8,17 @@ from tests.conftest import TestDatabase
 from tests.support.builds import fill_shop
 from tests.support.postgres_server import LocalServer, make_server
 
+# Whole programs are slow to start: on the oldest version these of them by default, the rest with `long`.
+BY_DEFAULT = ("at_a_random_moment", "while_it_waits_is_followed", "two_runs_at_once")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        is_slow = item.path.name == "test_killed_tool.py" and "postgres14" in item.name
+        if is_slow and not any(name in item.name for name in BY_DEFAULT):
+            item.add_marker(pytest.mark.long)
+
 
 @pytest.fixture(scope="module", params=["18", "14"], ids=["postgres18", "postgres14"])
 def crash_server(request: pytest.FixtureRequest) -> Iterator[LocalServer]:
