@@ -6,7 +6,7 @@ Names follow PostgreSQL's catalogues; every measured value carries its unit in i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Literal
@@ -214,6 +214,7 @@ class IndexState(StrEnum):
     PRESENT = "present"
     COVERED = "covered"
     CONFLICT = "conflict"
+    INCOMPLETE = "incomplete"
     INVALID_OURS = "invalid_ours"
     INVALID_FOREIGN = "invalid_foreign"
     BUILDING_OURS = "building_ours"
@@ -228,7 +229,9 @@ class ObservedIndex:
 
     `definition` is the canonical form of the declaration (pg_get_indexdef on an empty clone),
     `found_definition` that of the relation which bears the name, `detail` says in words what was found;
-    `indisready` is None where no index of the table bears the name.
+    `indisready` is None where no index of the table bears the name. Of a partitioned table's index, which
+    `is_partitioned`, `partitions` are the indexes that the tables below must have, those of a table before
+    those of its partitions.
     """
 
     declared: DeclaredIndex
@@ -241,6 +244,28 @@ class ObservedIndex:
     indexrelid: int | None = None
     relid: int | None = None
     indisready: bool | None = None
+    is_partitioned: bool = False
+    partitions: tuple[ObservedPartition, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedPartition:
+    """The index that one table below a partitioned one must have, held against the catalogue.
+
+    `parent` is the index of the table directly above, to which it is to be attached. Units: blocks.
+    """
+
+    observed: ObservedIndex
+    parent: RelationName
+    is_attached: bool
+    relpages: int
+
+    @property
+    def index(self) -> DeclaredIndex:
+        """The index that is to be attached: the one found where an equal one stands under another name."""
+        declared = self.observed.declared
+        covered_by = self.observed.covered_by
+        return declared if covered_by is None else replace(declared, name=covered_by)
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,6 +318,9 @@ class StepKind(StrEnum):
     ADOPT = "adopt"
     DROP_INVALID = "drop_invalid"
     DROP = "drop"
+    CREATE_PARENT = "create_parent"
+    ATTACH = "attach"
+    DROP_PARENT = "drop_parent"
     ANALYZE = "analyze"
 
 
@@ -300,7 +328,8 @@ class StepKind(StrEnum):
 class Step:
     """One thing to do: its SQL for people to read, the lock it takes, when it is done and its undo.
 
-    Steps of one `table` run in order; tables are independent of each other.
+    Steps of one `table` run in order; tables are independent of each other. `parent` is set where the
+    index belongs to a partition: the index to which it is, or will be, attached.
     """
 
     kind: StepKind
@@ -310,6 +339,7 @@ class Step:
     lock: str
     done_when: str
     undo: str | None
+    parent: RelationName | None = None
 
 
 @dataclass(frozen=True, slots=True)

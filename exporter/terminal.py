@@ -265,4 +265,7 @@ _VERBS = {
     StepKind.DROP_INVALID: "clean",
     StepKind.DROP: "drop",
     StepKind.ANALYZE: "analyze",
+    StepKind.CREATE_PARENT: "create",
+    StepKind.ATTACH: "attach",
+    StepKind.DROP_PARENT: "drop",
 }

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+from exporter.migrate.partitions import DROPPABLE, PartitionSteps, plan_partitions, plan_partitions_rollback
 from exporter.model import (
     DeclaredIndex,
     IndexState,
@@ -26,14 +27,9 @@ from exporter.model import (
 )
 from exporter.postgres import ddl
 
+_PARENTS, _BUILDS, _ENDS, _LAST = range(4)
 _SETTLED = {IndexState.PRESENT, IndexState.COVERED}
 _REFUSED = {IndexState.CONFLICT, IndexState.BUILDING_FOREIGN}
-_DROPPABLE = {
-    IndexState.PRESENT,
-    IndexState.INVALID_OURS,
-    IndexState.DROPPING_OURS,
-    IndexState.DEGRADED,
-}
 _BUILD_LOCK = "ShareUpdateExclusiveLock on the table: reads and writes go on"
 _DROP_LOCK = "ShareUpdateExclusiveLock on the table, waits for every transaction that uses it"
 
@@ -51,26 +47,40 @@ def plan_build(
     `owing_analyze` are tables whose last build was not followed by ANALYZE; `table_sizes` orders the
     tables (any unit). With `adopt_invalid` an INVALID index of unknown origin is replaced.
     """
-    sizes = table_sizes or {}
+    sizes = dict(table_sizes or {})
     lanes: dict[RelationName, list[Step]] = {}
     settled: list[ObservedIndex] = []
     refused: list[ObservedIndex] = []
+    partitioned = PartitionSteps(lanes=lanes)
+    partitioned_tables: set[RelationName] = set()
     for index in observed:
         if index.state in _SETTLED:
             settled.append(index)
         elif index.state in _REFUSED or (index.state is IndexState.INVALID_FOREIGN and not adopt_invalid):
             refused.append(index)
+        elif index.is_partitioned:
+            partitioned_tables.add(index.declared.table)
+            sizes |= {one.observed.declared.table: float(one.relpages) for one in index.partitions}
+            plan_partitions(index, partitioned, _steps_for)
         else:
             lanes.setdefault(index.declared.table, []).extend(_steps_for(index))
     declared_on = _declared_on(manifest)
-    owing = set(owing_analyze) | set(lanes)
-    if lanes:
+    owing = set(owing_analyze) | (set(lanes) & declared_on) | partitioned_tables
+    if lanes or partitioned_tables:
         owing |= set(manifest.analyze) - declared_on
+    # ANALYZE of a partitioned table goes through its partitions: after the last build on any of them.
+    partitioned_tables |= {index.declared.table for index in observed if index.is_partitioned}
+    last = partitioned_tables | (owing - declared_on)
+
     # A table that only owes ANALYZE keeps its place: it stands where its builds stood.
-    ordered = sorted(owing & declared_on, key=lambda table: (-sizes.get(table, 0.0), table))
-    steps: list[Step] = []
+    ordered = sorted(set(lanes) | (owing - last), key=lambda table: (-sizes.get(table, 0.0), table))
+    steps: list[Step] = [*partitioned.parents]
     for table in ordered:
-        steps += [*lanes.get(table, ()), analyze_step(table)]
+        steps += lanes.get(table, ())
+        if table in owing - last:
+            steps.append(analyze_step(table))
+    steps += partitioned.ends
+    steps += [analyze_step(table) for table in sorted(owing & partitioned_tables)]
     steps += [analyze_step(table) for table in sorted(owing - declared_on)]
     return Plan(manifest.migration, tuple(steps), tuple(settled), tuple(refused))
 
@@ -109,19 +119,25 @@ def plan_rollback(
     created: Collection[str],
     *,
     dropped_unseen: Collection[str] = (),
+    stood_before: Collection[RelationName] = (),
 ) -> Plan:
     """The steps that drop what this migration created, and only that, each table analyzed after its last.
 
     `dropped_unseen` are those that are gone by a drop whose end no run saw: their tables owe ANALYZE. An
     index that stands but was not created by the migration is settled: it stays. One that bears the name with
-    another definition is refused.
+    another definition is refused, as is one of a partitioned table while `stood_before`, what was attached
+    to it and not built, would go with it.
     """
     lanes: dict[RelationName, list[Step]] = {}
     settled: list[ObservedIndex] = []
     refused: list[ObservedIndex] = []
+    partitioned = PartitionSteps(lanes=lanes)
     for index in observed:
+        if index.is_partitioned and index.state is not IndexState.CONFLICT:
+            _plan_drop_of_partitioned(index, created, stood_before, partitioned, settled, refused)
+            continue
         mine = index.declared.name in created
-        if index.state in _DROPPABLE and mine:
+        if index.state in DROPPABLE and mine:
             step = drop_step(index.declared, StepKind.DROP)
             lanes.setdefault(step.table, []).append(step)
         elif index.state is IndexState.ABSENT and index.declared.name in dropped_unseen:
@@ -135,22 +151,65 @@ def plan_rollback(
             refused.append(index)
         else:
             settled.append(index)
-    steps = [step for table, drops in lanes.items() for step in (*drops, analyze_step(table))]
+    ends = partitioned.ends
+    analyzed = {index.declared.table for index in observed if index.is_partitioned}
+    steps = [
+        step
+        for table, drops in lanes.items()
+        for step in (*drops, *([] if drops and drops[0].parent else [analyze_step(table)]))
+    ]
+    steps += ends
+    steps += [analyze_step(table) for table in sorted({end.table for end in ends} & analyzed)]
     return Plan(manifest.migration, tuple(steps), tuple(settled), tuple(refused))
 
 
-def waves_of(steps: Sequence[Step]) -> tuple[tuple[tuple[Step, ...], ...], ...]:
-    """The steps by table, in order: what may run side by side, in two waves.
+def _plan_drop_of_partitioned(
+    index: ObservedIndex,
+    created: Collection[str],
+    stood_before: Collection[RelationName],
+    steps: PartitionSteps,
+    settled: list[ObservedIndex],
+    refused: list[ObservedIndex],
+) -> None:
+    before = len(steps.ends), {table: len(lane) for table, lane in steps.lanes.items()}
+    refusal = plan_partitions_rollback(
+        index, created, stood_before, steps, lambda leaf: drop_step(leaf, StepKind.DROP)
+    )
+    after = len(steps.ends), {table: len(lane) for table, lane in steps.lanes.items()}
+    if refusal is not None:
+        refused.append(refusal)
+    elif before == after:
+        settled.append(index)
 
-    Tables that only want ANALYZE come second: their statistics are to be younger than every build.
+
+def waves_of(steps: Sequence[Step]) -> tuple[tuple[tuple[Step, ...], ...], ...]:
+    """The steps by table, in order: what may run side by side, in waves one after the other.
+
+    The indexes of partitioned tables come first, then the builds, then what ends those of partitioned
+    tables. Tables that only want ANALYZE come last: their statistics are to be younger than every build.
     """
-    lanes: dict[RelationName, list[Step]] = {}
+    building = {step.table for step in steps if _wave_of(step) == _BUILDS}
+    waves: dict[int, dict[RelationName, list[Step]]] = {number: {} for number in range(_LAST + 1)}
     for step in steps:
-        lanes.setdefault(step.table, []).append(step)
-    building = [lane for lane in lanes.values() if lane[0].kind is not StepKind.ANALYZE]
-    analyzing = [lane for lane in lanes.values() if lane[0].kind is StepKind.ANALYZE]
-    waves = (tuple(tuple(lane) for lane in wave) for wave in (building, analyzing))
-    return tuple(wave for wave in waves if wave)
+        number = _wave_of(step)
+        if step.kind is StepKind.ANALYZE and step.table in building:
+            number = _BUILDS
+        waves[number].setdefault(step.table, []).append(step)
+    return tuple(tuple(map(tuple, wave.values())) for wave in waves.values() if wave)
+
+
+def _wave_of(step: Step) -> int:
+    match step.kind:
+        case StepKind.CREATE_PARENT:
+            return _PARENTS
+        case StepKind.ANALYZE:
+            return _LAST
+        case StepKind.DROP_PARENT:
+            return _ENDS
+        case StepKind.ATTACH if step.index is not None and step.index.table != step.table:
+            return _ENDS
+        case _:
+            return _BUILDS
 
 
 def _steps_for(index: ObservedIndex) -> tuple[Step, ...]:

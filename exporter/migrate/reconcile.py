@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import psycopg
 
 from exporter.errors import Fault, ManifestError
+from exporter.migrate.reconcile_partitions import as_partitioned, foreign_faults, observe_partitions
 from exporter.model import DeclaredIndex, IndexState, Manifest, ObservedIndex
 from exporter.postgres.catalog import (
     CompiledIndex,
@@ -62,6 +63,7 @@ def observe(
     """
     faults: list[Fault] = []
     observed: list[ObservedIndex] = []
+    names = {index.name for index in manifest.indexes}
     for index in manifest.indexes:
         table = read_table(connection, index.table)
         fault = _table_fault(manifest, index, table)
@@ -71,7 +73,13 @@ def observe(
             except psycopg.Error as error:
                 fault = _compile_fault(manifest, index, error)
             else:
-                observed.append(observe_index(connection, index, compiled, table, ours))
+                found = observe_index(connection, index, compiled, table, ours)
+                if found.is_partitioned:
+                    place = _place(manifest, index)
+                    faults += foreign_faults(connection, table.relid, index, place)
+                    found = observe_partitions(connection, found, compiled, ours, names, observe_among)
+                    names |= {one.observed.declared.name for one in found.partitions}
+                observed.append(found)
         if fault is not None:
             faults.append(fault)
     faults += _analyze_faults(connection, manifest)
@@ -89,9 +97,22 @@ def observe_index(
 ) -> ObservedIndex:
     """Where one declared index stands, its canonical form being known."""
     siblings = read_table_indexes(connection, table.relid)
+    observed = observe_among(connection, index, compiled, table.relid, siblings, ours)
+    return observed if table.relkind != "p" else as_partitioned(observed, ours)
+
+
+def observe_among(
+    connection: Connection,
+    index: DeclaredIndex,
+    compiled: CompiledIndex,
+    relid: int,
+    siblings: Sequence[TableIndex],
+    ours: Mapping[str, CreatedIndex],
+) -> ObservedIndex:
+    """Where one index stands, the indexes of its table being known."""
     named = next((found for found in siblings if found.indexname == index.name), None)
     if named is not None:
-        return _observe_named(connection, index, compiled, table, named, ours)
+        return _observe_named(connection, index, compiled, relid, named, ours)
     stranger = read_relation(connection, index.relation)
     if stranger is not None:
         return ObservedIndex(
@@ -99,7 +120,7 @@ def observe_index(
             IndexState.CONFLICT,
             compiled.definition,
             detail=f"{index.relation.quoted} is {_describe(stranger)}",
-            relid=table.relid,
+            relid=relid,
         )
     twin = next((found for found in siblings if found.is_usable and compiled.is_equal(found)), None)
     if twin is not None:
@@ -111,14 +132,14 @@ def observe_index(
             covered_by=twin.indexname,
             detail=f"{twin.indexname} is the same index under another name",
             indexrelid=twin.indexrelid,
-            relid=table.relid,
+            relid=relid,
         )
     return ObservedIndex(
         index,
         IndexState.ABSENT,
         compiled.definition,
         detail="no index bears the name",
-        relid=table.relid,
+        relid=relid,
     )
 
 
@@ -126,7 +147,7 @@ def _observe_named(
     connection: Connection,
     index: DeclaredIndex,
     compiled: CompiledIndex,
-    table: TableFacts,
+    relid: int,
     named: TableIndex,
     ours: Mapping[str, CreatedIndex],
 ) -> ObservedIndex:
@@ -138,7 +159,7 @@ def _observe_named(
     elif named.is_usable:
         state, detail = IndexState.PRESENT, "present as declared"
     else:
-        state, builder_pid, detail = _observe_invalid(connection, index, table, named, ours)
+        state, builder_pid, detail = _observe_invalid(connection, index, relid, named, ours)
     return ObservedIndex(
         index,
         state,
@@ -147,7 +168,7 @@ def _observe_named(
         builder_pid=builder_pid,
         detail=detail,
         indexrelid=named.indexrelid,
-        relid=table.relid,
+        relid=relid,
         indisready=named.indisready,
     )
 
@@ -155,7 +176,7 @@ def _observe_named(
 def _observe_invalid(
     connection: Connection,
     index: DeclaredIndex,
-    table: TableFacts,
+    relid: int,
     named: TableIndex,
     ours: Mapping[str, CreatedIndex],
 ) -> tuple[IndexState, int | None, str]:
@@ -163,10 +184,10 @@ def _observe_invalid(
     at_work = [
         (build.pid, build.application_name, build.usename, False)
         for build in read_builds(connection)
-        if build.index_relid == named.indexrelid or (build.index_relid == 0 and build.relid == table.relid)
+        if build.index_relid == named.indexrelid or (build.index_relid == 0 and build.relid == relid)
     ] or [
         (one.pid, one.application_name, one.usename, named.indexrelid in one.locked_indexes)
-        for one in read_table_builders(connection, table.relid)
+        for one in read_table_builders(connection, relid)
     ]
     if at_work:
         pid, application_name, usename, is_drop = at_work[0]
@@ -190,16 +211,14 @@ def _describe(relation: NamedRelation) -> str:
     return f"a {kind}"
 
 
+def _place(manifest: Manifest, index: DeclaredIndex) -> str:
+    return f"{manifest.path}, index {index.name}"
+
+
 def _table_fault(manifest: Manifest, index: DeclaredIndex, table: TableFacts | None) -> Fault | None:
-    place = f"{manifest.path}, index {index.name}"
+    place = _place(manifest, index)
     if table is None:
         return Fault(place, f"there is no table {index.table.quoted}", "correct the name or the database")
-    if table.relkind == "p":
-        return Fault(
-            place,
-            f"{index.table.quoted} is a partitioned table, which this version cannot build on",
-            "declare the index on each partition",
-        )
     if table.relkind not in _TABLE_KINDS:
         kind = _OTHER_KINDS.get(table.relkind, "relation")
         return Fault(place, f"{index.table.quoted} is a {kind} and cannot have an index", "name a table")
@@ -223,7 +242,7 @@ def _analyze_faults(connection: Connection, manifest: Manifest) -> Iterator[Faul
 def _compile_fault(manifest: Manifest, index: DeclaredIndex, error: psycopg.Error) -> Fault:
     code = error.sqlstate or ""
     return Fault(
-        f"{manifest.path}, index {index.name}",
+        _place(manifest, index),
         f"the server refuses the declaration: {first_line(error)} ({code or 'no SQLSTATE'})",
         _MENDS.get(code, "correct columns, where, include or with"),
     )

@@ -8,6 +8,7 @@ from dataclasses import replace
 from exporter.errors import SettingsError
 from exporter.migrate.build import Build, Event
 from exporter.migrate.outcome import now, outcome_of
+from exporter.migrate.partitions import with_partitions
 from exporter.migrate.plan import plan_rollback
 from exporter.migrate.preflight import check_before_build
 from exporter.migrate.reconcile import observe
@@ -93,16 +94,21 @@ def read_rollback(
         return Situation(facts, (), checks, nothing, {})
     created = journal.created()
     observed = observe(connection, manifest, created)
-    ours = {index.declared.name for index in observed if _is_ours(index, created)}
+    ours = {index.declared.name for index in with_partitions(observed) if _is_ours(index, created)}
     unseen = {name for name in ours if created[name].is_dropping}
-    plan = plan_rollback(manifest, observed, ours, dropped_unseen=unseen)
+    plan = plan_rollback(
+        manifest, observed, ours, dropped_unseen=unseen, stood_before=journal.adopted_partitions()
+    )
     dropped = {step.index.name for step in plan.steps if step.index is not None}
     findings = (
         *(checks if plan.steps else ()),
         *check_before_drop(
-            connection, [index for index in observed if index.declared.name in dropped], created, siblings
+            connection,
+            [index for index in with_partitions(observed) if index.declared.name in dropped],
+            created,
+            siblings,
         ),
-        *_undeclared(manifest, created),
+        *_undeclared(manifest, observed, created),
     )
     return Situation(facts, observed, findings, plan, journal.latest())
 
@@ -128,8 +134,11 @@ def _record_unseen(journal: Journal, situation: Situation) -> None:
             )
 
 
-def _undeclared(manifest: Manifest, created: Mapping[str, CreatedIndex]) -> Iterator[Finding]:
+def _undeclared(
+    manifest: Manifest, observed: Sequence[ObservedIndex], created: Mapping[str, CreatedIndex]
+) -> Iterator[Finding]:
     declared = {index.name for index in manifest.indexes}
+    declared |= {index.declared.name for index in with_partitions(observed)}
     for name, entry in created.items():
         if name not in declared:
             yield Finding(

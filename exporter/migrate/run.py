@@ -33,10 +33,15 @@ from exporter.model import (
     Plan,
     ProbeMeasurement,
     Readiness,
+    StepKind,
+    StepResult,
     StepStatus,
 )
 from exporter.postgres.journal import EventStatus, Journal, Phase
 from exporter.postgres.target import Connection, address, read_facts
+
+# A partition that comes while an index is completed is another round; who adds them faster runs init again.
+MAX_PARTITION_ROUNDS = 5
 
 
 def ignore_event(event: Event) -> None:
@@ -68,6 +73,9 @@ def initialise(
             before = _baseline(connection, manifest, journal, options)
             build = Build(database, journal, options.build, on_event)
             results = build.run(plan, situation.table_sizes)
+            plan, results = _with_new_partitions(
+                database, manifest, journal, options, on_event, plan, results
+            )
         else:
             remember(journal, situation)
             before = from_detail(journal.baseline())
@@ -112,6 +120,32 @@ def check_result(database: Database, manifest: Manifest, options: RunOptions) ->
     with control_session(database, manifest, options, "verify") as (_, journal):
         before = from_detail(journal.baseline()) if journal.exists() else ()
         return _verified("verify", database, manifest, options, started_at, journal, before)
+
+
+def _with_new_partitions(
+    database: Database,
+    manifest: Manifest,
+    journal: Journal,
+    options: RunOptions,
+    on_event: Callable[[Event], None],
+    plan: Plan,
+    results: tuple[StepResult, ...],
+) -> tuple[Plan, tuple[StepResult, ...]]:
+    """Plan and results, continued for partitions that came meanwhile, until there is nothing left to do."""
+    for _ in range(MAX_PARTITION_ROUNDS):
+        is_done = all(result.status is StepStatus.DONE for result in results)
+        if not is_done or not any(step.parent is not None for step in plan.steps):
+            break
+        situation = read_situation(
+            journal.live_connection(), manifest, journal, options, with_preflight=False
+        )
+        again = situation.plan
+        # Before PostgreSQL 15 an ANALYZE shows late: one alone is not worth a round.
+        if all(step.kind is StepKind.ANALYZE for step in again.steps):
+            break
+        results += Build(database, journal, options.build, on_event).run(again, situation.table_sizes)
+        plan = replace(plan, steps=plan.steps + again.steps)
+    return plan, results
 
 
 def _baseline(

@@ -46,7 +46,8 @@ def _header(manifest: Manifest) -> str:
         "",
         "It builds what is missing with CREATE INDEX CONCURRENTLY, one index at a time, and may be run",
         "again: what is there as declared is left alone. It stops where another definition or an INVALID",
-        "index bears a declared name, and does not touch it. To follow it from another session:",
+        "index bears a declared name, and does not touch it; nor can it build on a partitioned table, whose",
+        "partitions only `pg-index-exporter init` goes through. To follow it from another session:",
         "",
         "  SELECT phase, blocks_done, blocks_total FROM pg_stat_progress_create_index;",
         "  SELECT index_name, phase, status FROM migration_log;",
@@ -87,6 +88,13 @@ def _index(index: DeclaredIndex, manifest: Manifest, journal_schema: str) -> str
         compiled_index=_bound("compiled_index", schemaname=schemaname, relname=relname),
         table_indexes=_bound("table_indexes", relid=relid),
         schemaname=schemaname,
+        relname=relname,
+        partitioned=_dollar(
+            _raise(
+                f"{quoted} is not touched: {index.table.quoted} is partitioned",
+                "pg-index-exporter init builds it partition by partition.",
+            )
+        ),
         index_name=_literal(index.name),
         in_place="true" if index.tablespace is None else f"t.tablespace = {_literal(index.tablespace)}",
         advisory_lock=_bound("advisory_lock", tool=str(TOOL_KEY), relid=relid),

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from exporter.errors import ExporterError, ManifestError
 from exporter.migrate.build import BuildOptions
+from exporter.migrate.partitions import with_partitions
 from exporter.migrate.plan import plan_build, tables_owing_analyze
 from exporter.migrate.preflight import PreflightOptions, check_before_build, check_plan
 from exporter.migrate.preflight.declarations import check_declarations, declaration_faults, not_compiled
@@ -126,6 +127,8 @@ def read_situation(
     if with_preflight:
         preflight += check_plan(connection, manifest, indexes_to_build(plan), options.preflight)
     sizes = {table: facts.relpages * _PAGE_BYTES or None for table, facts in tables.items()}
+    for one in (one for index in observed for one in index.partitions):
+        sizes[one.observed.declared.table] = one.relpages * _PAGE_BYTES or None
     return Situation(facts, observed, preflight, plan, log, sizes)
 
 
@@ -159,10 +162,15 @@ def indexes_to_build(plan: Plan) -> tuple[DeclaredIndex, ...]:
 def _built_at(created: Mapping[str, CreatedIndex], observed: Sequence[ObservedIndex]) -> dict[str, float]:
     """When each present index that the migration built was last known to be built, in epoch seconds.
 
-    A build that its tool did not live to see the end of counts too: its table was not analyzed either.
+    A build that its tool did not live to see the end of counts too: its table was not analyzed either. That
+    of a partitioned table is built with its last partition.
     """
     return {
-        index.declared.name: created[index.declared.name].at.timestamp()
+        index.declared.name: max(
+            created[one.declared.name].at.timestamp()
+            for one in with_partitions([index])
+            if one.declared.name in created
+        )
         for index in observed
         if index.state is IndexState.PRESENT and index.declared.name in created
     }

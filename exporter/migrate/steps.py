@@ -26,6 +26,7 @@ from exporter.migrate.ending import (
     left_behind,
     stage_of,
 )
+from exporter.migrate.partition_steps import run_partition_step
 from exporter.migrate.site import Site
 from exporter.migrate.watch.quiesce import wait_until_quiet
 from exporter.model import DeclaredIndex, IndexState, ObservedIndex, Step, StepKind, StepResult, StepStatus
@@ -49,7 +50,9 @@ def run_step(site: Site, step: Step) -> StepResult:
                 index = _index_of(step)
                 ended = _tried(site, step, lambda attempt: _build(site, step, index, attempt))
             case StepKind.DROP_INVALID | StepKind.DROP:
-                ended = drop(site, step, _index_of(step))
+                ended = run_partition_step(site, step, 1) or drop(site, step, _index_of(step))
+            case StepKind.CREATE_PARENT | StepKind.ATTACH | StepKind.DROP_PARENT:
+                ended = _tried(site, step, lambda attempt: _of_partition(site, step, attempt))
     except (psycopg.Error, ExporterError) as error:
         ended = ended_by(error, Stage.LOOKING)
     finally:
@@ -85,7 +88,17 @@ def _tried(site: Site, step: Step, attempt_once: Callable[[int], Ended]) -> Ende
 # Building
 
 
+def _of_partition(site: Site, step: Step, attempt: int) -> Ended:
+    ended = run_partition_step(site, step, attempt)
+    if ended is None:
+        raise ValueError(f"a step of kind {step.kind} without its index")
+    return ended
+
+
 def _build(site: Site, step: Step, index: DeclaredIndex, attempt: int) -> Ended:
+    no_partition = run_partition_step(site, step, attempt)
+    if no_partition is not None:
+        return no_partition
     with closing(site.session(step)) as connection:
         observed = site.observe(connection, index)
         if observed.state in AT_WORK:

@@ -87,6 +87,8 @@ def _presence(observed: ObservedIndex) -> Iterator[Finding]:
             yield _fail("exists", name, "absent", "no index bears the name", f"{_INIT} to build it")
         case IndexState.CONFLICT:
             yield from _conflict(observed, name)
+        case IndexState.INCOMPLETE:
+            yield _fail("valid and ready", name, "incomplete", observed.detail, f"{_INIT} to complete it")
         case IndexState.INVALID_OURS:
             yield _fail("valid and ready", name, "invalid", observed.detail, f"{_INIT} to rebuild it")
         case IndexState.INVALID_FOREIGN:

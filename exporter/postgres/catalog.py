@@ -65,6 +65,13 @@ class CompiledIndex:
 
 
 @dataclass(frozen=True, slots=True)
+class PartitionKey:
+    """What a table is partitioned by, as SQL; None where it is not."""
+
+    partition_key: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class NamedRelation:
     """The relation that bears a name; `relid`, `schemaname` and `relname` are an index's table."""
 
@@ -123,6 +130,18 @@ def read_table_builders(connection: Connection, relid: int) -> list[TableBuilder
     return fetch_version(connection, "table_builders", TableBuilder, version, {"relid": relid})
 
 
+def read_partition_key(connection: Connection, table: RelationName) -> str | None:
+    """What the table is partitioned by, None for any other table."""
+    rows = fetch_version(
+        connection,
+        "partition_key",
+        PartitionKey,
+        connection.info.server_version,
+        {"schemaname": table.schemaname, "relname": table.relname},
+    )
+    return rows[0].partition_key if rows else None
+
+
 def compile_index(connection: Connection, index: DeclaredIndex) -> CompiledIndex:
     """The declared index as the server understands it, compiled on an empty clone that is rolled back.
 
@@ -130,9 +149,10 @@ def compile_index(connection: Connection, index: DeclaredIndex) -> CompiledIndex
     Raises: psycopg.Error with the server's verdict on the declaration.
     """
     clone = index.table.relname
+    partition_key = read_partition_key(connection, index.table)
     with connection.transaction(force_rollback=True):
         set_session(connection, {"lock_timeout": LOCK_TIMEOUT_MILLISECONDS}, local=True)
-        ddl.run_single(connection, ddl.create_clone(index.table, clone))
+        ddl.run_single(connection, ddl.create_clone(index.table, clone, partition_key=partition_key))
         temporary = ddl.qualified(RelationName("pg_temp", clone))
         ddl.run_single(connection, ddl.create_index(index, concurrently=False, table=temporary))
         rows = fetch_version(

@@ -44,9 +44,13 @@ def create_index(
     index: DeclaredIndex,
     *,
     concurrently: bool = True,
+    only: bool = False,
     table: sql.Composable | None = None,
 ) -> sql.Composed:
-    """CREATE INDEX as declared, without IF NOT EXISTS, which would accept an INVALID index."""
+    """CREATE INDEX as declared, without IF NOT EXISTS, which would accept an INVALID index.
+
+    With `only` the index of a partitioned table comes without those of its partitions.
+    """
     parts: list[sql.Composable] = [sql.SQL("CREATE")]
     if index.unique:
         parts.append(sql.SQL("UNIQUE"))
@@ -55,7 +59,7 @@ def create_index(
         parts.append(sql.SQL("CONCURRENTLY"))
     parts += [
         sql.Identifier(index.name),
-        sql.SQL("ON"),
+        sql.SQL("ON ONLY") if only else sql.SQL("ON"),
         table or qualified(index.table),
         sql.SQL("USING"),
         sql.Identifier(index.method),
@@ -78,17 +82,28 @@ def _list(items: Sequence[str]) -> sql.Composed:
     return sql.SQL("({})").format(sql.SQL(", ").join(map(manifest_sql, items)))
 
 
-def create_clone(table: RelationName, clone: str) -> sql.Composed:
-    """An empty temporary table with the columns of `table`, gone at the end of the transaction."""
-    return sql.SQL("CREATE TEMPORARY TABLE {} (LIKE {} INCLUDING GENERATED) ON COMMIT DROP").format(
+def create_clone(table: RelationName, clone: str, *, partition_key: str | None = None) -> sql.Composed:
+    """An empty temporary table with the columns of `table`, gone at the end of the transaction.
+
+    `partition_key` is that of a partitioned table, as pg_get_partkeydef() gives it.
+    """
+    like = sql.SQL("CREATE TEMPORARY TABLE {} (LIKE {} INCLUDING GENERATED)").format(
         sql.Identifier(clone), qualified(table)
     )
+    if partition_key is not None:
+        like += sql.SQL(" PARTITION BY ") + manifest_sql(partition_key)
+    return like + sql.SQL(" ON COMMIT DROP")
 
 
 def drop_index(relation: RelationName, *, concurrently: bool = True) -> sql.Composed:
     """DROP INDEX, concurrently unless told otherwise."""
     text = sql.SQL("DROP INDEX CONCURRENTLY {}") if concurrently else sql.SQL("DROP INDEX {}")
     return text.format(qualified(relation))
+
+
+def attach_partition(parent: RelationName, child: RelationName) -> sql.Composed:
+    """ALTER INDEX … ATTACH PARTITION, which accepts an INVALID child without a word."""
+    return sql.SQL("ALTER INDEX {} ATTACH PARTITION {}").format(qualified(parent), qualified(child))
 
 
 def analyze(table: RelationName) -> sql.Composed:

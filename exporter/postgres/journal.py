@@ -19,7 +19,7 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from exporter.errors import SettingsError
-from exporter.model import quote_identifier
+from exporter.model import RelationName, quote_identifier
 from exporter.postgres.queries import in_schema, query_text
 from exporter.postgres.target import Connection, fetch_version
 
@@ -59,6 +59,7 @@ class Phase(StrEnum):
     QUIESCED = "quiesced"
     BUILDING = "building"
     CATALOG_OK = "catalog_ok"
+    ATTACHED = "attached"
     ANALYZED = "analyzed"
     PLAN_OK = "plan_ok"
     DONE = "done"
@@ -270,6 +271,10 @@ class Journal:
         """The indexes that this migration created, or began to, and did not drop since."""
         rows = self._read("journal_created", CreatedIndex, {"name": self.migration})
         return {row.index_name: row for row in rows if row.phase != Phase.DROPPED}
+
+    def adopted_partitions(self) -> set[RelationName]:
+        """The indexes of partitions that stood before this migration attached them to its own."""
+        return set(self._read("journal_attached", RelationName, {"name": self.migration}))
 
     def _read(self, what: str, row_type: type[Row], parameters: Mapping[str, object]) -> list[Row]:
         def read(connection: Connection) -> list[Row]:

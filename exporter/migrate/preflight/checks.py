@@ -20,6 +20,7 @@ from exporter.migrate.preflight.tables import (
     check_tablespaces,
     check_wraparound,
 )
+from exporter.migrate.reconcile_partitions import partition_findings
 from exporter.model import DeclaredIndex, Finding, Manifest, RelationName, quote_identifier
 from exporter.postgres.blockers import read_blockers
 from exporter.postgres.catalog import TableFacts, read_table, read_table_indexes
@@ -60,6 +61,8 @@ def check_before_build(
         if facts is not None:
             findings += check_built_on(table, facts, usename)
             findings.append(check_kind(table, facts))
+            if facts.relkind == "p":
+                findings += partition_findings(connection, facts.relid, usename)
     for table in manifest.analyze:
         facts = read_table(connection, table)
         if table not in declared_on and facts is not None:

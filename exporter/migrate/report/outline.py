@@ -95,12 +95,16 @@ _VERBS = {
     StepKind.DROP_INVALID: "clean up the INVALID",
     StepKind.DROP: "drop",
     StepKind.ANALYZE: "analyze",
+    StepKind.CREATE_PARENT: "create, without its partitions,",
+    StepKind.ATTACH: "attach",
+    StepKind.DROP_PARENT: "drop, with its partitions,",
 }
 _STATE_WORDS = {
     IndexState.ABSENT: "absent",
     IndexState.PRESENT: "present",
     IndexState.COVERED: "covered",
     IndexState.CONFLICT: "CONFLICT",
+    IndexState.INCOMPLETE: "incomplete",
     IndexState.INVALID_OURS: "INVALID",
     IndexState.INVALID_FOREIGN: "INVALID",
     IndexState.BUILDING_OURS: "building",
@@ -212,6 +216,8 @@ def init_mends(index: ObservedIndex) -> Mapping[IndexState, str]:
         IndexState.INVALID_FOREIGN: "init --adopt-invalid replaces it; or drop it: "
         f"DROP INDEX CONCURRENTLY {_name(index)}",
         IndexState.BUILDING_FOREIGN: "wait until it is built, then run init again",
+        IndexState.PRESENT: "build equal indexes there under other names, concurrently; then drop this one "
+        f"yourself: DROP INDEX {_name(index)}",
     }
 
 

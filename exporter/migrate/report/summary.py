@@ -21,6 +21,9 @@ _KIND_SUMMARIES = {
     StepKind.BUILD: ("index", "built"),
     StepKind.ADOPT: ("running build", "followed to its end"),
     StepKind.DROP: ("index", "dropped"),
+    StepKind.CREATE_PARENT: ("partitioned index", "begun"),
+    StepKind.ATTACH: ("index", "attached"),
+    StepKind.DROP_PARENT: ("partitioned index", "dropped"),
     StepKind.ANALYZE: ("table", "analyzed"),
 }
 

@@ -283,3 +283,18 @@ def test_the_tablespace_belongs_to_the_definition(
     assert ends == [0, 3]
     assert states(database, there) == [IndexState.PRESENT]
     assert states(database, elsewhere) == [IndexState.CONFLICT]
+
+
+def test_it_stops_at_a_partitioned_table_and_says_who_builds_there(
+    database: TestDatabase, tmp_path: Path
+) -> None:
+    database.execute("CREATE TABLE messages (id int) PARTITION BY RANGE (id)")
+    manifest = manifest_of(declare("idx_a", "messages", "id"))
+
+    ended = run_script(database, as_script(manifest, "public"), tmp_path)
+
+    assert ended.returncode == 3
+    assert "public.messages is partitioned" in ended.stderr
+    assert "pg-index-exporter init" in ended.stderr
+    assert events(database) == []
+    assert states(database, manifest) == [IndexState.ABSENT]

@@ -61,6 +61,7 @@ EMPTY = {
     "build_progress",
     "table_builders",
     "compiled_index",
+    "journal_attached",
     "locked_relations",
     "table_lock_holder",
 }
@@ -120,6 +121,10 @@ def parameters(view: View) -> dict[str, object]:
         "indexnames": [USED.name, "absent"],
         "relid": tables[0],
         "tool": locks.TOOL_KEY,
+        "root_relid": database.execute(oids, [["events"]])[0][0],
+        "indexname": USED.name,
+        "parent_schemaname": "public",
+        "parent_indexname": PARTITIONED.name,
         "indexrelid": indexes[0],
         "relids": [*tables, *indexes],
         "indexrelids": indexes,

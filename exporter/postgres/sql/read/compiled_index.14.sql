@@ -25,7 +25,7 @@ FROM (
                     ELSE 'pg_temp'
                 END,
                 '.', pg_catalog.quote_ident(t.relname), ' '
-            )) + 1
+            )) + CASE WHEN t.relkind = 'p' THEN 6 ELSE 1 END
         ) AS nature
     FROM pg_catalog.pg_index AS i
     JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid
