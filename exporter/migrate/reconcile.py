@@ -217,8 +217,15 @@ def _place(manifest: Manifest, index: DeclaredIndex) -> str:
 
 def _table_fault(manifest: Manifest, index: DeclaredIndex, table: TableFacts | None) -> Fault | None:
     place = _place(manifest, index)
+    if index.table.schemaname.startswith("pg_temp"):
+        what = f"{index.table.quoted}: temporary tables belong to one session"
+        return Fault(place, what, "name a table that stays, or create the index in that session")
     if table is None:
         return Fault(place, f"there is no table {index.table.quoted}", "correct the name or the database")
+    if index.table.schemaname == "pg_catalog" and table.relkind in _TABLE_KINDS:
+        return Fault(
+            place, f"{index.table.quoted} is a system catalog, whose indexes are fixed", "name a table"
+        )
     if table.relkind not in _TABLE_KINDS:
         kind = _OTHER_KINDS.get(table.relkind, "relation")
         return Fault(place, f"{index.table.quoted} is a {kind} and cannot have an index", "name a table")
