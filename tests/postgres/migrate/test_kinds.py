@@ -10,7 +10,8 @@ from psycopg import sql
 from exporter.errors import ManifestError
 from exporter.manifest import load_manifest
 from exporter.migrate.reconcile import observe
-from exporter.migrate.run import initialise, roll_back
+from exporter.migrate.rollback import roll_back
+from exporter.migrate.run import initialise
 from exporter.migrate.situation import RunOptions
 from exporter.model import DeclaredIndex, IndexState, Outcome, RelationName, StepKind, StepStatus
 from exporter.postgres import ddl

@@ -142,7 +142,8 @@ def test_every_leaf_is_built_attached_and_the_whole_is_valid(every_database: Tes
     back = rollback(events)
     assert {result.status for result in back.results} == {StepStatus.DONE}
     assert indexes_of(events) == {}
-    assert [finding.verdict for finding in back.findings] == [Verdict.PASS]
+    assert [one.verdict for one in back.findings if one.criterion == "absent"] == [Verdict.PASS]
+    assert Verdict.FAIL not in {one.verdict for one in back.findings}
     assert kinds(init(events)) == kinds(outcome)
 
 
