@@ -13,7 +13,8 @@ from datetime import datetime
 import psycopg
 
 from exporter.migrate.outcome import now
-from exporter.migrate.reconcile import observe_index
+from exporter.migrate.reconcile import observe_among, observe_index
+from exporter.migrate.reconcile_partitions import observe_partitions
 from exporter.migrate.situation import RunOptions, control_session
 from exporter.model import Database, DeclaredIndex, IndexState, Manifest, ObservedIndex
 from exporter.postgres.catalog import CompiledIndex, TableFacts, compile_index, read_table, read_table_indexes
@@ -122,6 +123,8 @@ def _look(
         compared_with = "journal"
     if compiled is not None:
         observed = observe_index(connection, index, compiled, table, created)
+        if observed.is_partitioned:
+            observed = observe_partitions(connection, observed, compiled, created, (), observe_among)
         return IndexStatus(observed, compared_with, not_compared, log)
     named = [one for one in read_table_indexes(connection, table.relid) if one.indexname == index.name]
     taken_for = named[0] if named else None

@@ -216,17 +216,20 @@ def init_mends(index: ObservedIndex) -> Mapping[IndexState, str]:
         IndexState.INVALID_FOREIGN: "init --adopt-invalid replaces it; or drop it: "
         f"DROP INDEX CONCURRENTLY {_name(index)}",
         IndexState.BUILDING_FOREIGN: "wait until it is built, then run init again",
-        IndexState.PRESENT: "build equal indexes there under other names, concurrently; then drop this one "
-        f"yourself: DROP INDEX {_name(index)}",
     }
 
 
 def _rollback_mends(index: ObservedIndex) -> Mapping[IndexState, str]:
     cancel = f"SELECT pg_cancel_backend({index.builder_pid})"
+    # Only of a partitioned table: indexes of partitions that stood before would go with it.
+    keep = "build equal indexes there under other names, concurrently; then drop it by hand: "
+    keep += f"DROP INDEX {_name(index)}"
     return {
         IndexState.CONFLICT: "it is not the one that was built, so it stays; drop it by hand if it is to go",
         IndexState.BUILDING_OURS: f"wait until it is built, or end it: {cancel}; then run rollback again",
         IndexState.BUILDING_FOREIGN: "wait until that ends, then run rollback again",
+        IndexState.PRESENT: keep,
+        IndexState.INCOMPLETE: keep,
     }
 
 

@@ -12,6 +12,7 @@ from exporter.migrate.plan import waves_of
 from exporter.migrate.rollback import roll_back
 from exporter.migrate.run import check_result, initialise
 from exporter.migrate.situation import RunOptions, Situation
+from exporter.migrate.status import read_status
 from exporter.model import (
     DeclaredIndex,
     IndexState,
@@ -562,10 +563,15 @@ def test_partitions_of_others_are_refused_before_anything_is_touched(events: Tes
 
 
 def test_verify_and_status_speak_of_partitions(events: TestDatabase) -> None:
+    with journal_of(events) as journal:
+        journal.append(Phase.BUILDING, EventStatus.IN_PROGRESS, index_name="idx_events_sender")
     events.execute("CREATE INDEX idx_events_sender ON ONLY events (sender_id, at DESC) WHERE sender_id > 0")
-    (observed,) = look_at(events, MANIFEST, "idx_events_sender")
 
-    assert observed.state is IndexState.INCOMPLETE
-    assert "0 of 4 partitions attached, 4 without it" in observed.detail
+    status = read_status(as_declared(events), MANIFEST, RunOptions())
     outcome = check_result(as_declared(events), MANIFEST, RunOptions())
+
+    (index,) = status.indexes
+    assert index.observed.state is IndexState.INCOMPLETE
+    assert "0 of 4 partitions attached, 4 without it" in index.observed.detail
     assert [finding.verdict for finding in outcome.findings] == [Verdict.FAIL]
+    assert "0 of 4 partitions attached" in outcome.findings[0].found
