@@ -333,10 +333,10 @@ class AfterPlan:
             while self._statements:
                 self._database.execute(self._statements.pop(0))
 
-    def init(self) -> Outcome:
+    def init(self, manifest: Manifest = MANIFEST) -> Outcome:
         return initialise(
             as_declared(self._database),
-            MANIFEST,
+            manifest,
             RunOptions(),
             confirm=self.confirm,
             on_event=self.on_event,
@@ -396,14 +396,14 @@ def test_a_partition_that_goes_meanwhile_is_not_missed(
 
 
 LEFT = 'CREATE UNIQUE INDEX "left" ON public.events_2025 USING btree (sender_id, at, id)'
+TWINS = "INSERT INTO events VALUES (1, 1, '2025-05-05'), (1, 1, '2025-05-05')"
 DUPLICATES = declare("idx_unique", "events", "sender_id", "at", "id", unique=True)
 
 
 def test_a_child_that_fails_is_cleaned_up_and_the_next_run_goes_on(events: TestDatabase) -> None:
     manifest = manifest_of(DUPLICATES)
-    events.execute("INSERT INTO events VALUES (1, 1, '2025-05-05'), (1, 1, '2025-05-05')")
 
-    outcome = init(events, manifest)
+    outcome = AfterPlan(events, TWINS).init(manifest)
 
     failed = [result for result in outcome.results if result.status is StepStatus.FAILED]
     assert [(result.step.kind, result.sqlstate) for result in failed] == [(StepKind.BUILD, "23505")]
@@ -447,8 +447,7 @@ def test_an_invalid_leftover_on_a_leaf_is_rebuilt_by_the_next_run(events: TestDa
 
 def test_a_rollback_of_a_half_built_one_drops_all_that_is_ours(events: TestDatabase) -> None:
     manifest = manifest_of(DUPLICATES)
-    events.execute("INSERT INTO events VALUES (1, 1, '2025-05-05'), (1, 1, '2025-05-05')")
-    init(events, manifest)
+    AfterPlan(events, TWINS).init(manifest)
     events.execute("DELETE FROM events WHERE at = '2025-05-05'")
     # Built, and stopped before it was attached.
     with journal_of(events) as journal:
