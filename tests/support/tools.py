@@ -49,6 +49,7 @@ TOOLS = {
         "/bin/alertmanager",
     ),
     "amtool": Tool(("amtool",), ("prometheus-alertmanager",), "prom/alertmanager:latest", "/bin/amtool"),
+    "pgbouncer": Tool(("pgbouncer",), ("pgbouncer",)),
     "psql": Tool(("psql",), ("postgresql-client",), "postgres:17", "/usr/bin/psql", embedded=True),
 }
 # The server is not in PATH on Debian. Newer releases have no 15: there the packaged one serves.
@@ -128,7 +129,8 @@ def locate_tool(name: str) -> Path | None:
     """The program's path: from PATH, or a script that runs it in a container; None without both."""
     tool = TOOLS[name]
     for candidate in tool.names:
-        found = shutil.which(candidate)
+        # Debian keeps servers where only root's PATH looks.
+        found = shutil.which(candidate) or shutil.which(candidate, path="/usr/sbin")
         if found is not None:
             return Path(found)
     if tool.image is not None and tool.path_in_image is not None and docker.has_image(tool.image):

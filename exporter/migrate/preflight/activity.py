@@ -31,7 +31,8 @@ def _blocked(subject: str, blockers: Sequence[Blocker], min_age_seconds: float, 
     lasting = [
         one
         for one in blockers
-        if (one.transaction_age_seconds or 0) >= min_age_seconds or one.kind == "prepared"
+        if one.kind == "prepared"
+        or (one.transaction_age_seconds is not None and one.transaction_age_seconds >= min_age_seconds)
     ]
     if lasting:
         shown = "; ".join(one.described for one in lasting[:_SHOWN])

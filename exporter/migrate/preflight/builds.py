@@ -32,19 +32,23 @@ def check_builds(
     for index in builds:
         try:
             shape = read_shape(connection, index)
+            heap_bytes = ages[index].heap_bytes if index in ages else 0
             expected = expect_rows(
-                connection, index.table, shape, budget_seconds=options.query_budget_seconds
+                connection,
+                index.table,
+                shape,
+                heap_bytes=heap_bytes,
+                budget_seconds=options.query_budget_seconds,
             )
         except psycopg.Error as error:
             findings.append(_not_estimated(index, error))
             continue
-        age = ages.get(index)
         estimates.append(
             estimate_index(
                 index,
                 shape,
                 expected,
-                heap_bytes=0 if age is None else age.heap_bytes,
+                heap_bytes=heap_bytes,
                 maintenance_work_mem_bytes=storage.maintenance_work_mem_bytes,
             )
         )

@@ -8,6 +8,7 @@ estimate by the size of a similar index can be a third of what the sort takes. O
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ _PAGE_OVERHEAD_BYTES = 40
 _SORT_OVERHEAD_BYTES = 32
 _TID_MEMORY_BYTES = 24
 _HASH_TUPLE_BYTES = 16
+_INNER_FILL_SHARE = 0.7
 _DEFAULT_FILLFACTOR = {"btree": 90.0, "hash": 75.0, "gist": 70.0, "spgist": 70.0}
 _DEFAULT_PAGES_PER_RANGE = 128
 # Slow enough for a server that does other work as well.
@@ -71,11 +73,14 @@ def estimate_index(
     """What the build of one index takes at most."""
     rows = expected.row_count
     block = shape.block_bytes
-    entry = _aligned(_TUPLE_HEADER_BYTES + expected.row_bytes) + _ITEM_POINTER_BYTES
+    # Columns of different alignment leave gaps: half a word for each after the first.
+    gaps = (len(shape.keys) + len(shape.included) - 1) * _MAXALIGN // 2
+    entry = _aligned(_TUPLE_HEADER_BYTES + expected.row_bytes + gaps) + _ITEM_POINTER_BYTES
     if shape.method == "hash":
-        entry = _HASH_TUPLE_BYTES + _ITEM_POINTER_BYTES
+        # The number of buckets is a power of two.
+        entry = 2 * (_HASH_TUPLE_BYTES + _ITEM_POINTER_BYTES)
     fillfactor = shape.fillfactor or _DEFAULT_FILLFACTOR.get(shape.method, 100.0)
-    index_bytes = rows * entry / (fillfactor / 100) * block / (block - _PAGE_OVERHEAD_BYTES) + block
+    index_bytes = _pages(rows, entry, fillfactor / 100, block) * block
     sort_bytes = 0.0 if rows * (entry + _SORT_OVERHEAD_BYTES) <= maintenance_work_mem_bytes else rows * entry
     if shape.method == "brin":
         ranges = heap_bytes / block / (shape.pages_per_range or _DEFAULT_PAGES_PER_RANGE) + 1
@@ -111,6 +116,18 @@ def needed_together(estimates: Iterable[IndexEstimate], *, max_parallel: int | N
         sum(largest),
         sum(one.wal_bytes for one in listed),
     )
+
+
+def _pages(rows: float, entry_bytes: int, fill_share: float, block_bytes: int) -> float:
+    """Leaves filled to their share, each with a high key beside its entries, the levels above, a metapage."""
+    room = block_bytes - _PAGE_OVERHEAD_BYTES
+    leaves = math.ceil(rows / max(1, (room - block_bytes * (1 - fill_share)) // entry_bytes - 1))
+    fanout = max(2, room * _INNER_FILL_SHARE // entry_bytes)
+    pages, level = leaves, leaves
+    while level > 1:
+        level = math.ceil(level / fanout)
+        pages += level
+    return pages + 1
 
 
 def _aligned(size_bytes: int) -> int:

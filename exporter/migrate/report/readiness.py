@@ -61,7 +61,7 @@ def _rows(finding: Finding) -> Iterator[str]:
     if finding.mend is not None:
         margin = " " * (_VERDICT_COLUMNS + _CHECK_COLUMNS)
         for number, line in enumerate(wrap(printable(finding.mend), room - 3)):
-            yield f"{margin}{'-> ' if number == 0 else '   '}{line}"
+            yield f"{margin}{'-> ' if number == 0 else '   '}{line}".rstrip()
 
 
 def _wrapped(text: str) -> list[str]:

@@ -15,7 +15,7 @@ from psycopg.rows import dict_row
 
 import exporter
 from exporter.postgres import catalog, locks
-from exporter.postgres.index_shape import DuplicateKeys
+from exporter.postgres.index_shape import DuplicateKeys, IndexSample
 from exporter.postgres.journal import EventStatus, Journal, Phase
 from exporter.postgres.progress import BuildRow, read_builds
 from exporter.postgres.queries import Query, all_queries
@@ -36,7 +36,11 @@ class NullExists:
 
 def reads() -> dict[str, type[Any]]:
     """The row type that the program gives with the name of each file that it reads."""
-    found: dict[str, type[Any]] = {"null_exists": NullExists, "duplicate_keys": DuplicateKeys}
+    found: dict[str, type[Any]] = {
+        "null_exists": NullExists,
+        "duplicate_keys": DuplicateKeys,
+        "index_sample": IndexSample,
+    }
     root, queries = Path(exporter.__file__).parent, all_queries()
     for path in sorted(root.rglob("*.py")):
         module = ".".join(path.relative_to(root.parent).with_suffix("").parts)
@@ -147,12 +151,14 @@ def run(
 ) -> str | None:
     """What is wrong with the columns or with the types of their values, None when nothing is."""
     text: sql.SQL | sql.Composed = sql.SQL(query.text)
-    if re.search(r"\{(schema|table|column|keys|condition)\}", query.text):
+    if re.search(r"\{(schema|table|column|keys|condition|widths)\}", query.text):
         text = sql.SQL(query.text).format(
             schema=sql.Identifier("elsewhere" if query.by_extension else "public"),
             table=sql.Identifier("public", "messages"),
             column=sql.Identifier("sender_id"),
             keys=sql.SQL("sender_id % 10"),
+            widths=sql.SQL("pg_column_size(sender_id)"),
+            percent=sql.SQL("100"),
             condition=sql.SQL("sender_id IS NOT NULL"),
         )
     used = {name: given[name] for name in re.findall(r"%\((\w+)\)s", query.text)}
