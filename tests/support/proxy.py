@@ -51,6 +51,10 @@ class Proxy:
         self._end(*self._sockets)
         self._sockets.clear()
 
+    def cut_no_more(self) -> None:
+        """Takes back a cut that has not come."""
+        self._cut_at = None
+
     def swallow(self) -> None:
         """Takes connections from now on, and says nothing."""
         self._passing.clear()
