@@ -17,7 +17,7 @@ help:
 	@echo "make test           the tests"
 	@echo "make test-long      the tests that take minutes"
 	@echo "make test-versions  the tests of PostgreSQL on 14, 15, 16 and 17, one after the other"
-	@echo "make bench          benchmarks"
+	@echo "make bench          the exporter side by side with postgres_exporter, five minutes (ARGS=--full: half an hour)"
 	@echo "make check          format, lint and types"
 	@echo "make format         puts the source into the project's format"
 	@echo "make image          the container image pg-index-exporter"

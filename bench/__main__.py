@@ -41,7 +41,7 @@ def main() -> int:
         bench = Bench(server, Path(folder), peer, arguments.rounds, say=progress.print)
         found += bench.compare(arguments.indexes)
         found += bench.sidecar()
-        if arguments.large_indexes:
+        if arguments.full:
             found += bench.large(arguments.large_indexes, smaller=arguments.indexes)
     if arguments.markdown:
         print(f"{machine}\n\n{figures.as_markdown(found)}")
@@ -58,13 +58,14 @@ def _parser() -> argparse.ArgumentParser:
         "--indexes", type=_indexes, default=10_000, metavar="N", help="indexes of the comparison (10000)"
     )
     parser.add_argument(
-        "--large-indexes",
-        type=_indexes,
-        default=100_000,
-        metavar="N",
-        help="indexes of the run without the peer (100000), 0 for none",
+        "--full",
+        action="store_true",
+        help="also very many indexes without the peer: half an hour, not 5 minutes",
     )
-    parser.add_argument("--rounds", type=int, default=15, metavar="N", help="scrapes that count (15)")
+    parser.add_argument(
+        "--large-indexes", type=_indexes, default=100_000, metavar="N", help="how many of them (100000)"
+    )
+    parser.add_argument("--rounds", type=int, default=9, metavar="N", help="scrapes that count (9)")
     parser.add_argument("--markdown", action="store_true", help="the table as in docs/performance.md")
     return parser
 

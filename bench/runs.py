@@ -140,6 +140,7 @@ class Bench:
         return [
             seconds(f"longest scrape under {clients}", result.longest_seconds, 1),
             Figure(f"of {SCRAPES} scrapes under them lost", result.lost, "", "at most", 0),
+            megabytes("peak memory, ours, after them", ours.program.peak_bytes()),
         ]
 
 
