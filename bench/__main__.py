@@ -39,8 +39,9 @@ def main() -> int:
         machine += f"PostgreSQL {server.version}, {peer.title if peer else 'no peer'}"
         progress.print(machine)
         bench = Bench(server, Path(folder), peer, arguments.rounds, say=progress.print)
-        found += bench.compare(arguments.indexes)
+        # First, while pg_stat_statements has as few entries as on a server of ordinary size.
         found += bench.sidecar()
+        found += bench.compare(arguments.indexes)
         if arguments.full:
             found += bench.large(arguments.large_indexes, smaller=arguments.indexes)
     if arguments.markdown:

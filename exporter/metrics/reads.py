@@ -13,6 +13,9 @@ from exporter.model import RelationName, WatchAll, WatchDeclared
 from exporter.postgres.journal import JournalRelation
 from exporter.postgres.target import Connection, fetch_version
 
+# From here on planning a statement anew costs less than a plan that expects few rows.
+MANY_TABLES = 100
+
 Watch = WatchDeclared | WatchAll | tuple[str, ...]
 
 
@@ -157,6 +160,7 @@ def read_index_figures(
     connection: Connection, declared: Collection[RelationName], watch: Watch, max_indexes: int
 ) -> Figures:
     """Of the declared indexes that exist, and of at most `max_indexes` others, the oldest watched."""
+    watches_others = bool(watch) and watch != "declared"
     (row,) = fetch_version(
         connection,
         "index_figures",
@@ -164,11 +168,11 @@ def read_index_figures(
         _version(connection),
         {
             **_names(declared),
-            "watch": bool(watch) and watch != "declared",
+            "watch": watches_others,
             "pattern": watch_pattern(watch),
             "max_indexes": max_indexes,
         },
-        is_wide=True,
+        is_wide=watches_others,
     )
     return _figures(row)
 
@@ -214,7 +218,7 @@ def read_table_figures(
             "schemanames": [table.schemaname for table in declared],
             "relnames": [table.relname for table in declared],
         },
-        is_wide=True,
+        is_wide=len(relids) >= MANY_TABLES,
     )
     return _figures(row)
 
