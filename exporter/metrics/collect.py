@@ -427,6 +427,9 @@ class DatabaseCollector:
     def _read_definitions(self, connection: Connection, draft: Draft) -> str | None:
         if draft.indexes is None:
             return UNKNOWN_INDEXES
+        if not draft.canonical:
+            self._definitions = {}
+            return None
         indexnames = {name.relname for name in draft.canonical}
         present = (row for row in draft.indexes.rows if row.indexname in indexnames)
         named = {RelationName(row.schemaname, row.indexname): row for row in present}
