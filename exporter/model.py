@@ -416,7 +416,10 @@ class StepResult:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Everything one run of init, verify or rollback did and found; the report is made of nothing else."""
+    """Everything one run of init, verify or rollback did and found; the report is made of nothing else.
+
+    `wal_bytes` is what the whole server wrote to its log while the steps ran, None where that is not known.
+    """
 
     command: str
     run: str
@@ -434,3 +437,4 @@ class Outcome:
     findings: tuple[Finding, ...] = ()
     dry_run: bool = False
     preflight: tuple[Finding, ...] = ()
+    wal_bytes: int | None = None

@@ -241,6 +241,7 @@ def _roughly(seconds: float) -> str:
 _SHORT_PHASES = {
     "initializing": "starting",
     "waiting for the table": "waits for table",
+    "waiting for sessions that use the table": "waits for readers",
     "waiting for writers before build": "waits for writers",
     "building index": "building",
     "building index: initializing": "building",

@@ -154,7 +154,8 @@ class Build:
                 self._skipped[step] = reason
                 continue
             self.on_event(Event(EventKind.STARTED, step))
-            result = replace(run_step(site, step), phases=watcher.phase_times(step))
+            ended = run_step(site, step)
+            result = replace(ended, phases=watcher.phase_times(step), waits=watcher.waits(step))
             self._results[step] = result
             before[step] = result.status
             if result.status is not StepStatus.DONE:

@@ -7,12 +7,21 @@ from datetime import UTC, datetime
 
 from exporter.model import Database, Outcome, Plan
 from exporter.postgres.journal import Journal
+from exporter.postgres.servers import read_wal_position
 from exporter.postgres.target import Connection, address, read_facts
 
 
 def now() -> datetime:
     """The moment, by this machine's clock."""
     return datetime.now(UTC)
+
+
+def wal_since(connection: Connection, position_bytes: int | None) -> int | None:
+    """What the whole server wrote to its log since it ended there, None where that is not known."""
+    now_bytes = read_wal_position(connection)
+    if position_bytes is None or now_bytes is None or now_bytes < position_bytes:
+        return None
+    return now_bytes - position_bytes
 
 
 def outcome_of(

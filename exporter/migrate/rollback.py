@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from exporter.errors import SettingsError
 from exporter.migrate.build import Build, Event
-from exporter.migrate.outcome import now, outcome_of
+from exporter.migrate.outcome import now, outcome_of, wal_since
 from exporter.migrate.partitions import with_partitions
 from exporter.migrate.plan import plan_rollback
 from exporter.migrate.preflight import check_before_build
@@ -27,6 +27,7 @@ from exporter.model import (
     Verdict,
 )
 from exporter.postgres.journal import CreatedIndex, EventStatus, Journal, Phase
+from exporter.postgres.servers import read_wal_position
 from exporter.postgres.target import Connection, read_facts
 
 # Of what must hold before a build, what a drop and the ANALYZE after it need as well.
@@ -59,20 +60,22 @@ def roll_back(
     with control_session(database, manifest, options, "rollback") as (connection, journal):
         situation = read_rollback(connection, manifest, journal, siblings)
         outcome = outcome_of("rollback", database, connection, journal, started_at, situation.plan)
-        outcome = replace(outcome, findings=situation.preflight)
+        outcome = replace(outcome, preflight=situation.preflight)
         if situation.is_refused:
             return replace(outcome, plan=replace(situation.plan, steps=()), finished_at=now())
         if options.dry_run or (situation.plan.steps and not confirm(situation)):
             return replace(outcome, dry_run=True, finished_at=now())
         if not situation.plan.steps:
             return replace(outcome, finished_at=now())
+        wal_position = read_wal_position(connection)
         results = Build(database, journal, options.build, on_event).run(situation.plan)
         if all(result.status is StepStatus.DONE for result in results):
             _record_unseen(journal, situation)
         record_stop(journal, Phase.DROPPED, results)
-        after = observe(journal.live_connection(), manifest, journal.created())
-        findings = (*situation.preflight, *_absence(situation.plan, after))
-        return replace(outcome, results=results, findings=findings, finished_at=now())
+        wal_bytes = wal_since(journal.live_connection(), wal_position)
+        after = observe(journal.connection, manifest, journal.created())
+        findings = tuple(_absence(situation.plan, after))
+        return replace(outcome, results=results, findings=findings, wal_bytes=wal_bytes, finished_at=now())
 
 
 def read_rollback(

@@ -14,7 +14,7 @@ from exporter.evidence.baseline import from_detail, to_detail
 from exporter.evidence.plans import measure_probes
 from exporter.migrate.build import Build, Event
 from exporter.migrate.facts import read_index_facts
-from exporter.migrate.outcome import now, outcome_of
+from exporter.migrate.outcome import now, outcome_of, wal_since
 from exporter.migrate.reconcile import observe
 from exporter.migrate.record import record_end, record_plan, record_stop, remember
 from exporter.migrate.situation import (
@@ -38,6 +38,7 @@ from exporter.model import (
     StepStatus,
 )
 from exporter.postgres.journal import EventStatus, Journal, Phase
+from exporter.postgres.servers import read_wal_position
 from exporter.postgres.target import Connection, address, read_facts
 
 # A partition that comes while an index is completed is another round; who adds them faster runs init again.
@@ -67,6 +68,7 @@ def initialise(
             outcome = outcome_of("init", database, connection, journal, started_at, plan, preflight=preflight)
             return replace(outcome, dry_run=True)
         before: tuple[ProbeMeasurement, ...] = ()
+        wal_position, wal_bytes = read_wal_position(connection), None
         if plan.steps:
             journal.ensure()
             record_plan(journal, situation)
@@ -76,6 +78,7 @@ def initialise(
             plan, results = _with_new_partitions(
                 database, manifest, journal, options, on_event, plan, results
             )
+            wal_bytes = wal_since(journal.live_connection(), wal_position)
         else:
             remember(journal, situation)
             before = from_detail(journal.baseline())
@@ -92,9 +95,10 @@ def initialise(
                 results=results,
                 before=before,
                 preflight=preflight,
+                wal_bytes=wal_bytes,
             )
         outcome = _verified("init", database, manifest, options, started_at, journal, before)
-        outcome = replace(outcome, plan=plan, results=results, preflight=preflight)
+        outcome = replace(outcome, plan=plan, results=results, preflight=preflight, wal_bytes=wal_bytes)
         if plan.steps:
             record_end(journal, outcome)
         return outcome

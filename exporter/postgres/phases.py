@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 WAITING_FOR_TABLE = "waiting for the table"
+# A drop waits for everybody who uses the table; the server shows no progress of it.
+WAITING_FOR_SESSIONS = "waiting for sessions that use the table"
 _VALIDATION = "index validation"
 _BUILDING = "building index"
 

@@ -1,4 +1,4 @@
-"""What a server says of its standbys, and since when its counters count."""
+"""What a server says of its standbys, its log, and since when its counters count."""
 
 from __future__ import annotations
 
@@ -28,6 +28,19 @@ class CountersEpoch:
 
     server_time: float
     counters_since: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class WalPosition:
+    """Where the server's log ends. Units: bytes. Source: pg_current_wal_insert_lsn()."""
+
+    position_bytes: int | None
+
+
+def read_wal_position(connection: Connection) -> int | None:
+    """Where the server's log ends, in bytes since its beginning; None on a standby."""
+    version = connection.info.server_version
+    return fetch_version(connection, "wal_position", WalPosition, version)[0].position_bytes
 
 
 def read_walsenders(connection: Connection) -> Walsenders:

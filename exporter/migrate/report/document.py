@@ -46,6 +46,7 @@ def document(outcome: Outcome) -> Object:
         "finished_at": _moment(outcome.finished_at),
         "duration_seconds": duration.total_seconds(),
         "dry_run": outcome.dry_run,
+        "wal_bytes": outcome.wal_bytes,
         "exit_code": exit_code(outcome),
         "summary": list(summary(outcome)),
         "plan": {

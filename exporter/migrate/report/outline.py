@@ -49,13 +49,17 @@ def of_outcome(outcome: Outcome) -> Content:
     )
     return Content(
         f"{outcome.command} {outcome.migration}",
-        (
-            f"{outcome.address}, PostgreSQL {outcome.server_version}",
-            f"run {outcome.run}, {moment(outcome.started_at)}, took {_took(outcome)}",
-        ),
+        tuple(_origin(outcome)),
         summary(outcome),
         tuple(section for section in sections if section.items or section.rows),
     )
+
+
+def _origin(outcome: Outcome) -> Iterator[str]:
+    yield f"{outcome.address}, PostgreSQL {outcome.server_version}"
+    yield f"run {outcome.run}, {moment(outcome.started_at)}, took {_took(outcome)}"
+    if outcome.wal_bytes is not None:
+        yield f"WAL written meanwhile by the whole server: {byte_size(outcome.wal_bytes)}"
 
 
 def of_plan(plan: Plan, preflight: Sequence[Finding] = ()) -> Content:
@@ -278,16 +282,19 @@ def _probe(before: ProbeMeasurement | None, after: ProbeMeasurement | None) -> R
     if either is None:
         raise ValueError("a probe is measured before or after")
     figures = tuple(NOT_KNOWN if one is None else taken(one) or NOT_KNOWN for one in (before, after))
-    note = ""
-    if after is not None:
-        plans = (
-            ""
-            if after.samples_using_index is None
-            else f"{after.samples_using_index} of {after.samples} plans"
-        )
-        note = ", ".join(part for part in (after.node, plans, after.reason, after.detail) if part)
+    note = "" if after is None else _plans(before, after)
     name = f"{quote_identifier(either.index_name)}, {either.probe}"
     return Row(name, (*figures, faster_by(before, after) or NOT_KNOWN), note)
+
+
+def _plans(before: ProbeMeasurement | None, after: ProbeMeasurement) -> str:
+    """How the plans read the table, before and after, and how many of them by the index."""
+    nodes = [one.node for one in (before, after) if one is not None and one.node]
+    told = " -> ".join(dict.fromkeys(nodes))
+    plans = (
+        "" if after.samples_using_index is None else f"{after.samples_using_index} of {after.samples} plans"
+    )
+    return ", ".join(part for part in (told, plans, after.reason, after.detail) if part)
 
 
 # What next

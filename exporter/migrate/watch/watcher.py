@@ -16,7 +16,8 @@ from exporter.migrate.site import Site
 from exporter.migrate.watch.actions import Actor
 from exporter.migrate.watch.estimate import Estimate, Estimator
 from exporter.migrate.watch.policy import WatchOptions, consequence, decide, why_spared
-from exporter.model import PhaseTime, Step, StepKind
+from exporter.migrate.watch.waits import Waits
+from exporter.model import PhaseTime, Step, StepKind, Wait
 from exporter.postgres import phases
 from exporter.postgres.progress import BuildProgress, read_builds
 from exporter.postgres.sessions import OtherSession
@@ -62,6 +63,7 @@ class Watcher:
     _control: Connection | None = None
     _watched: dict[tuple[Step, int], _Watched] = field(default_factory=dict)
     _phases: dict[Step, dict[str, float]] = field(default_factory=dict)
+    _waits: Waits = field(default_factory=Waits)
     _actor: Actor = field(init=False)
     _look_seconds: float = 0.0
 
@@ -102,6 +104,10 @@ class Watcher:
         phases_of_step = dict(self._phases.get(step, {}))
         return tuple(PhaseTime(phase, seconds) for phase, seconds in phases_of_step.items())
 
+    def waits(self, step: Step) -> tuple[Wait, ...]:
+        """Whom the step was seen to wait for, the longest first."""
+        return self._waits.of(step)
+
     def _connected(self) -> Connection:
         if self._control is None:
             self._control = connect(
@@ -130,6 +136,9 @@ class Watcher:
         else:
             watched.stalled_seconds += since
         watched.phase = phase
+        self._waits.look(
+            step, phase or "", blockers, since_seconds=since, waiting_seconds=build.waiting_seconds
+        )
         estimate = watched.estimator.look(now, build)
         look = Look(build, phase, estimate, blockers, _telling(build.victims), watched.stalled_seconds)
         if phase is not None or look.victims:
@@ -171,7 +180,10 @@ class Watcher:
 def _phase_of(step: Step, build: BuildProgress) -> str | None:
     if build.phase is not None:
         return build.phase
-    return phases.WAITING_FOR_TABLE if build.waiting_seconds is not None else None
+    if build.waiting_seconds is None:
+        return None
+    is_drop = step.kind in (StepKind.DROP, StepKind.DROP_INVALID)
+    return phases.WAITING_FOR_SESSIONS if is_drop else phases.WAITING_FOR_TABLE
 
 
 def _telling(victims: tuple[OtherSession, ...]) -> tuple[OtherSession, ...]:

@@ -74,8 +74,13 @@ def rollback(
     return roll_back(as_declared(database), manifest, options, siblings=siblings)
 
 
+def told(outcome: Outcome) -> tuple[Finding, ...]:
+    """All findings, those of the preflight first."""
+    return (*outcome.preflight, *outcome.findings)
+
+
 def finding(outcome: Outcome, criterion: str) -> Finding:
-    (found,) = [one for one in outcome.findings if one.criterion == criterion]
+    (found,) = [one for one in told(outcome) if one.criterion == criterion]
     return found
 
 
@@ -94,7 +99,7 @@ def test_an_index_that_nobody_needs_passes_everything(shop: TestDatabase) -> Non
     outcome = rollback(shop, manifest, DRY)
 
     assert outcome.dry_run
-    assert [one for one in outcome.findings if one.verdict is not Verdict.PASS] == []
+    assert [one for one in told(outcome) if one.verdict is not Verdict.PASS] == []
     assert finding(outcome, "usage").reason in ("not_scanned", "own_probes")
     assert indexes_of(shop) == {"idx_sender": True}
 
@@ -130,7 +135,7 @@ def refuse(shop: TestDatabase, manifest: Manifest, criterion: str, *words: str) 
 
     outcome = rollback(shop, manifest)
 
-    failed = [one for one in outcome.findings if one.verdict is Verdict.FAIL]
+    failed = [one for one in told(outcome) if one.verdict is Verdict.FAIL]
     assert [one.criterion for one in failed] == [criterion]
     assert all(word in f"{failed[0].found}; {failed[0].mend}" for word in words), failed
     assert (outcome.plan.steps, outcome.results, exit_code(outcome)) == ((), (), 1)
@@ -191,12 +196,12 @@ def test_clustering_and_foreign_keys_of_the_table_are_worth_a_look(shop: TestDat
 
     outcome = rollback(shop, manifest, DRY)
 
-    warnings = [one for one in outcome.findings if one.verdict is Verdict.WARN]
+    warnings = [one for one in told(outcome) if one.verdict is Verdict.WARN]
     assert {one.criterion for one in warnings} >= {"supports foreign keys", "clustered"}
     assert "of_user" in finding(outcome, "supports foreign keys").found
     shop.execute("CREATE INDEX other ON messages (sender_id)")
     again = rollback(shop, manifest, DRY)
-    assert "supports foreign keys" not in {one.criterion for one in again.findings}
+    assert "supports foreign keys" not in {one.criterion for one in told(again)}
 
 
 def use(database: TestDatabase) -> int:
@@ -247,7 +252,7 @@ def test_who_does_not_own_the_table_is_refused(shop: TestDatabase) -> None:
         shop.execute("DROP OWNED BY stranger")
         shop.execute("DROP ROLE stranger")
 
-    failed = [(one.criterion, one.mend) for one in outcome.findings if one.verdict is Verdict.FAIL]
+    failed = [(one.criterion, one.mend) for one in told(outcome) if one.verdict is Verdict.FAIL]
     assert failed == [("ownership", "run as a member of postgres: only owners drop indexes")]
     assert indexes_of(shop) == {"idx_sender": True}
 
@@ -289,7 +294,7 @@ def test_use_on_a_standby_is_known_where_the_settings_name_it(
     assert (unused.verdict, unused.reason) == (Verdict.PASS, "not_scanned")
     assert (used.verdict, used.reason) == (Verdict.WARN, "used_on_standby")
     assert "scans on database 'postgres' at" in used.found
-    assert [one.reason for one in refused.findings if one.verdict is Verdict.FAIL] == ["standby"]
+    assert [one.reason for one in told(refused) if one.verdict is Verdict.FAIL] == ["standby"]
     outcome = rollback(primary, manifest, OPTIONS, [sibling])
     assert finding(outcome, "replay on standbys").verdict is Verdict.WARN
     assert finding(outcome, "absent").verdict is Verdict.PASS
@@ -302,8 +307,14 @@ def test_use_on_a_standby_is_known_where_the_settings_name_it(
 def degrade(shop: TestDatabase) -> Manifest:
     """An index that a drop left INVALID because a reader held it over its deadline."""
     manifest = built(shop)
-    with reader(shop):
+    with reader(shop) as connection:
+        pid = connection.info.backend_pid
         outcome = rollback(shop, manifest, IMPATIENT)
+    (wait,) = outcome.results[0].waits
+    assert (wait.phase, wait.pid) == ("waiting for sessions that use the table", pid)
+    assert (wait.usename, wait.application_name) == ("postgres", "a reader")
+    assert wait.seconds > 0
+    assert outcome.wal_bytes is not None
     assert statuses(outcome.results)[0][2] is StepStatus.DEGRADED
     assert exit_code(outcome) == 3
     assert finding(outcome, "absent").verdict is Verdict.FAIL

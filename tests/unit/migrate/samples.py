@@ -137,6 +137,7 @@ def done(*indexes: DeclaredIndex) -> Outcome:
         before=before,
         after=after,
         findings=verify(facts, before, after, built_at={index.name: BUILT_AT for index in indexes}),
+        wal_bytes=52 * 1024 * 1024,
     )
 
 
