@@ -16,13 +16,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import figures
+from bench import builds, figures
 from bench.database import INDEXES_PER_TABLE, bench_server
 from bench.figures import Figure
 from bench.peer import find_peer
 from bench.runs import SMALLER, Bench
 
 RESULT = Path("build", "bench.json")
+BUILD_ROUNDS = 3
 
 
 def main() -> int:
@@ -44,6 +45,8 @@ def main() -> int:
         found += bench.compare(arguments.indexes)
         if arguments.full:
             found += bench.large(arguments.large_indexes, smaller=arguments.indexes)
+    if arguments.build_rows:
+        found += builds.run(arguments.build_rows, BUILD_ROUNDS)
     if arguments.markdown:
         print(f"{machine}\n\n{figures.as_markdown(found)}")
     else:
@@ -65,6 +68,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--large-indexes", type=_indexes, default=100_000, metavar="N", help="how many of them (100000)"
+    )
+    parser.add_argument(
+        "--build-rows",
+        type=int,
+        default=3_000_000,
+        metavar="N",
+        help="rows of each table that init builds on beside psql (3000000), 0 for none",
     )
     parser.add_argument("--rounds", type=int, default=9, metavar="N", help="scrapes that count (9)")
     parser.add_argument("--markdown", action="store_true", help="the table as in docs/performance.md")

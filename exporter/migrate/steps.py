@@ -129,6 +129,10 @@ def _build(site: Site, step: Step, index: DeclaredIndex, attempt: int) -> Ended:
             ddl.run_single(connection, ddl.create_index(index))
         except psycopg.Error as raised:
             error = raised
+        else:
+            built = site.observe(connection, index)
+            if built.state is IndexState.PRESENT:
+                return _stands(site, built, attempt)
         return _settle(site, step, observed, attempt, error)
 
 
