@@ -161,6 +161,15 @@ def _run_options(arguments: argparse.Namespace, settings: Settings) -> RunOption
     )
 
 
+def _may_end_sessions(arguments: argparse.Namespace) -> bool:
+    """Whether a policy says that sessions of others may be cancelled or ended."""
+    on_blocker = getattr(arguments, "on_blocker", BlockerPolicy.WAIT)
+    on_victim = getattr(arguments, "on_victim", VictimPolicy.WAIT)
+    return BlockerPolicy(on_blocker) is not BlockerPolicy.WAIT or (
+        VictimPolicy(on_victim) is VictimPolicy.CANCEL
+    )
+
+
 def _preflight_options(
     arguments: argparse.Namespace, settings: Settings, deadline_seconds: float
 ) -> PreflightOptions:
@@ -172,6 +181,7 @@ def _preflight_options(
         backup=BackupCommand(words, settings.backup_timeout_seconds) if words else None,
         # A plan and a dry run touch nothing, and a command may.
         runs_backup_command=not getattr(arguments, "dry_run", False),
+        needs_signal=_may_end_sessions(arguments),
         max_parallel=1 if is_sequential else getattr(arguments, "max_parallel", None),
         deadline_seconds=deadline_seconds,
     )

@@ -494,6 +494,19 @@ def test_a_default_that_is_read_only_for_everybody_is_refused(shop: TestDatabase
     assert told(findings, "writable") == {"the server": (Verdict.FAIL, "read_only_default")}
 
 
+def test_a_policy_against_blockers_needs_the_right_to_cancel(shop: TestDatabase, stranger: str) -> None:
+    found = {}
+    for needs_signal in (False, True):
+        options = replace(OPTIONS, needs_signal=needs_signal)
+        with closing(connect(as_declared(shop, stranger, PASSWORD), read_only=False)) as connection:
+            findings = check_before_build(connection, manifest_of(INDEX), options)
+        found[needs_signal] = only(findings, "may cancel sessions")
+
+    assert found[False].verdict is Verdict.PASS
+    assert (found[True].verdict, found[True].reason) == (Verdict.FAIL, "not_permitted")
+    assert f"GRANT pg_signal_backend TO {stranger}" in (found[True].mend or "")
+
+
 def test_a_tablespace_needs_a_privilege_and_has_to_be_there(
     shop: TestDatabase, tablespace: str, stranger: str
 ) -> None:

@@ -62,6 +62,7 @@ EMPTY = {
     "replication_lag",
     "replication_slots",
     "running_backups",
+    "session_starts",
     "build_progress",
     "table_builders",
     "compiled_index",
