@@ -103,7 +103,9 @@ class BuildDisplay:
         has_changed = phase != shown.told_phase or shown.share >= shown.told_share + _LINE_EVERY_SHARE
         if (has_changed and since >= _LINE_AFTER_SECONDS) or since >= _LINE_EVERY_SECONDS:
             shown.told_phase, shown.told_share, shown.told_seconds = phase, shown.share, now
-            self._say(step, f"{shown.share:4.0%}  {', '.join([phase, *_pace(look), *_brief_waits(look)])}")
+            # Notes have just told whom it waits for; a line without a change reminds of it.
+            waits = () if has_changed else _brief_waits(look)
+            self._say(step, f"{_percent(shown.share)}  {', '.join([phase, *_pace(look), *waits])}")
 
     def _finish(self, event: Event) -> None:
         result = event.result
@@ -119,7 +121,7 @@ class BuildDisplay:
         if self._live is None:
             # A file has a reader later, who asks when.
             self.console.print(
-                f"{self.now():%H:%M:%S}  {line}", markup=False, highlight=False, soft_wrap=True
+                f"{self.now():%Y-%m-%d %H:%M:%SZ}  {line}", markup=False, highlight=False, soft_wrap=True
             )
         else:
             style = "yellow" if text.startswith("WARNING") else ""
@@ -140,8 +142,9 @@ class BuildDisplay:
         filled = round(shown.share * _BAR_WIDTH)
         row.append("━" * filled, "green").append("╌" * (_BAR_WIDTH - filled), "dim")
         row.append(f" {_clock(self.monotonic() - shown.started_seconds):>7}")
-        row.append(f" {shown.share:>4.0%} ")
-        row.append(_short_phase(look) if look is not None else "", "dim")
+        if look is not None and look.build.phase is not None:
+            row.append(f" {_percent(shown.share)}")
+        row.append(f" {_short_phase(look)}" if look is not None else "", "dim")
         details = list(_details(look)) if look is not None else []
         for one in (row, *details):
             # Cut here, so that a bar never takes more lines than it has rows.
@@ -177,7 +180,7 @@ def _pace(look: Look) -> Iterator[str]:
 def _brief_waits(look: Look) -> Iterator[str]:
     if look.blockers:
         who = "; ".join(_brief(one) for one in look.blockers)
-        yield f"for {shown_duration(look.stalled_seconds)} for {who}"
+        yield f"{shown_duration(look.stalled_seconds)} already for {who}"
     if look.victims:
         yield _brief_victims(look)
 
@@ -218,6 +221,11 @@ def _short_phase(look: Look) -> str:
         # It ends by itself, and its own bar tells when.
         return "waits for " + shown_on_one_line(siblings[0].split("/", 2)[-1])
     return _SHORT_PHASES.get(phase, phase)
+
+
+def _percent(share: float) -> str:
+    """The share of the work; nothing is all done before it ends."""
+    return f"{min(share, 0.99):4.0%}"
 
 
 def _clock(seconds: float) -> str:

@@ -8,7 +8,7 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
@@ -217,8 +217,13 @@ def test_the_script_runs_as_the_builder(nova: TestDatabase, tmp_path: Path) -> N
 # At a terminal
 
 
-def at_terminal(dsn: str, name: str, answer: str) -> tuple[int, str]:
-    """Exit code and screen of a command at a terminal of 80 columns whose user gives that answer."""
+def at_terminal(
+    dsn: str, name: str, answer: str, on_screen: Callable[[str], None] = lambda screen: None
+) -> tuple[int, str]:
+    """Exit code and screen of a command at a terminal of 80 columns whose user gives that answer.
+
+    `on_screen` is called with all that was on the screen whenever more came.
+    """
     master, slave = pty.openpty()
     process = subprocess.Popen(
         command(name), env=environment(dsn), stdin=slave, stdout=slave, stderr=slave, start_new_session=True
@@ -236,6 +241,7 @@ def at_terminal(dsn: str, name: str, answer: str) -> tuple[int, str]:
             if QUESTION in screen and not answered:
                 answered = True
                 os.write(master, f"{answer}\n".encode())
+            on_screen(screen)
     except BaseException:
         process.kill()
         raise
@@ -253,6 +259,49 @@ def test_a_user_who_declines_changes_nothing(nova: TestDatabase) -> None:
     assert "CREATE INDEX CONCURRENTLY" in screen
     assert exit_code == 0
     assert indexes_of(nova) == {}
+
+
+def test_a_user_sees_whom_a_build_waits_for_under_its_bar(nova: TestDatabase) -> None:
+    with writer(nova) as open_transaction:
+        pid = open_transaction.info.backend_pid
+        under_bar = re.compile(rf"waits [1-9][0-9]* s for pid {pid}, a writer, open for ")
+        is_seen = False
+
+        def end_the_wait(screen: str) -> None:
+            nonlocal is_seen
+            if under_bar.search(screen) and not is_seen:
+                is_seen = True
+                open_transaction.execute("ROLLBACK")
+
+        exit_code, screen = at_terminal(dsn_of(nova), "init", "y", end_the_wait)
+
+    assert (exit_code, is_seen) == (0, True), screen
+    lines = ESCAPES.sub("", screen).replace("\r", "\n").splitlines()
+    bars = [line for line in lines if re.match(r"build   idx_\w+ +[━╌]{10} ", line) or under_bar.search(line)]
+    assert any("waits for writers" in line for line in bars)
+    # One column less: a full line would begin another.
+    assert [line for line in bars if len(line.rstrip()) >= COLUMNS] == []
+
+
+def test_a_log_tells_when_and_whom_a_build_waits_for(
+    nova: TestDatabase, tmp_path: Path, started: list[Started]
+) -> None:
+    with writer(nova) as open_transaction:
+        started.append(init := Started(tmp_path, dsn_of(nova), "init", "--yes"))
+        pid = open_transaction.info.backend_pid
+        init.wait_for_output("  waits for pid ")
+        open_transaction.execute("ROLLBACK")
+        exit_code, output = init.end()
+
+    assert exit_code == 0, output
+    steps = [line for line in output.splitlines() if re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ  ", line)]
+    told = [line.split("  ", 1)[1] for line in steps]
+    name = "build   idx_messages_sender_created"
+    who = f"{name}  waits for pid {pid}, user postgres, a writer, idle in transaction"
+    assert f"{name}  started" in told
+    assert len([line for line in told if line.startswith(who)]) == 1
+    assert any(line.startswith(f"{name}  done (") for line in told)
+    assert "\x1b" not in output
 
 
 def test_a_user_who_agrees_sees_bars_and_the_report(nova: TestDatabase) -> None:

@@ -80,9 +80,9 @@ def test_lines_tell_time_phase_share_and_pace_without_a_terminal() -> None:
     estimate = Estimate(0.18, 12_800.0, "blocks", 130.0)
 
     assert shown(started(), 2.0, progress(watched.SCANNING, estimate), finished()).splitlines() == [
-        "20:15:30  build   idx_a  started",
-        "20:15:30  build   idx_a   18%  scanning table, 100 MB/s, about 2 min left",
-        "20:15:30  build   idx_a  done (1.5 s)",
+        "2026-11-22 20:15:30Z  build   idx_a  started",
+        "2026-11-22 20:15:30Z  build   idx_a   18%  scanning table, 100 MB/s, about 2 min left",
+        "2026-11-22 20:15:30Z  build   idx_a  done (1.5 s)",
     ]
 
 
@@ -107,20 +107,25 @@ def test_phases_of_a_moment_make_no_flood() -> None:
     looks = [progress(replace(watched.SCANNING, phase=phase)) for phase in phases]
 
     assert shown(started(), *looks, finished()).splitlines() == [
-        "20:15:30  build   idx_a  started",
-        "20:15:30  build   idx_a  done (1.5 s)",
+        "2026-11-22 20:15:30Z  build   idx_a  started",
+        "2026-11-22 20:15:30Z  build   idx_a  done (1.5 s)",
     ]
 
 
-def test_a_line_names_whom_a_build_waits_for_and_who_queues() -> None:
+def test_a_line_without_a_change_reminds_of_those_in_the_way() -> None:
     build = replace(watched.WAITING, victims=(watched.ALTERING,))
-    (line,) = shown(started(), 2.0, progress(build, stalled_seconds=12)).splitlines()[1:]
+    soon, late = progress(build, stalled_seconds=2), progress(build, stalled_seconds=62)
+    first, reminder = shown(started(), 2.0, soon, 60.0, late).splitlines()[1:]
 
-    assert line == (
-        "20:15:30  build   idx_a    0%  waits for writers, for 12 s for pid 99, checkout, open for 12 "
-        "min 30 s, idle in transaction, UPDATE messages SET content = ? WHERE id = ?, "
-        "pid 100 waits behind it, 5 s: readers queue too"
+    assert first == "2026-11-22 20:15:30Z  build   idx_a    0%  waits for writers"
+    assert reminder == (
+        f"{first}, 1 min 2 s already for pid 99, checkout, open for 12 min 30 s, idle in transaction, "
+        "UPDATE messages SET content = ? WHERE id = ?, pid 100 waits behind it, 5 s: readers queue too"
     )
+
+
+def test_a_step_that_does_not_count_has_no_share() -> None:
+    assert bars(step=analyze_step(TABLE)) == ["analyze public.messages             ╌╌╌╌╌╌╌╌╌╌ 1:02:05"]
 
 
 def test_a_bar_tells_pace_and_estimate() -> None:
@@ -154,7 +159,7 @@ def test_a_build_beside_it_is_named_as_one_of_ours() -> None:
     build = replace(watched.WAITING, phase="waiting for old snapshots", blockers=(sibling,))
 
     assert bars(watched.look(build)) == [
-        "build   idx_a                       ━━━━━━━━━━ 1:02:05 100% waits for idx_b"
+        "build   idx_a                       ━━━━━━━━━━ 1:02:05  99% waits for idx_b"
     ]
 
 
@@ -169,7 +174,7 @@ def test_a_note_is_told_on_both() -> None:
     note = Event(EventKind.NOTE, STEP, text="waits for pid 99, user app")
 
     assert "build   idx_a  waits for pid 99, user app" in shown(started(), note, terminal=True)
-    assert "20:15:30  build   idx_a  waits for pid 99, user app" in shown(started(), note)
+    assert "2026-11-22 20:15:30Z  build   idx_a  waits for pid 99, user app" in shown(started(), note)
 
 
 def test_a_failed_step_tells_why() -> None:
@@ -182,7 +187,7 @@ def test_odd_names_stay_on_one_line_and_are_no_markup() -> None:
     odd = build_step(DeclaredIndex("[red]a\nb\x1b[2J", TABLE, ("sender_id",)))
 
     assert subject(odd) == "[red]a?b?[2J"
-    assert shown(started(odd)) == "20:15:30  build   [red]a?b?[2J  started\n"
+    assert shown(started(odd)) == "2026-11-22 20:15:30Z  build   [red]a?b?[2J  started\n"
     assert bars(step=odd)[0].startswith("build   [red]a?b?[2J ")
 
 

@@ -162,7 +162,7 @@ def _for_victims(build: BuildProgress, share: float, options: WatchOptions, datn
             continue
         may_cancel = why_spared(one, options.patterns, datname) is None
         if options.on_victim is VictimPolicy.CANCEL and may_cancel:
-            yield Move("it queues behind the build, " + consequence(one), one, "cancel")
+            yield Move("it queues behind the build; " + consequence(one), one, "cancel")
         elif options.on_victim is VictimPolicy.YIELD and share < YIELD_BELOW_SHARE:
             yield Move(f"made way for {one.described}", is_yield=True)
             return
@@ -172,10 +172,10 @@ def consequence(victim: OtherSession) -> str:
     """What comes of it that the session queues behind a build."""
     told = []
     if victim.stops_readers:
-        told.append("and whoever uses the table queues behind it, readers too")
+        told.append("whoever uses the table queues behind it, readers too")
     if victim.ends_build:
-        told.append("and at the end of the build the two wait for each other: the build fails then")
-    return " ".join(told) or "and waits until the build ends"
+        told.append("at its end the build waits for it in turn, and fails")
+    return "; ".join(told) or "it waits until the build ends"
 
 
 def unlikely_to_help(session: OtherSession) -> str | None:

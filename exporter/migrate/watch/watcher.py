@@ -173,7 +173,7 @@ class Watcher:
         for one in look.victims:
             if (one.waiting_seconds or 0.0) >= _WORTH_TELLING_SECONDS and _is_new(watched, "victim", one):
                 self.site.on_note(
-                    step, f"WARNING: {one.described} waits for {one.mode} behind it, {consequence(one)}"
+                    step, f"WARNING: {one.described} waits for {one.mode} behind it; {consequence(one)}"
                 )
 
 

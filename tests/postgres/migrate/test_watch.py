@@ -265,7 +265,7 @@ def test_who_queues_is_told_of_with_what_comes_of_it(shop: TestDatabase) -> None
 
     assert "waits for AccessExclusiveLock behind it" in note
     assert "readers too" in note
-    assert "the build fails then" in note
+    assert "at its end the build waits for it in turn, and fails" in note
 
 
 def test_a_build_makes_way_and_is_tried_again(shop: TestDatabase) -> None:

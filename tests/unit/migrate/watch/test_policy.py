@@ -197,12 +197,12 @@ def test_readers_behind_a_victim_are_never_touched() -> None:
 @pytest.mark.parametrize(
     ("session", "told"),
     [
-        (ALTERING, "readers too and at the end of the build the two wait for each other: the build fails"),
-        (replace(ALTERING, mode="ShareUpdateExclusiveLock"), "the build fails then"),
+        (ALTERING, "readers too; at its end the build waits for it in turn, and fails"),
+        (replace(ALTERING, mode="ShareUpdateExclusiveLock"), "waits for it in turn, and fails"),
         (replace(ALTERING, has_snapshot=False), "readers too"),
         (
             replace(ALTERING, mode="ShareUpdateExclusiveLock", has_snapshot=False),
-            "waits until the build ends",
+            "it waits until the build ends",
         ),
     ],
 )
