@@ -178,6 +178,7 @@ def check_duration(estimates: Sequence[IndexEstimate], deadline_seconds: float) 
             "seconds": round(one.seconds, 1),
             "deadline_seconds": deadline_seconds,
             "rows": one.row_count,
+            "index_bytes": one.index_bytes,
         }
         found = f"about {duration(one.seconds)} by size alone, the deadline is {duration(deadline_seconds)}"
         mend = "raise --deadline-seconds: the server cancels a build that takes longer"

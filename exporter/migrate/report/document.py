@@ -6,7 +6,7 @@ import json
 from datetime import datetime
 from typing import Any
 
-from exporter.migrate.figures import size_ratio, speedup
+from exporter.migrate.figures import estimated_bytes, size_ratio, speedup
 from exporter.migrate.report.outline import probe_pairs
 from exporter.migrate.report.summary import next_steps, summary
 from exporter.migrate.report.verdict import exit_code
@@ -56,7 +56,10 @@ def document(outcome: Outcome) -> Object:
         },
         "preflight": [as_object(finding) for finding in outcome.preflight],
         "results": [_result(result) for result in outcome.results],
-        "indexes": [_facts(facts) for facts in outcome.facts],
+        "indexes": [
+            {**_facts(facts), "estimated_size_bytes": estimated_bytes(outcome, facts)}
+            for facts in outcome.facts
+        ],
         "probes": [_probe(before, after) for before, after in probe_pairs(outcome)],
         "findings": [as_object(finding) for finding in outcome.findings],
         "next_steps": list(next_steps(outcome)),

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from exporter.migrate.figures import byte_size, duration, faster_by, moment, size_ratio, taken
+from exporter.migrate.figures import (
+    byte_size,
+    duration,
+    estimated_bytes,
+    faster_by,
+    moment,
+    size_ratio,
+    taken,
+)
 from exporter.migrate.report.summary import counted, decisions, next_steps, nothing_to_do, summary
 from exporter.model import (
     Finding,
@@ -41,7 +49,7 @@ def of_outcome(outcome: Outcome) -> Content:
             _settled(outcome.plan, outcome.command),
             _refused(outcome.plan, outcome.command),
             _left_behind(outcome),
-            _sizes(outcome.facts),
+            _sizes(outcome),
             _probes(outcome),
             criteria(outcome.findings),
             _next(outcome),
@@ -118,6 +126,9 @@ _STATE_WORDS = {
 }
 
 
+_SHORTEST_TOLD_SECONDS = 0.01
+
+
 def _results(outcome: Outcome) -> Section:
     told = {result.step for result in outcome.results}
     items = [_result(result) for result in outcome.results]
@@ -128,8 +139,10 @@ def _results(outcome: Outcome) -> Section:
 
 def _result(result: StepResult) -> Item:
     details = []
-    if result.phases:
-        details.append(", ".join(f"{_phase(time.phase)} {duration(time.seconds)}" for time in result.phases))
+    # Seen once is not timed; JSON has those too.
+    timed = [time for time in result.phases if time.seconds >= _SHORTEST_TOLD_SECONDS]
+    if timed:
+        details.append(", ".join(f"{_phase(time.phase)} {duration(time.seconds)}" for time in timed))
     details += [_wait(wait) for wait in sorted(result.waits, key=lambda wait: -wait.seconds)]
     if result.attempts > 1:
         details.append(f"{result.attempts} attempts")
@@ -240,22 +253,35 @@ def _rollback_mends(index: ObservedIndex) -> Mapping[IndexState, str]:
 # Figures
 
 
-def _sizes(facts: Sequence[IndexFacts]) -> Section:
-    rows = tuple(_size(index) for index in facts if index.size_bytes is not None)
-    return Section("Sizes", columns=("index", "table", "ratio", "limit"), rows=rows)
+def _sizes(outcome: Outcome) -> Section:
+    known = [index for index in outcome.facts if index.size_bytes is not None]
+    estimates = [estimated_bytes(outcome, index) for index in known]
+    # Only the run that built it estimated it.
+    has_estimates = any(estimate is not None for estimate in estimates)
+    rows = tuple(
+        _size(index, _bytes(estimate) if has_estimates else None)
+        for index, estimate in zip(known, estimates, strict=True)
+    )
+    columns = ("index", *(("estimate",) if has_estimates else ()), "table", "ratio", "limit")
+    return Section("Sizes", columns=columns, rows=rows)
 
 
-def _size(facts: IndexFacts) -> Row:
+def _size(facts: IndexFacts, estimate: str | None) -> Row:
     ratio, limit = size_ratio(facts), facts.observed.declared.max_size_ratio
     return Row(
         _name(facts.observed),
         (
-            NOT_KNOWN if facts.size_bytes is None else byte_size(facts.size_bytes),
-            NOT_KNOWN if facts.table_size_bytes is None else byte_size(facts.table_size_bytes),
+            _bytes(facts.size_bytes),
+            *(() if estimate is None else (estimate,)),
+            _bytes(facts.table_size_bytes),
             NOT_KNOWN if ratio is None else f"{ratio:.3f}",
             NOT_KNOWN if limit is None else f"{limit:.3f}",
         ),
     )
+
+
+def _bytes(size_bytes: int | None) -> str:
+    return NOT_KNOWN if size_bytes is None else byte_size(size_bytes)
 
 
 def _probes(outcome: Outcome) -> Section:

@@ -7,6 +7,7 @@ from exporter.migrate.plan import analyze_step, build_step, drop_step
 from exporter.migrate.verify import verify
 from exporter.model import (
     DeclaredIndex,
+    Finding,
     IndexFacts,
     IndexState,
     ObservedIndex,
@@ -20,6 +21,7 @@ from exporter.model import (
     StepKind,
     StepResult,
     StepStatus,
+    Verdict,
     Wait,
 )
 
@@ -138,6 +140,17 @@ def done(*indexes: DeclaredIndex) -> Outcome:
         after=after,
         findings=verify(facts, before, after, built_at={index.name: BUILT_AT for index in indexes}),
         wal_bytes=52 * 1024 * 1024,
+        preflight=tuple(
+            Finding(
+                "max duration",
+                index.relation.quoted,
+                Verdict.PASS,
+                "ok",
+                "about 5.0 s by size alone, the deadline is 24 h 00 min",
+                facts=(("index_bytes", 24 * 1024 * 1024),),
+            )
+            for index in indexes
+        ),
     )
 
 
@@ -145,7 +158,7 @@ def nothing_to_do() -> Outcome:
     """A second run: everything stands, and is verified again."""
     first = done(MESSAGES, POSTS)
     settled = tuple(facts.observed for facts in first.facts)
-    return replace(first, plan=replace(plan_of(), settled=settled), results=())
+    return replace(first, plan=replace(plan_of(), settled=settled), results=(), preflight=(), wal_bytes=None)
 
 
 def dry_run() -> Outcome:
