@@ -54,6 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     _configure_verify(commands.add_parser("verify", help="check the success criteria one by one"))
     _configure_status(commands.add_parser("status", help="show where every declared index stands"))
     _configure_rollback(commands.add_parser("rollback", help="drop what the migration created"))
+    _configure_import(commands.add_parser("import", help="write a manifest from CREATE INDEX statements"))
     _configure_healthcheck(commands.add_parser("healthcheck", help="0 when the running exporter answers"))
     _configure_demo(commands.add_parser("demo", help="see everything at once on an embedded PostgreSQL"))
     return parser
@@ -237,6 +238,28 @@ def _preflight(arguments: argparse.Namespace) -> int:
     from exporter.cli.change import preflight
 
     return preflight(arguments)
+
+
+def _configure_import(parser: argparse.ArgumentParser) -> None:
+    add_settings(parser)
+    add_choice(parser)
+    parser.add_argument("file", metavar="FILE", help="SQL with CREATE INDEX statements and nothing else")
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="write it here, where nothing is yet; default: print it"
+    )
+    parser.add_argument(
+        "--search-path",
+        default="public",
+        metavar="SCHEMA,…",
+        help="schemas of names without one in the statements, default public",
+    )
+    parser.set_defaults(run=_import)
+
+
+def _import(arguments: argparse.Namespace) -> int:
+    from exporter.cli.importing import import_file
+
+    return import_file(arguments)
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:

@@ -20,7 +20,8 @@ LEVELS = (
     {"settings"},
     {"manifest"},
     {"yaml_section"},
-    {"yaml_reader", "sql_text", "text"},
+    {"yaml_reader", "sql_statements", "text"},
+    {"sql_text"},
     {"model", "errors", "bundled", "file_state", "__init__"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}

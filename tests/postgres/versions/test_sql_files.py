@@ -66,6 +66,7 @@ EMPTY = {
     "build_progress",
     "table_builders",
     "compiled_index",
+    "imported_index",
     "journal_attached",
     "locked_relations",
     "table_lock_holder",
