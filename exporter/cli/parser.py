@@ -326,7 +326,7 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
 
 
 def _configure_demo(parser: argparse.ArgumentParser) -> None:
-    from exporter.demo.run import configure_parser
+    from exporter.demo.options import configure_parser
 
     configure_parser(parser)
     parser.set_defaults(run=_demo)

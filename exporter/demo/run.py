@@ -24,15 +24,13 @@ from rich.console import Console
 
 from exporter.demo import database, monitoring, nova
 from exporter.demo.guard import Guard
-from exporter.demo.options import DemoOptions, check_options, configure_parser
+from exporter.demo.options import DemoOptions, check_options
 from exporter.demo.processes import LOOPBACK
 from exporter.demo.screen import Screen
 from exporter.demo.server import EmbeddedServer
 from exporter.demo.signals import Interrupted, Interruptible, signals_deferred
 from exporter.demo.workload import WorkloadResult, run_gently, run_workload
 from exporter.errors import TargetError
-
-__all__ = ["configure_parser", "run", "run_demo"]
 
 MANIFEST = "090_quick_win_4_missing_indexes"
 WORKLOAD_SECONDS = 5.0
