@@ -6,6 +6,7 @@ import asyncio
 import errno
 import logging
 import resource
+import select
 import socket
 import time
 from collections.abc import Callable
@@ -60,7 +61,7 @@ class Connections:
             try:
                 client, address = await loop.sock_accept(listener)
             except OSError as error:
-                await self._wait_after(error)
+                await self._wait_after(error, listener)
                 continue
             if len(self._open) >= self._most:
                 self._drop_quietest()
@@ -113,19 +114,26 @@ class Connections:
         if quiet:
             self._drop(min(quiet, key=lambda connection: connection.quiet_since))
 
-    async def _wait_after(self, error: OSError) -> None:
+    async def _wait_after(self, error: OSError, listener: socket.socket) -> None:
         """Returns when accepting may be tried again.
 
         Raises: OSError, when it never will succeed.
         """
         if error.errno in FATAL:
             raise error
-        if error.errno in OUT_OF_RESOURCES:
+        # The kernel looks for a descriptor before it looks whether anybody is there to be accepted.
+        if error.errno in OUT_OF_RESOURCES and _is_waited_at(listener):
             self._drop_quietest()
             if time.monotonic() - self._told >= TELL_AGAIN_SECONDS:
                 self._told = time.monotonic()
                 logger.warning("cannot accept connections", extra={"reason": error.strerror})
         await asyncio.sleep(ACCEPT_RETRY_SECONDS)
+
+
+def _is_waited_at(listener: socket.socket) -> bool:
+    poll = select.poll()
+    poll.register(listener, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 async def _serve(connection: Connection, client: socket.socket, host: str, tls: TlsServer | None) -> None:

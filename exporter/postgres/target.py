@@ -5,6 +5,7 @@ psycopg's errors become ours here and nowhere else. No message carries a connect
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -90,10 +91,13 @@ def connect(
                 prepare_threshold=None,
                 row_factory=tuple_row,
             )
-        except OSError as error:
-            # Not libpq's: psycopg waits for it with a descriptor of its own.
+        except (OSError, psycopg.OperationalError) as error:
+            # libpq does not always say that it had no descriptor, and psycopg waits with one of its own.
+            shortage = error.strerror if isinstance(error, OSError) else _descriptor_shortage()
+            if shortage is None:
+                raise
             raise TargetUnreachable(
-                f"{address(database)} cannot be reached: {error.strerror}",
+                f"{address(database)} cannot be reached: {shortage}",
                 mend="raise the limit of open files of this process, or look what uses them up",
             ) from error
         try:
@@ -102,6 +106,15 @@ def connect(
             connection.close()
             raise
     return connection
+
+
+def _descriptor_shortage() -> str | None:
+    """Why this process can open no file, or None when it can."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        return error.strerror
+    return None
 
 
 def _set_up(connection: Connection, read_only: bool, limits: SessionLimits) -> None:

@@ -157,7 +157,7 @@ def test_no_descriptor_is_left_for_the_database(declared_database: TestDatabase,
     assert "Traceback" not in said
     assert "unexpectedly" not in said
     assert said.count('msg="database does not answer"') == 1
-    assert "Too many open files" in said
+    assert "Too many open files" in said, said
 
 
 READ_ONLY = """
