@@ -114,6 +114,10 @@ def observe_among(
     if named is not None:
         return _observe_named(connection, index, compiled, relid, named, ours)
     stranger = read_relation(connection, index.relation)
+    if stranger is not None and stranger.relid == relid:
+        # Somebody built it since the table's indexes were read.
+        siblings = read_table_indexes(connection, relid)
+        return observe_among(connection, index, compiled, relid, siblings, ours)
     if stranger is not None:
         return ObservedIndex(
             index,

@@ -8,9 +8,10 @@ import pytest
 from psycopg import sql
 
 from exporter.errors import ManifestError
-from exporter.migrate.reconcile import names_by_state, observe
+from exporter.migrate.reconcile import names_by_state, observe, observe_among
 from exporter.model import DeclaredIndex, IndexState, ObservedIndex, RelationName
 from exporter.postgres import ddl
+from exporter.postgres.catalog import TableIndex, compile_index
 from tests.conftest import TestDatabase
 from tests.support.builds import held_build, indexes_of, leave_invalid, look_at
 from tests.support.declared import declare, manifest_of
@@ -78,6 +79,16 @@ def test_present(shop: TestDatabase) -> None:
     assert observed.state is IndexState.PRESENT
     assert observed.found_definition == observed.definition
     assert observed.indexrelid == oid_of(shop, "idx_sender")
+
+
+def test_present_where_it_was_built_after_the_tables_indexes_were_read(shop: TestDatabase) -> None:
+    with shop.connect() as connection:
+        compiled = compile_index(connection, INDEX)
+        before: tuple[TableIndex, ...] = ()
+        shop.execute(CREATE.format("idx_sender"))
+        observed = observe_among(connection, INDEX, compiled, oid_of(shop, "messages"), before, {})
+
+    assert observed.state is IndexState.PRESENT
 
 
 def test_covered_by_an_equal_index_under_another_name(shop: TestDatabase) -> None:
