@@ -64,6 +64,9 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     # A shell starts what runs in its background deaf to Ctrl-C, and so would be all that tests start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Under nohup they would be deaf to the end of a terminal; the run itself stays so.
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda _signal, _frame: None)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

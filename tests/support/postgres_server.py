@@ -40,6 +40,8 @@ CONTAINER_IMAGE = "postgres:17"
 # A test server is thrown away: it may lose everything in a crash of the machine, never in one of its own.
 SETTINGS = {
     "shared_preload_libraries": "pg_stat_statements",
+    # One test's statements must not be evicted by all that ran before.
+    "pg_stat_statements.max": "30000",
     "track_commit_timestamp": "off",
     "fsync": "off",
     "full_page_writes": "off",
