@@ -70,6 +70,8 @@ class Draft:
     def __init__(self) -> None:
         self.answered = False
         self.lost = False
+        # Nobody waits for it any more: no statement is to begin.
+        self.cut = False
         self.outcomes: dict[str, CollectorOutcome] = {}
         self.facts: ServerFacts | None = None
         self.walsenders: int | None = None
@@ -158,7 +160,7 @@ class DatabaseCollector:
                 return read_databases(connection)
 
     def collect(self, draft: Draft, deadline: float) -> None:
-        """Fills the draft, part by part, and starts none after `deadline` (of time.monotonic())."""
+        """Fills the draft, part by part, and starts none after `deadline` (of time.monotonic()) or a cut."""
         with self._working():
             self._collect(draft, deadline)
 
@@ -179,7 +181,7 @@ class DatabaseCollector:
             connection = self._warm.get()
             self._run("server", connection, draft)
             # A connection that died since the last collection says nothing about the server.
-            if connection.closed and was_open and time.monotonic() < deadline:
+            if connection.closed and was_open and not draft.cut and time.monotonic() < deadline:
                 connection = self._warm.get()
                 self._run("server", connection, draft)
         except TargetError as error:
@@ -190,7 +192,7 @@ class DatabaseCollector:
                 continue
             if connection.closed:
                 self._note(draft, name, None, "the connection was lost")
-            elif time.monotonic() >= deadline:
+            elif draft.cut or time.monotonic() >= deadline:
                 self._note(draft, name, None, "not reached before the deadline")
             else:
                 self._run(name, connection, draft)

@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 # How long a server may take to act on a cancel request, and a thread to notice that its socket is gone.
 CANCEL_GRACE_SECONDS = 0.15
+# A cancel request that comes between two statements is lost, and a client is not told.
+CANCEL_AGAIN_SECONDS = 0.05
 SEVER_GRACE_SECONDS = 0.05
 
 
@@ -127,12 +129,21 @@ class Crew:
             self._begin(collector, work)
             if await self._ended(collector, cutting, deadline):
                 return
-            self._begin(collector, collector.interrupt)
-            if not await self._ended(collector, None, time.monotonic() + CANCEL_GRACE_SECONDS):
+            draft.cut = True
+            if not await self._interrupted(collector, time.monotonic() + CANCEL_GRACE_SECONDS):
                 collector.sever(draft)
                 await self._ended(collector, None, time.monotonic() + SEVER_GRACE_SECONDS)
         finally:
             cutting.cancel()
+
+    async def _interrupted(self, collector: DatabaseCollector, deadline: float) -> bool:
+        """True once the server cancelled what ran and the collector's threads ended."""
+        while time.monotonic() < deadline:
+            self._begin(collector, collector.interrupt)
+            again = min(deadline, time.monotonic() + CANCEL_AGAIN_SECONDS)
+            if await self._ended(collector, None, again):
+                return True
+        return False
 
     def _begin(self, collector: DatabaseCollector, work: Callable[[], None]) -> None:
         self._threads.setdefault(collector, []).append(in_thread(work))

@@ -46,6 +46,8 @@ def slow_messages(messages: TestDatabase, monkeypatch: pytest.MonkeyPatch) -> Te
         return []
 
     monkeypatch.setattr("exporter.metrics.collect.read_builds", sleep)
+    # On a busy machine a server may take long to cancel, and its connection would be cut off.
+    monkeypatch.setattr("exporter.metrics.crew.CANCEL_GRACE_SECONDS", 60)
     return messages
 
 
@@ -229,6 +231,47 @@ def test_when_the_scraper_leaves_the_server_cancels(slow_messages: TestDatabase)
         assert slow_messages.execute(f"SELECT pid {OURS}") == [(backend,)]
 
     assert answer.target_up == 1
+
+
+def test_a_cancel_between_two_statements_is_asked_again(
+    messages: TestDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt, requests, is_lost = DatabaseCollector.interrupt, threading.Semaphore(0), threading.Event()
+
+    def interrupted(collector: DatabaseCollector) -> None:
+        interrupt(collector)
+        requests.release()
+        is_lost.set()
+
+    def sleep(connection: Connection) -> list[object]:
+        # The session is idle until the first request has come and gone.
+        is_lost.wait()
+        connection.execute("SELECT pg_sleep(3600)")
+        return []
+
+    monkeypatch.setattr(DatabaseCollector, "interrupt", interrupted)
+    monkeypatch.setattr("exporter.metrics.collect.read_builds", sleep)
+    monkeypatch.setattr("exporter.metrics.crew.CANCEL_GRACE_SECONDS", 60)
+    options = dataclasses.replace(OPTIONS, scrape_timeout_seconds=0.5)
+    with serving([Target("default", (described(messages, DECLARED),))], options) as url:
+        answer = scrape(url, patience_seconds=3000)
+        wait_for("the end of the slow read", lambda: running(messages) == 0 or None)
+        assert messages.execute(f"SELECT count(*) {OURS}") == [(1,)]
+
+    assert requests.acquire(blocking=False) and requests.acquire(blocking=False)
+    assert answer.value("pg_index_exporter_collector_success", collector="builds") == 0
+
+
+def test_a_collection_that_was_cut_begins_no_further_statement(messages: TestDatabase) -> None:
+    collector, draft = DatabaseCollector(described(messages, DECLARED), CollectOptions()), Draft()
+    draft.cut = True
+
+    collector.collect(draft, time.monotonic() + 3600)
+    collector.close()
+
+    reasons = {outcome.collector: outcome.reason for outcome in collector.freeze(draft).outcomes}
+    assert reasons.pop("server") is None
+    assert set(reasons.values()) == {"not reached before the deadline"}
 
 
 def test_a_scrape_after_one_that_left_gets_a_collection_of_its_own(
