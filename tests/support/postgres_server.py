@@ -237,12 +237,16 @@ class ContainerServer(PostgresServer):
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         key, _, value = docker.run_label().partition("=")
         self._container = (
-            PostgresContainer(image, username=self.superuser, password=self.password, driver=None)
+            # The database of that name is there in any case: no other is made.
+            PostgresContainer(
+                image, username=self.superuser, password=self.password, dbname="postgres", driver=None
+            )
             .with_bind_ports(5432, self.port)
             .with_command(options)
             .with_kwargs(labels={key: value})
         )
         self._exists = False
+        self._admits_replication = False
         self._is_frozen = False
 
     def start(self) -> None:
@@ -261,6 +265,8 @@ class ContainerServer(PostgresServer):
             return True
 
         wait_for("an answer of the container's server", answers)
+        if not self._admits_replication:
+            self._admit_replication()
 
     def stop(self, mode: StopMode = "fast") -> None:
         self._end(STOP_SIGNALS[mode])
@@ -288,6 +294,15 @@ class ContainerServer(PostgresServer):
     def container_id(self) -> str:
         """The container's id, as the docker command takes it."""
         return str(self._container.get_wrapped_container().id)
+
+    def _admit_replication(self) -> None:
+        """Lets base backups in from outside, which the image's own pg_hba.conf does not."""
+        line = "host replication all all scram-sha-256"
+        command = ["sh", "-c", f'echo "{line}" >> "$PGDATA/pg_hba.conf"']
+        result = self._container.get_wrapped_container().exec_run(command)
+        assert result.exit_code == 0, result.output
+        self.execute("SELECT pg_reload_conf()")
+        self._admits_replication = True
 
     def _end(self, number: signal.Signals) -> None:
         container = self._container.get_wrapped_container()
