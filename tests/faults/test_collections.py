@@ -258,7 +258,8 @@ def test_a_cancel_between_two_statements_is_asked_again(
         wait_for("the end of the slow read", lambda: running(messages) == 0 or None)
         assert messages.execute(f"SELECT count(*) {OURS}") == [(1,)]
 
-    assert requests.acquire(blocking=False) and requests.acquire(blocking=False)
+    assert requests.acquire(blocking=False)
+    assert requests.acquire(blocking=False)
     assert answer.value("pg_index_exporter_collector_success", collector="builds") == 0
 
 
