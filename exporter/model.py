@@ -193,6 +193,22 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class IndexEstimate:
+    """What one build takes at most. `is_rough` where no measured formula stands behind it.
+
+    Units: bytes, seconds, rows.
+    """
+
+    index: DeclaredIndex
+    index_bytes: int
+    temporary_bytes: int
+    wal_bytes: int
+    seconds: float
+    row_count: float
+    is_rough: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Readiness:
     """What the preflight of one migration in one database found."""
 
@@ -418,7 +434,8 @@ class StepResult:
 class Outcome:
     """Everything one run of init, verify or rollback did and found; the report is made of nothing else.
 
-    `wal_bytes` is what the whole server wrote to its log while the steps ran, None where that is not known.
+    `estimates` are of the indexes that were to be built. `wal_bytes` is what the whole server wrote to its
+    log while the steps ran, None where that is not known.
     """
 
     command: str
@@ -437,4 +454,5 @@ class Outcome:
     findings: tuple[Finding, ...] = ()
     dry_run: bool = False
     preflight: tuple[Finding, ...] = ()
+    estimates: tuple[IndexEstimate, ...] = ()
     wal_bytes: int | None = None

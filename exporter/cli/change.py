@@ -153,7 +153,6 @@ def _run_options(arguments: argparse.Namespace, settings: Settings) -> RunOption
         build=BuildOptions(
             sequential=getattr(arguments, "sequential", False),
             max_parallel=getattr(arguments, "max_parallel", None),
-            disk_budget_bytes=getattr(arguments, "disk_budget_bytes", None),
             on_failure=OnFailure(getattr(arguments, "on_failure", OnFailure.STOP_LAUNCHING)),
             steps=steps,
         ),
@@ -183,6 +182,7 @@ def _preflight_options(
         runs_backup_command=not getattr(arguments, "dry_run", False),
         needs_signal=_may_end_sessions(arguments),
         max_parallel=1 if is_sequential else getattr(arguments, "max_parallel", None),
+        disk_budget_bytes=getattr(arguments, "disk_budget_bytes", None),
         deadline_seconds=deadline_seconds,
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -16,12 +16,13 @@ from enum import StrEnum
 import psycopg
 
 from exporter.errors import ExporterError, StepLeftBehind
+from exporter.migrate.disk_budget import DiskBudget
 from exporter.migrate.plan import waves_of
 from exporter.migrate.schedule import Lane, Schedule, reason_to_skip
 from exporter.migrate.site import Site, StepOptions
 from exporter.migrate.steps import is_shared_failure, run_step
 from exporter.migrate.watch.watcher import Look, Watcher
-from exporter.model import Database, OnFailure, Plan, RelationName, Step, StepResult, StepStatus
+from exporter.model import Database, OnFailure, Plan, Step, StepResult, StepStatus
 from exporter.postgres.identity import read_identity
 from exporter.postgres.journal import EventStatus, Journal, Phase
 from exporter.postgres.progress import BuildProgress
@@ -55,16 +56,15 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class BuildOptions:
-    """How a plan is run; `sequential` is the same loop with one worker. Units: bytes.
-
-    `disk_budget_bytes` bounds the estimates of the tables that are built on at the same time.
-    """
+    """How a plan is run; `sequential` is the same loop with one worker."""
 
     sequential: bool = False
     max_parallel: int | None = None
-    disk_budget_bytes: float | None = None
     on_failure: OnFailure = OnFailure.STOP_LAUNCHING
     steps: StepOptions = field(default_factory=StepOptions)
+
+
+_NO_BUDGET = DiskBudget()
 
 
 class Detach(BaseException):
@@ -88,12 +88,9 @@ class Build:
     _interrupted: bool = False
     _skipped: dict[Step, str] = field(default_factory=dict)
 
-    def run(
-        self, plan: Plan, table_sizes: Mapping[RelationName, float | None] | None = None
-    ) -> tuple[StepResult, ...]:
-        """How every step of the plan ended, in the plan's order.
+    def run(self, plan: Plan, budget: DiskBudget = _NO_BUDGET) -> tuple[StepResult, ...]:
+        """How every step of the plan ended, in the plan's order; what does not fit the budget waits.
 
-        `table_sizes` in bytes are the estimates of what building on a table takes, None where not known.
         Raises: StepLeftBehind after a second Ctrl-C, which waits for no cleaning up; whatever else broke in
         a worker.
         """
@@ -112,7 +109,7 @@ class Build:
         )
         try:
             for wave in waves_of(plan.steps):
-                schedule = Schedule(wave, table_sizes or {}, self.options.disk_budget_bytes)
+                schedule = Schedule(wave, budget, self._tell_of_wait)
                 self._run_wave(site, watcher, schedule)
         except Detach:
             self._detach(site)
@@ -130,6 +127,9 @@ class Build:
             # Daemons, so that a detached run can leave while the server works on.
             threading.Thread(target=self._work, args=(site, watcher, schedule, end), daemon=True).start()
         self._watch_until_done(site, watcher, ends)
+
+    def _tell_of_wait(self, lane: Lane, obstacle: str) -> None:
+        self.on_event(Event(EventKind.NOTE, lane[0], text=f"waits for disk: {obstacle}"))
 
     def _work(self, site: Site, watcher: Watcher, schedule: Schedule, end: threading.Event) -> None:
         try:

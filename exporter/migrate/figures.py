@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from exporter.model import IndexFacts, Outcome, ProbeMeasurement
+from exporter.model import IndexEstimate, IndexFacts, Outcome, ProbeMeasurement
 
 _BYTE_UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
 _NEXT_BYTE_UNIT_FROM = 10 * 1024
@@ -46,14 +46,10 @@ def size_ratio(facts: IndexFacts) -> float | None:
     return facts.size_bytes / facts.table_size_bytes
 
 
-def estimated_bytes(outcome: Outcome, facts: IndexFacts) -> int | None:
-    """What the preflight of the run expected the index to take at most; None where it did not estimate it."""
-    subject = facts.observed.declared.relation.quoted
-    for finding in outcome.preflight:
-        figures = dict(finding.facts)
-        if finding.subject == subject and isinstance(figures.get("index_bytes"), int):
-            return int(str(figures["index_bytes"]))
-    return None
+def estimate_of(outcome: Outcome, facts: IndexFacts) -> IndexEstimate | None:
+    """What the run expected the index to take; None where it did not build it, or could not estimate it."""
+    declared = facts.observed.declared
+    return next((one for one in outcome.estimates if one.index == declared), None)
 
 
 def speedup(before: ProbeMeasurement | None, after: ProbeMeasurement | None) -> float | None:

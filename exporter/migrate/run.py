@@ -22,6 +22,7 @@ from exporter.migrate.situation import (
     Situation,
     build_times,
     control_session,
+    read_continuation,
     read_readiness,
     read_situation,
 )
@@ -74,7 +75,7 @@ def initialise(
             record_plan(journal, situation)
             before = _baseline(connection, manifest, journal, options)
             build = Build(database, journal, options.build, on_event)
-            results = build.run(plan, situation.table_sizes)
+            results = build.run(plan, situation.budget)
             plan, results = _with_new_partitions(
                 database, manifest, journal, options, on_event, plan, results
             )
@@ -95,10 +96,18 @@ def initialise(
                 results=results,
                 before=before,
                 preflight=preflight,
+                estimates=situation.estimates,
                 wal_bytes=wal_bytes,
             )
         outcome = _verified("init", database, manifest, options, started_at, journal, before)
-        outcome = replace(outcome, plan=plan, results=results, preflight=preflight, wal_bytes=wal_bytes)
+        outcome = replace(
+            outcome,
+            plan=plan,
+            results=results,
+            preflight=preflight,
+            estimates=situation.estimates,
+            wal_bytes=wal_bytes,
+        )
         if plan.steps:
             record_end(journal, outcome)
         return outcome
@@ -140,14 +149,12 @@ def _with_new_partitions(
         is_done = all(result.status is StepStatus.DONE for result in results)
         if not is_done or not any(step.parent is not None for step in plan.steps):
             break
-        situation = read_situation(
-            journal.live_connection(), manifest, journal, options, with_preflight=False
-        )
+        situation = read_continuation(journal.live_connection(), manifest, journal, options)
         again = situation.plan
         # Before PostgreSQL 15 an ANALYZE shows late: one alone is not worth a round.
         if all(step.kind is StepKind.ANALYZE for step in again.steps):
             break
-        results += Build(database, journal, options.build, on_event).run(again, situation.table_sizes)
+        results += Build(database, journal, options.build, on_event).run(again, situation.budget)
         plan = replace(plan, steps=plan.steps + again.steps)
     return plan, results
 

@@ -7,27 +7,36 @@ largest), as many as workers and the disk allow.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from exporter.migrate.disk_budget import DiskBudget
 from exporter.model import RelationName, Step, StepKind, StepStatus
 
 Lane = tuple[Step, ...]
 
 
+def _tell_nobody(lane: Lane, obstacle: str) -> None:
+    pass
+
+
 @dataclass(slots=True)
 class Schedule:
-    """Lanes for the workers to take, each a table's steps. Units: bytes.
+    """Lanes for the workers to take, each a table's steps.
 
-    `needs` estimates the disk that a lane's work takes; the sum of what is under way stays within
-    `budget_bytes`, but for one lane that has it to itself. A lane of unknown need counts as all of it.
+    What those under way take together stays within the ceilings of `budget`, but for one lane that has the
+    disk to itself: whether that fits at all the preflight has asked. Only building takes disk; what an
+    earlier run has begun is not held back. `on_wait` is told once of each lane that has to wait, and why.
     """
 
     lanes: Sequence[Lane]
-    needs: Mapping[RelationName, float | None] = field(default_factory=dict)
-    budget_bytes: float | None = None
+    budget: DiskBudget = field(default_factory=DiskBudget)
+    on_wait: Callable[[Lane, str], None] = _tell_nobody
     _waiting: list[Lane] = field(init=False)
-    _in_flight: dict[RelationName, float] = field(default_factory=dict)
+    _building_count: int = 0
+    # Of each volume what those under way take, and what those that have ended keep.
+    _taken_bytes: dict[str, int] = field(default_factory=dict)
+    _told: set[RelationName] = field(default_factory=set)
     _changed: threading.Condition = field(default_factory=threading.Condition)
 
     def __post_init__(self) -> None:
@@ -38,37 +47,57 @@ class Schedule:
 
         A small table may overtake a large one that does not fit yet.
         """
-        with self._changed:
-            while self._waiting:
-                lane = next(filter(self._fits, self._waiting), None)
+        while True:
+            with self._changed:
+                if not self._waiting:
+                    return None
+                lane = next((lane for lane in self._waiting if self._obstacle(lane) is None), None)
                 if lane is not None:
                     self._waiting.remove(lane)
-                    self._in_flight[lane[0].table] = self._need(lane)
+                    self._begin(lane)
                     return lane
-                self._changed.wait()
-            return None
+                untold = [
+                    (lane, self._obstacle(lane) or "")
+                    for lane in self._waiting
+                    if lane[0].table not in self._told
+                ]
+                self._told |= {lane[0].table for lane, _ in untold}
+                if not untold:
+                    self._changed.wait()
+            # Without the lock: whoever is told may take long.
+            for lane, obstacle in untold:
+                self.on_wait(lane, obstacle)
 
     def release(self, lane: Lane) -> None:
         """Says that the lane's work has ended, so that others may have its room."""
         with self._changed:
-            self._in_flight.pop(lane[0].table)
+            if _takes_disk(lane):
+                self._building_count -= 1
+                for volume in self.budget.ceilings:
+                    need = self.budget.need(lane[0].table, volume)
+                    self._taken_bytes[volume] -= need.temporary_bytes
             self._changed.notify_all()
 
     def fits_any(self) -> bool:
         """True when `take` would give a lane without waiting."""
         with self._changed:
-            return any(map(self._fits, self._waiting))
+            return any(self._obstacle(lane) is None for lane in self._waiting)
 
-    def _fits(self, lane: Lane) -> bool:
-        if self.budget_bytes is None or not self._in_flight:
-            return True
-        return sum(self._in_flight.values()) + self._need(lane) <= self.budget_bytes
+    def _begin(self, lane: Lane) -> None:
+        if _takes_disk(lane):
+            self._building_count += 1
+            for volume in self.budget.ceilings:
+                need = self.budget.need(lane[0].table, volume)
+                self._taken_bytes[volume] = self._taken_bytes.get(volume, 0) + need.all_bytes
 
-    def _need(self, lane: Lane) -> float:
-        if all(step.kind is StepKind.ANALYZE for step in lane):
-            return 0.0
-        need = self.needs.get(lane[0].table)
-        return (self.budget_bytes or 0.0) if need is None else need
+    def _obstacle(self, lane: Lane) -> str | None:
+        if not self._building_count or not _takes_disk(lane):
+            return None
+        return self.budget.obstacle(lane[0].table, self._taken_bytes)
+
+
+def _takes_disk(lane: Lane) -> bool:
+    return any(step.kind is StepKind.BUILD for step in lane)
 
 
 def reason_to_skip(

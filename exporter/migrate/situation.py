@@ -5,20 +5,22 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from exporter.errors import ExporterError, ManifestError
 from exporter.migrate.build import BuildOptions
+from exporter.migrate.disk_budget import DiskBudget
 from exporter.migrate.partitions import with_partitions
 from exporter.migrate.plan import plan_build, tables_owing_analyze
-from exporter.migrate.preflight import PreflightOptions, check_before_build, check_plan
+from exporter.migrate.preflight import PreflightOptions, check_before_build, check_plan, estimate_plan
 from exporter.migrate.preflight.declarations import check_declarations, declaration_faults, not_compiled
 from exporter.migrate.reconcile import observe
 from exporter.model import (
     Database,
     DeclaredIndex,
     Finding,
+    IndexEstimate,
     IndexState,
     Manifest,
     ObservedIndex,
@@ -38,9 +40,6 @@ from exporter.postgres.target import (
     mapped_errors,
     read_facts,
 )
-
-# Nearly every server has pages of this size, and it is for an estimate.
-_PAGE_BYTES = 8192.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +64,8 @@ class Situation:
     preflight: tuple[Finding, ...]
     plan: Plan
     log: Mapping[str | None, LogRow]
-    # What the planner last knew; None for a table that was never analyzed. Units: bytes.
-    table_sizes: Mapping[RelationName, float | None] = field(default_factory=dict)
+    estimates: tuple[IndexEstimate, ...] = ()
+    budget: DiskBudget = field(default_factory=DiskBudget)
 
     @property
     def is_refused(self) -> bool:
@@ -74,15 +73,10 @@ class Situation:
         return any(finding.verdict is Verdict.FAIL for finding in self.preflight)
 
 
-def look(
-    database: Database, manifest: Manifest, options: RunOptions, *, with_preflight: bool = True
-) -> Situation:
-    """Where the migration stands and what init would do. Changes nothing.
-
-    Without the preflight also a role that may not build sees where the indexes stand.
-    """
+def look(database: Database, manifest: Manifest, options: RunOptions) -> Situation:
+    """Where the migration stands and what init would do. Changes nothing."""
     with control_session(database, manifest, options, "look") as (connection, journal):
-        return read_situation(connection, manifest, journal, options, with_preflight=with_preflight)
+        return read_situation(connection, manifest, journal, options)
 
 
 def require_passed(situation: Situation) -> None:
@@ -96,18 +90,33 @@ def require_passed(situation: Situation) -> None:
 
 
 def read_situation(
-    connection: Connection,
-    manifest: Manifest,
-    journal: Journal,
-    options: RunOptions,
-    *,
-    with_preflight: bool = True,
+    connection: Connection, manifest: Manifest, journal: Journal, options: RunOptions
 ) -> Situation:
     """What one look shows. Where what needs no plan fails, nothing else is asked, and the plan is empty."""
-    facts = read_facts(connection)
-    preflight = check_before_build(connection, manifest, options.preflight) if with_preflight else ()
+    preflight = check_before_build(connection, manifest, options.preflight)
     if any(finding.verdict is Verdict.FAIL for finding in preflight):
-        return Situation(facts, (), preflight, Plan(manifest.migration, (), (), ()), {})
+        return Situation(read_facts(connection), (), preflight, Plan(manifest.migration, (), (), ()), {})
+    planned = read_plan(connection, manifest, journal, options)
+    checked = check_plan(connection, manifest, indexes_to_build(planned.plan), options.preflight)
+    return replace(
+        planned,
+        preflight=(*preflight, *checked.findings),
+        estimates=checked.estimates,
+        budget=checked.budget,
+    )
+
+
+def read_continuation(
+    connection: Connection, manifest: Manifest, journal: Journal, options: RunOptions
+) -> Situation:
+    """What is left to do in the midst of a run, whose preflight was at its beginning."""
+    planned = read_plan(connection, manifest, journal, options)
+    estimate = estimate_plan(connection, indexes_to_build(planned.plan), options.preflight)
+    return replace(planned, estimates=estimate.estimates, budget=estimate.budget)
+
+
+def read_plan(connection: Connection, manifest: Manifest, journal: Journal, options: RunOptions) -> Situation:
+    """Where the indexes stand and what there is to do, which a role that may not build sees too."""
     has_journal = journal.exists()
     created = journal.created() if has_journal else {}
     observed = observe(connection, manifest, created)
@@ -124,12 +133,7 @@ def read_situation(
         adopt_invalid=options.adopt_invalid,
     )
     log = journal.latest() if has_journal else {}
-    if with_preflight:
-        preflight += check_plan(connection, manifest, indexes_to_build(plan), options.preflight)
-    sizes = {table: facts.relpages * _PAGE_BYTES or None for table, facts in tables.items()}
-    for one in (one for index in observed for one in index.partitions):
-        sizes[one.observed.declared.table] = one.relpages * _PAGE_BYTES or None
-    return Situation(facts, observed, preflight, plan, log, sizes)
+    return Situation(read_facts(connection), observed, (), plan, log)
 
 
 def read_readiness(
@@ -145,13 +149,13 @@ def read_readiness(
         findings += (not_compiled(manifest),)
     else:
         try:
-            situation = read_situation(connection, manifest, journal, options, with_preflight=False)
+            situation = read_plan(connection, manifest, journal, options)
         except ManifestError as error:
             findings += declaration_faults(error)
         else:
             builds = indexes_to_build(situation.plan)
             findings += check_declarations(situation.observed)
-    return findings + check_plan(connection, manifest, builds, options.preflight)
+    return findings + check_plan(connection, manifest, builds, options.preflight).findings
 
 
 def indexes_to_build(plan: Plan) -> tuple[DeclaredIndex, ...]:

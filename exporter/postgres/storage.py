@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
 from exporter.postgres.target import Connection, fetch_version
+
+_IDENTIFIER = re.compile(r'"(?P<quoted>(?:[^"]|"")*)"|(?P<bare>[^",\s]+)')
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,14 @@ class StorageFacts:
     dattablespace: str
     default_tablespace: str
     temp_tablespaces: str
+
+    @property
+    def temporary_tablespaces(self) -> tuple[str, ...]:
+        """The names in `temp_tablespaces`; an empty one stands for the database's own."""
+        return tuple(
+            match["bare"].lower() if match["bare"] else match["quoted"].replace('""', '"')
+            for match in _IDENTIFIER.finditer(self.temp_tablespaces)
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,35 +3,45 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import psycopg
 from psycopg import errors
 
 from exporter.migrate.figures import duration
-from exporter.migrate.preflight.estimate import IndexEstimate, estimate_index
+from exporter.migrate.preflight.estimate import estimate_index
 from exporter.migrate.preflight.findings import failed, passed, unknown
 from exporter.migrate.preflight.options import PreflightOptions
-from exporter.model import DeclaredIndex, Finding
+from exporter.model import DeclaredIndex, Finding, IndexEstimate
 from exporter.postgres.index_shape import IndexShape, count_duplicates, expect_rows, read_shape
 from exporter.postgres.storage import StorageFacts, TableAge
 from exporter.postgres.target import Connection, first_line
 
 
-def check_builds(
+@dataclass(frozen=True, slots=True)
+class Estimated:
+    """What was learnt of the builds: their shapes and estimates, and why there is none of some."""
+
+    shapes: Mapping[DeclaredIndex, IndexShape]
+    estimates: tuple[IndexEstimate, ...]
+    findings: tuple[Finding, ...]
+
+
+def estimate_builds(
     connection: Connection,
     builds: Sequence[DeclaredIndex],
-    ages: dict[DeclaredIndex, TableAge],
+    ages: Mapping[DeclaredIndex, TableAge],
     storage: StorageFacts,
     options: PreflightOptions,
-) -> tuple[list[IndexEstimate], list[Finding]]:
-    """The estimate of each build that one can be made of, and the findings about their rows."""
+) -> Estimated:
+    """The estimate of each build that one can be made of."""
+    shapes: dict[DeclaredIndex, IndexShape] = {}
     estimates: list[IndexEstimate] = []
     findings: list[Finding] = []
-    ends_at_seconds = time.monotonic() + options.query_budget_seconds
     for index in builds:
         try:
-            shape = read_shape(connection, index)
+            shapes[index] = shape = read_shape(connection, index)
             heap_bytes = ages[index].heap_bytes if index in ages else 0
             expected = expect_rows(
                 connection,
@@ -52,9 +62,17 @@ def check_builds(
                 maintenance_work_mem_bytes=storage.maintenance_work_mem_bytes,
             )
         )
+    return Estimated(shapes, tuple(estimates), tuple(findings))
+
+
+def check_duplicates(
+    connection: Connection, shapes: Mapping[DeclaredIndex, IndexShape], options: PreflightOptions
+) -> Iterator[Finding]:
+    """One finding for each unique index: whether its rows allow it. All of them share one budget of time."""
+    ends_at_seconds = time.monotonic() + options.query_budget_seconds
+    for index, shape in shapes.items():
         if shape.is_unique:
-            findings.append(_duplicates(connection, index, shape, ends_at_seconds))
-    return estimates, findings
+            yield _duplicates(connection, index, shape, ends_at_seconds)
 
 
 def _not_estimated(index: DeclaredIndex, error: psycopg.Error) -> Finding:

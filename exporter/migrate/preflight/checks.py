@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
+from exporter.migrate.disk_budget import DiskBudget
 from exporter.migrate.preflight.activity import check_blockers, check_running_backups
 from exporter.migrate.preflight.backup import check_backup
-from exporter.migrate.preflight.builds import check_builds
-from exporter.migrate.preflight.disk import check_disk, check_duration, check_temporary_files
+from exporter.migrate.preflight.builds import Estimated, check_duplicates, estimate_builds
+from exporter.migrate.preflight.disk import budget_of, check_disk
+from exporter.migrate.preflight.limits import check_duration, check_temporary_files
 from exporter.migrate.preflight.options import PreflightOptions
 from exporter.migrate.preflight.replication import check_archiving, check_lag, check_slots
+from exporter.migrate.preflight.rooms import find_rooms
 from exporter.migrate.preflight.session import check_session
 from exporter.migrate.preflight.tables import (
     check_analyzed,
@@ -21,7 +25,7 @@ from exporter.migrate.preflight.tables import (
     check_wraparound,
 )
 from exporter.migrate.reconcile_partitions import partition_findings
-from exporter.model import DeclaredIndex, Finding, Manifest, RelationName, quote_identifier
+from exporter.model import DeclaredIndex, Finding, IndexEstimate, Manifest, RelationName, quote_identifier
 from exporter.postgres.blockers import read_blockers
 from exporter.postgres.catalog import TableFacts, read_table, read_table_indexes
 from exporter.postgres.progress import read_builds
@@ -73,44 +77,89 @@ def check_before_build(
     return tuple(findings)
 
 
+@dataclass(frozen=True, slots=True)
+class PlanEstimate:
+    """What the builds of a plan take, what of it they may take at a time, and the findings about that."""
+
+    estimates: tuple[IndexEstimate, ...] = ()
+    budget: DiskBudget = field(default_factory=DiskBudget)
+    findings: tuple[Finding, ...] = ()
+
+
+def estimate_plan(
+    connection: Connection, builds: Sequence[DeclaredIndex], options: PreflightOptions
+) -> PlanEstimate:
+    """Space and time that these builds take, held against what there is.
+
+    Raises: psycopg.Error when the connection breaks.
+    """
+    return _Builds.read(connection, builds, options).plan_estimate() if builds else PlanEstimate()
+
+
 def check_plan(
     connection: Connection,
     manifest: Manifest,
     builds: Sequence[DeclaredIndex],
     options: PreflightOptions,
-) -> tuple[Finding, ...]:
-    """Findings about what these builds will meet: space, time, rows, locks, WAL, backups, wraparound.
+) -> PlanEstimate:
+    """The same, with findings about all else that they will meet: rows, locks, WAL, backups, wraparound.
 
     Without builds there is nothing to meet, and no finding.
     Raises: psycopg.Error when the connection breaks.
     """
-    return tuple(_check_plan(connection, manifest, builds, options)) if builds else ()
+    if not builds:
+        return PlanEstimate()
+    looked = _Builds.read(connection, builds, options)
+    estimate = looked.plan_estimate()
+    return replace(estimate, findings=(*estimate.findings, *_check_plan(connection, manifest, looked)))
 
 
-def _check_plan(
-    connection: Connection,
-    manifest: Manifest,
-    builds: Sequence[DeclaredIndex],
-    options: PreflightOptions,
-) -> Iterator[Finding]:
-    storage = read_storage(connection)
-    tables = _read_tables(connection, builds)
-    ages = read_table_ages(connection, [facts.relid for facts in tables.values()])
-    by_index = {
-        index: ages[tables[index.table].relid]
-        for index in builds
-        if index.table in tables and tables[index.table].relid in ages
-    }
-    estimates, findings = check_builds(connection, builds, by_index, storage, options)
-    yield from findings
-    if estimates:
-        tablespaces = _read_tablespaces(connection, builds, storage)
-        identifier = read_facts(connection).system_identifier
-        yield from check_disk(estimates, storage, tablespaces, identifier, options)
-        yield from check_temporary_files(estimates, storage)
-        yield from check_duration(estimates, options.deadline_seconds)
+@dataclass(frozen=True, slots=True)
+class _Builds:
+    """What was read of the builds, their tables and the server's storage."""
+
+    connection: Connection
+    builds: Sequence[DeclaredIndex]
+    options: PreflightOptions
+    storage: StorageFacts
+    tables: Mapping[RelationName, TableFacts]
+    ages: Mapping[int, TableAge]
+    estimated: Estimated
+
+    @classmethod
+    def read(
+        cls, connection: Connection, builds: Sequence[DeclaredIndex], options: PreflightOptions
+    ) -> _Builds:
+        storage = read_storage(connection)
+        tables = _read_tables(connection, builds)
+        ages = read_table_ages(connection, [facts.relid for facts in tables.values()])
+        by_index = {
+            index: ages[tables[index.table].relid]
+            for index in builds
+            if index.table in tables and tables[index.table].relid in ages
+        }
+        estimated = estimate_builds(connection, builds, by_index, storage, options)
+        return cls(connection, builds, options, storage, tables, ages, estimated)
+
+    def plan_estimate(self) -> PlanEstimate:
+        estimates, findings = self.estimated.estimates, list(self.estimated.findings)
+        tablespaces = _read_tablespaces(self.connection, self.builds, self.storage)
+        identifier = read_facts(self.connection).system_identifier
+        rooms = find_rooms(estimates, self.storage, tablespaces, identifier, self.options)
+        if estimates:
+            findings += check_disk(estimates, self.storage, rooms, self.options)
+            findings += check_temporary_files(estimates, self.storage)
+            findings += check_duration(estimates, self.options.deadline_seconds)
+        budget = budget_of(estimates, self.storage, rooms, self.options)
+        return PlanEstimate(estimates, budget, tuple(findings))
+
+
+def _check_plan(connection: Connection, manifest: Manifest, looked: _Builds) -> Iterator[Finding]:
+    options, builds, tables = looked.options, looked.builds, looked.tables
+    estimates = looked.estimated.estimates
+    yield from check_duplicates(connection, looked.estimated.shapes, options)
     wal_bytes = sum(one.wal_bytes for one in estimates) if len(estimates) == len(builds) else None
-    yield from check_slots(read_slots(connection), wal_bytes, storage.max_slot_wal_keep_size_bytes)
+    yield from check_slots(read_slots(connection), wal_bytes, looked.storage.max_slot_wal_keep_size_bytes)
     yield check_archiving(read_archiver(connection))
     yield from check_lag(read_replication_lag(connection), options)
     yield check_backup(connection.info, options.backup or manifest.backup, runs=options.runs_backup_command)
@@ -121,8 +170,7 @@ def _check_plan(
     declared = {index.name for index in (*manifest.indexes, *builds)}
     building = {one.index_relid for one in read_builds(connection) if one.index_relid is not None}
     for table, facts in tables.items():
-        age: TableAge | None = ages.get(facts.relid)
-        yield check_table_age(table, age, options.warn_age_share)
+        yield check_table_age(table, looked.ages.get(facts.relid), options.warn_age_share)
         yield check_leftovers(table, read_table_indexes(connection, facts.relid), declared, building)
 
 
@@ -135,5 +183,5 @@ def _read_tablespaces(
     connection: Connection, indexes: Sequence[DeclaredIndex], storage: StorageFacts
 ) -> dict[str, TablespaceFacts]:
     names = {index.tablespace for index in indexes if index.tablespace is not None}
-    temporary = storage.temp_tablespaces.split(",")[0].strip().strip('"')
-    return read_tablespaces(connection, sorted(names | {storage.default_tablespace, temporary} - {""}))
+    names |= {storage.default_tablespace, *storage.temporary_tablespaces}
+    return read_tablespaces(connection, sorted(names - {""}))

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from exporter.model import DeclaredIndex, RelationName
+from exporter.model import DeclaredIndex, IndexEstimate
 from exporter.postgres.index_shape import ExpectedRows, IndexShape
 
 _MAXALIGN = 8
@@ -33,24 +33,8 @@ _SECONDS_PER_ROW = 3e-6
 
 
 @dataclass(frozen=True, slots=True)
-class IndexEstimate:
-    """What one build takes at most. `is_rough` where no measured formula stands behind it.
-
-    Units: bytes, seconds, rows.
-    """
-
-    index: DeclaredIndex
-    index_bytes: int
-    temporary_bytes: int
-    wal_bytes: int
-    seconds: float
-    row_count: float
-    is_rough: bool
-
-
-@dataclass(frozen=True, slots=True)
 class SpaceNeeded:
-    """What several builds take together while they run. Units: bytes."""
+    """What builds take while they run: those of one table, or of several together. Units: bytes."""
 
     index_bytes: int
     temporary_bytes: int
@@ -99,18 +83,14 @@ def estimate_index(
     )
 
 
-def needed_together(estimates: Iterable[IndexEstimate], *, max_parallel: int | None) -> SpaceNeeded:
-    """What the builds take at their worst moment.
+def needed_together(by_table: Iterable[SpaceNeeded], *, max_parallel: int | None) -> SpaceNeeded:
+    """What the builds of several tables take at their worst moment.
 
-    Indexes and WAL stay; temporary files are given back, and of one table only one build runs at a time. Of
-    `max_parallel` tables at a time, None for all, the largest sorts count.
+    Indexes and WAL stay; temporary files are given back. Of `max_parallel` tables at a time, None for all,
+    the largest sorts count.
     """
-    listed = list(estimates)
-    by_table: dict[RelationName, int] = {}
-    for one in listed:
-        table = one.index.table
-        by_table[table] = max(by_table.get(table, 0), one.temporary_bytes)
-    largest = sorted(by_table.values(), reverse=True)[:max_parallel]
+    listed = list(by_table)
+    largest = sorted((one.temporary_bytes for one in listed), reverse=True)[:max_parallel]
     return SpaceNeeded(
         sum(one.index_bytes for one in listed),
         sum(largest),

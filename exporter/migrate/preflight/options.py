@@ -8,14 +8,18 @@ from pathlib import Path
 
 from exporter.model import BackupCommand
 
+# Among names of tablespaces: those of users do not begin with pg_.
+WAL_VOLUME = "pg_wal"
+
 
 @dataclass(frozen=True, slots=True)
 class PreflightOptions:
     """Marks and sources of the checks. Units: bytes, seconds, shares from 0 to 1.
 
     `data_directory` is the server's, seen from here; `free_bytes` is what somebody else says is free, by
-    tablespace, that of the database's own under the empty name. `needs_signal`: blockers may be cancelled.
-    `max_parallel` is how many tables are built on at a time, None for all.
+    tablespace, that of the database's own under the empty name, and `pg_wal`. `needs_signal`: blockers may
+    be cancelled. `max_parallel` is how many tables are built on at a time, None for all;
+    `disk_budget_bytes` what they may take meanwhile, instead of what the volumes allow.
     """
 
     data_directory: Path | None = None
@@ -24,6 +28,7 @@ class PreflightOptions:
     runs_backup_command: bool = True
     needs_signal: bool = False
     max_parallel: int | None = None
+    disk_budget_bytes: int | None = None
     deadline_seconds: float = 24 * 3600.0
     query_budget_seconds: float = 15.0
     blocker_age_seconds: float = 5.0

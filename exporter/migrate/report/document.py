@@ -6,11 +6,12 @@ import json
 from datetime import datetime
 from typing import Any
 
-from exporter.migrate.figures import estimated_bytes, size_ratio, speedup
+from exporter.migrate.figures import estimate_of, size_ratio, speedup
 from exporter.migrate.report.outline import probe_pairs
 from exporter.migrate.report.summary import next_steps, summary
 from exporter.migrate.report.verdict import exit_code
 from exporter.model import (
+    IndexEstimate,
     IndexFacts,
     ObservedIndex,
     Outcome,
@@ -56,10 +57,7 @@ def document(outcome: Outcome) -> Object:
         },
         "preflight": [as_object(finding) for finding in outcome.preflight],
         "results": [_result(result) for result in outcome.results],
-        "indexes": [
-            {**_facts(facts), "estimated_size_bytes": estimated_bytes(outcome, facts)}
-            for facts in outcome.facts
-        ],
+        "indexes": [{**_facts(facts), **_estimate(estimate_of(outcome, facts))} for facts in outcome.facts],
         "probes": [_probe(before, after) for before, after in probe_pairs(outcome)],
         "findings": [as_object(finding) for finding in outcome.findings],
         "next_steps": list(next_steps(outcome)),
@@ -136,6 +134,13 @@ def _facts(facts: IndexFacts) -> Object:
         "table_last_analyze": _moment(facts.table_last_analyze),
         "nullable": list(facts.nullable),
         "unproven": list(facts.unproven),
+    }
+
+
+def _estimate(estimate: IndexEstimate | None) -> Object:
+    return {
+        "estimated_size_bytes": None if estimate is None else estimate.index_bytes,
+        "estimate_is_rough": None if estimate is None else estimate.is_rough,
     }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from exporter.migrate.figures import (
     byte_size,
     duration,
-    estimated_bytes,
+    estimate_of,
     faster_by,
     moment,
     size_ratio,
@@ -16,6 +16,7 @@ from exporter.migrate.figures import (
 from exporter.migrate.report.summary import counted, decisions, next_steps, nothing_to_do, summary
 from exporter.model import (
     Finding,
+    IndexEstimate,
     IndexFacts,
     IndexState,
     ObservedIndex,
@@ -255,11 +256,11 @@ def _rollback_mends(index: ObservedIndex) -> Mapping[IndexState, str]:
 
 def _sizes(outcome: Outcome) -> Section:
     known = [index for index in outcome.facts if index.size_bytes is not None]
-    estimates = [estimated_bytes(outcome, index) for index in known]
+    estimates = [estimate_of(outcome, index) for index in known]
     # Only the run that built it estimated it.
     has_estimates = any(estimate is not None for estimate in estimates)
     rows = tuple(
-        _size(index, _bytes(estimate) if has_estimates else None)
+        _size(index, _estimated(estimate) if has_estimates else None)
         for index, estimate in zip(known, estimates, strict=True)
     )
     columns = ("index", *(("estimate",) if has_estimates else ()), "table", "ratio", "limit")
@@ -282,6 +283,12 @@ def _size(facts: IndexFacts, estimate: str | None) -> Row:
 
 def _bytes(size_bytes: int | None) -> str:
     return NOT_KNOWN if size_bytes is None else byte_size(size_bytes)
+
+
+def _estimated(estimate: IndexEstimate | None) -> str:
+    if estimate is None:
+        return NOT_KNOWN
+    return ("~ " if estimate.is_rough else "") + byte_size(estimate.index_bytes)
 
 
 def _probes(outcome: Outcome) -> Section:

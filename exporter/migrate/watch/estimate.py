@@ -92,7 +92,8 @@ class Estimator:
         if of_phase is None or covered < _EVIDENCE_SHARE:
             return None
         whole = self._worked_seconds + self._phase_seconds + of_phase
-        return of_phase + (1.0 - end) * whole / covered
+        # The weights are no whole numbers: their sum can pass 1.
+        return of_phase + max(0.0, 1.0 - end) * whole / covered
 
     def _remaining_of_phase(self, build: BuildProgress, start: float, end: float) -> float | None:
         share = build.phase_share

@@ -180,12 +180,3 @@ def test_a_failed_preflight_is_told_whole(shop: TestDatabase, role: str) -> None
     assert situation.observed == ()
     assert str(caught.value).count("\n  -> ") == 2
     assert "public.messages, ownership: owned by postgres" in str(caught.value)
-
-
-def test_without_the_preflight_a_reader_sees_where_the_indexes_stand(shop: TestDatabase, role: str) -> None:
-    shop.execute("ALTER TABLE messages OWNER TO postgres")
-    shop.execute(sql.SQL("GRANT SELECT ON messages TO {}").format(sql.Identifier(role)))
-
-    situation = look(as_declared(shop, role, "throw-away"), MANIFEST, RunOptions(), with_preflight=False)
-
-    assert [index.state.value for index in situation.observed] == ["absent"]

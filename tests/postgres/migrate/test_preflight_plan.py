@@ -16,7 +16,7 @@ from psycopg.conninfo import make_conninfo
 from pydantic import SecretStr
 
 from exporter.cli import main
-from exporter.migrate.preflight import PreflightOptions, check_before_build, check_plan
+from exporter.migrate.preflight import PlanEstimate, PreflightOptions, check_before_build, check_plan
 from exporter.model import BackupCommand, Database, DeclaredIndex, Finding, Verdict
 from exporter.postgres.target import connect
 from tests.conftest import OwnServer, TestDatabase
@@ -42,7 +42,7 @@ def findings_of(
     builds = indexes or (INDEX,)
     declared = as_declared(database, user, None if user is None else PASSWORD)
     with closing(connect(declared, read_only=False)) as connection:
-        return check_plan(connection, manifest_of(*builds), builds, options)
+        return check_plan(connection, manifest_of(*builds), builds, options).findings
 
 
 def told(findings: tuple[Finding, ...], criterion: str) -> dict[str, tuple[Verdict, str]]:
@@ -85,14 +85,14 @@ def test_nothing_is_wanting_on_a_quiet_server(shop: TestDatabase) -> None:
     wanting = {one.criterion: one.reason for one in findings if one.verdict is not Verdict.PASS}
     assert wanting == {"backup": "no_command"}
     assert {one.criterion for one in findings} == {
-        *("disk", "max duration", "WAL retention", "archiving", "replica lag", "backup"),
+        *("disk", "temporary files", "max duration", "WAL retention", "archiving", "replica lag", "backup"),
         *("running dump", "running base backup", "blockers", "wraparound", "invalid indexes"),
     }
 
 
 def test_without_builds_nothing_is_asked(shop: TestDatabase) -> None:
     with session(shop) as connection:
-        assert check_plan(connection, manifest_of(INDEX), (), OPTIONS) == ()
+        assert check_plan(connection, manifest_of(INDEX), (), OPTIONS) == PlanEstimate()
 
 
 def test_a_role_that_may_nothing_learns_what_it_may_not_see(shop: TestDatabase, stranger: str) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from exporter.migrate.site import Site
-from exporter.migrate.situation import RunOptions, read_situation
+from exporter.migrate.situation import RunOptions, read_plan
 from exporter.migrate.steps import run_step
 from exporter.model import Manifest, Step, StepKind, StepStatus
 from exporter.postgres.journal import EventStatus, Journal, Phase
@@ -23,7 +23,7 @@ DEFINITIONS = (
 
 
 def plan_again(journal: Journal, manifest: Manifest) -> tuple[Step, ...]:
-    situation = read_situation(journal.connection, manifest, journal, RunOptions(), with_preflight=False)
+    situation = read_plan(journal.connection, manifest, journal, RunOptions())
     return situation.plan.steps
 
 

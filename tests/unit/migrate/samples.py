@@ -8,6 +8,7 @@ from exporter.migrate.verify import verify
 from exporter.model import (
     DeclaredIndex,
     Finding,
+    IndexEstimate,
     IndexFacts,
     IndexState,
     ObservedIndex,
@@ -147,8 +148,11 @@ def done(*indexes: DeclaredIndex) -> Outcome:
                 Verdict.PASS,
                 "ok",
                 "about 5.0 s by size alone, the deadline is 24 h 00 min",
-                facts=(("index_bytes", 24 * 1024 * 1024),),
             )
+            for index in indexes
+        ),
+        estimates=tuple(
+            IndexEstimate(index, 24 * 1024 * 1024, 0, 24 * 1024 * 1024, 5.0, 1e6, is_rough=False)
             for index in indexes
         ),
     )
@@ -158,7 +162,14 @@ def nothing_to_do() -> Outcome:
     """A second run: everything stands, and is verified again."""
     first = done(MESSAGES, POSTS)
     settled = tuple(facts.observed for facts in first.facts)
-    return replace(first, plan=replace(plan_of(), settled=settled), results=(), preflight=(), wal_bytes=None)
+    return replace(
+        first,
+        plan=replace(plan_of(), settled=settled),
+        results=(),
+        preflight=(),
+        estimates=(),
+        wal_bytes=None,
+    )
 
 
 def dry_run() -> Outcome:

@@ -5,12 +5,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from exporter.migrate.preflight.estimate import IndexEstimate, needed_together
+from exporter.migrate.preflight.estimate import SpaceNeeded, needed_together
 from exporter.migrate.preflight.findings import failed, passed, unknown, warned
 from exporter.migrate.report import PREFLIGHT_FORMS, preflight_exit_code
 from exporter.model import Finding, Readiness
 from exporter.text.characters import columns_of
-from tests.support.declared import declare
 
 ODD = 'i`d"x|<b>\n# \x1b[31m\u202e' + "索" * 60
 PASS = passed("version", "the server", "PostgreSQL 18.6", server_version_num=180006)
@@ -61,13 +60,8 @@ def test_only_a_failure_refuses_and_when_strict_the_unknown(
 
 
 @pytest.mark.parametrize(("max_parallel", "temporary"), [(None, 70 + 50 + 20), (2, 70 + 50), (1, 70)])
-def test_of_one_table_one_sort_counts_and_of_all_those_at_once(
-    max_parallel: int | None, temporary: int
-) -> None:
-    estimates = [
-        IndexEstimate(declare(f"i{number}", table), 100, size, 100, 1.0, 1.0, is_rough=False)
-        for number, (table, size) in enumerate([("a", 70), ("a", 30), ("b", 50), ("c", 20)])
-    ]
-    needed = needed_together(estimates, max_parallel=max_parallel)
+def test_the_largest_sorts_of_those_at_once_count(max_parallel: int | None, temporary: int) -> None:
+    by_table = [SpaceNeeded(100, sort, 100) for sort in (20, 70, 50)]
+    needed = needed_together(by_table, max_parallel=max_parallel)
 
-    assert (needed.index_bytes, needed.temporary_bytes, needed.wal_bytes) == (400, temporary, 400)
+    assert (needed.index_bytes, needed.temporary_bytes, needed.wal_bytes) == (300, temporary, 300)

@@ -185,6 +185,14 @@ def test_a_figure_from_a_stopped_run_is_told_as_a_bound() -> None:
     assert re.search(r"> \d+x", text)
 
 
+def test_a_rough_estimate_is_told_as_one() -> None:
+    outcome = done(MESSAGES)
+    rough = replace(outcome, estimates=tuple(replace(one, is_rough=True) for one in outcome.estimates))
+
+    assert ("~ 24 MB" in as_text(outcome), "~ 24 MB" in as_text(rough)) == (False, True)
+    assert json.loads(as_json(rough))["indexes"][0]["estimate_is_rough"] is True
+
+
 def test_a_plan_tells_sql_lock_end_and_undo_of_each_step() -> None:
     text = re.sub(r"\s+", " ", plan_as_text(plan_of(MESSAGES)))
 

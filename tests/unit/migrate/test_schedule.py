@@ -2,16 +2,19 @@
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.migrate.disk_budget import DiskBudget, DiskNeed
 from exporter.migrate.plan import analyze_step, build_step, drop_step
 from exporter.migrate.schedule import Lane, Schedule, reason_to_skip
-from exporter.model import RelationName, Step, StepKind, StepStatus
+from exporter.model import Step, StepKind, StepStatus
 from tests.support.declared import declare, relation
+from tests.support.waiting import wait_for
 
 DECLARED = declare("idx_m", "messages")
 OTHER = declare("idx_n", "messages")
@@ -30,8 +33,11 @@ def taken(schedule: Schedule) -> str | None:
     return None if found is None else found[0].table.relname
 
 
-def sizes(**tables: float | None) -> Mapping[RelationName, float | None]:
-    return {relation(name): size for name, size in tables.items()}
+def budget_of(ceiling: int, **needs: tuple[int, int]) -> DiskBudget:
+    """Of one volume; by table what it keeps and what it gives back."""
+    return DiskBudget(
+        {"/data": ceiling}, {relation(name): {"/data": DiskNeed(*need)} for name, need in needs.items()}
+    )
 
 
 def test_without_a_budget_lanes_come_in_the_plans_order() -> None:
@@ -41,15 +47,52 @@ def test_without_a_budget_lanes_come_in_the_plans_order() -> None:
 
 
 def test_a_small_table_overtakes_one_that_does_not_fit_yet() -> None:
-    schedule = Schedule([lane("a"), lane("b"), lane("c")], sizes(a=60, b=50, c=40), budget_bytes=100)
+    schedule = Schedule([lane("a"), lane("b"), lane("c")], budget_of(100, a=(0, 60), b=(0, 50), c=(0, 40)))
 
     assert [taken(schedule), taken(schedule)] == ["a", "c"]
     schedule.release(lane("a"))
     assert taken(schedule) == "b"
 
 
+def test_what_is_built_keeps_its_room() -> None:
+    told: list[tuple[str, str]] = []
+    schedule = Schedule(
+        [lane("a"), lane("b"), lane("c")],
+        budget_of(100, a=(40, 20), b=(30, 20), c=(20, 10)),
+        lambda lane, why: told.append((lane[0].table.relname, why)),
+    )
+
+    assert taken(schedule) == "a"
+    with ThreadPoolExecutor(1) as beside:
+        # 60 are taken: neither 50 nor, once c is under way, 50 again.
+        assert taken(schedule) == "c"
+        waiting = beside.submit(taken, schedule)
+        wait_for("the wait", lambda: told or None)
+        assert not waiting.done()
+        schedule.release(lane("c"))
+        schedule.release(lane("a"))
+        assert waiting.result() == "b"
+    assert told == [("b", "/data: needs up to 50 bytes, 10 bytes are left beside what is built now")]
+
+
+def test_each_volume_counts_alone() -> None:
+    needs = {
+        relation("a"): {"/data": DiskNeed(90, 0), "/wal": DiskNeed(10, 0)},
+        relation("b"): {"/wal": DiskNeed(20, 0)},
+        relation("c"): {"/wal": DiskNeed(75, 0)},
+    }
+    schedule = Schedule([lane("a"), lane("c"), lane("b")], DiskBudget({"/data": 100, "/wal": 100}, needs))
+
+    assert [taken(schedule), taken(schedule)] == ["a", "c"]
+    assert not schedule.fits_any()
+    schedule.release(lane("a"))
+    assert not schedule.fits_any()
+    schedule.release(lane("c"))
+    assert taken(schedule) == "b"
+
+
 def test_a_table_above_the_budget_has_it_to_itself() -> None:
-    schedule = Schedule([lane("a"), lane("b")], sizes(a=500, b=1), budget_bytes=100)
+    schedule = Schedule([lane("a"), lane("b")], budget_of(100, a=(0, 500), b=(0, 1)))
 
     assert taken(schedule) == "a"
     with ThreadPoolExecutor(1) as beside:
@@ -59,43 +102,58 @@ def test_a_table_above_the_budget_has_it_to_itself() -> None:
         assert waiting.result() == "b"
 
 
-def test_a_table_of_unknown_size_counts_as_all_of_the_budget() -> None:
-    schedule = Schedule([lane("a"), lane("b"), lane("c")], sizes(a=60, b=None, c=40), budget_bytes=100)
+def test_a_table_of_unknown_need_counts_as_all_there_is() -> None:
+    told: list[str] = []
+    schedule = Schedule(
+        [lane("a"), lane("b"), lane("c")],
+        budget_of(100, a=(0, 60), c=(0, 40)),
+        lambda lane, why: told.append(why),
+    )
 
     assert [taken(schedule), taken(schedule)] == ["a", "c"]
+    with ThreadPoolExecutor(1) as beside:
+        waiting = beside.submit(taken, schedule)
+        wait_for("the wait", lambda: told or None)
+        schedule.release(lane("c"))
+        schedule.release(lane("a"))
+        assert waiting.result() == "b"
+    assert "needs an unknown amount" in told[0]
 
 
-def test_analyze_takes_no_disk() -> None:
+def test_only_building_takes_disk() -> None:
     only = (analyze_step(relation("b")),)
-    schedule = Schedule([lane("a"), only], sizes(a=100, b=100), budget_bytes=100)
+    adopted = (replace(build_step(declare("idx_c", "c")), kind=StepKind.ADOPT),)
+    schedule = Schedule([lane("a"), only, adopted], budget_of(100, a=(100, 0), b=(100, 0), c=(100, 0)))
 
-    assert [taken(schedule), taken(schedule)] == ["a", "b"]
+    assert [taken(schedule), taken(schedule), taken(schedule)] == ["a", "b", "c"]
 
 
 @given(
-    needs=st.lists(st.none() | st.floats(0, 100), min_size=1, max_size=6),
-    budget=st.floats(1, 150),
+    needs=st.lists(st.none() | st.tuples(st.integers(0, 60), st.integers(0, 60)), min_size=1, max_size=6),
+    ceiling=st.integers(1, 150),
     order=st.randoms(use_true_random=False),
 )
 def test_what_is_under_way_stays_within_the_budget_and_all_come_once(
-    needs: list[float | None], budget: float, order: Random
+    needs: list[tuple[int, int] | None], ceiling: int, order: Random
 ) -> None:
     lanes = [lane(f"t{number}") for number in range(len(needs))]
-    by_table = {one[0].table: need for one, need in zip(lanes, needs, strict=True)}
-    schedule = Schedule(lanes, by_table, budget)
+    known = {f"t{number}": need for number, need in enumerate(needs) if need is not None}
+    budget = budget_of(ceiling, **known)
+    schedule = Schedule(lanes, budget)
     running: list[Lane] = []
-    seen: list[Lane] = []
-    while len(seen) < len(lanes):
-        while len(seen) < len(lanes) and (not running or schedule.fits_any()):
+    ended: list[Lane] = []
+    while len(ended) < len(lanes):
+        while len(running) + len(ended) < len(lanes) and (not running or schedule.fits_any()):
             found = schedule.take()
             assert found is not None
             running.append(found)
-            seen.append(found)
-            total = sum(budget if (need := by_table[one[0].table]) is None else need for one in running)
-            assert total <= budget or len(running) == 1
-        schedule.release(running.pop(order.randrange(len(running))))
+            total = sum(budget.need(one[0].table, "/data").all_bytes for one in running)
+            total += sum(budget.need(one[0].table, "/data").kept_bytes for one in ended)
+            assert total <= ceiling or len(running) == 1
+        ended.append(running.pop(order.randrange(len(running))))
+        schedule.release(ended[-1])
 
-    assert sorted(map(repr, seen)) == sorted(map(repr, lanes))
+    assert sorted(map(repr, ended)) == sorted(map(repr, lanes))
 
 
 Before = Mapping[Step, StepStatus]
