@@ -271,7 +271,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         "--disk-budget-bytes",
         type=_positive,
         metavar="BYTES",
-        help="tables at a time whose indexes, sorts and WAL come to this at most by the preflight's estimates; "
+        help="tables at a time whose indexes, sorts and WAL come to this at most, by the estimates; "
         "default what is free on their volumes, but for a tenth of each",
     )
     group.add_argument(
