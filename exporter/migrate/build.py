@@ -200,10 +200,10 @@ class Build:
         self._ending.set()
         site.stopping.set()
         self.journal.reconnect = None
-        working = site.active_pids()
-        for pid, step in working.items():
-            self._results[step] = StepResult(
-                step,
+        working = site.working()
+        for pid, work in working.items():
+            self._results[work.step] = StepResult(
+                work.step,
                 StepStatus.DETACHED,
                 0.0,
                 message=f"the server goes on with it (pid {pid})",
@@ -222,12 +222,12 @@ class Build:
             ) as connection,
         ):
             journal = Journal(connection, self.journal.schemaname, self.journal.migration, self.journal.run)
-            for pid, step in working.items():
-                if step.index is not None:
+            for pid, work in working.items():
+                if work.step.index is not None:
                     journal.append(
                         Phase.DETACHED,
                         EventStatus.IN_PROGRESS,
-                        index_name=step.index.name,
+                        index_name=work.step.index.name,
                         detail={"backend_pid": pid},
                     )
 

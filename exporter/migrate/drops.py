@@ -21,6 +21,7 @@ from exporter.migrate.ending import (
     is_connection_lost,
     left_behind,
 )
+from exporter.migrate.following import follow, lock_table, wait_until_free
 from exporter.migrate.site import Site
 from exporter.model import DeclaredIndex, IndexState, ObservedIndex, Step, StepKind, StepStatus
 from exporter.postgres import ddl
@@ -42,8 +43,8 @@ def drop(site: Site, step: Step, index: DeclaredIndex) -> Ended:
         observed = site.observe(connection, index)
         if observed.state is IndexState.DROPPING_OURS:
             # A dead run's session holds the table's lock until its drop ends.
-            site.follow(step, connection, observed)
-        if not site.lock_table(step, connection):
+            follow(site, step, connection, observed)
+        if not lock_table(site, step, connection):
             return STOPPED if site.stopping.is_set() else ANOTHER_RUN
         if step.kind is StepKind.DROP_INVALID:
             return drop_invalid(site, index) or Ended(StepStatus.DONE)
@@ -128,10 +129,10 @@ def observe_at_rest(site: Site, step: Step, index: DeclaredIndex) -> ObservedInd
     def look(connection: Connection) -> ObservedIndex:
         observed = site.observe(connection, index)
         if observed.state in AT_WORK:
-            site.follow(step, connection, observed)
+            follow(site, step, connection, observed)
             return site.observe(connection, index)
         if observed.state is IndexState.BUILDING_FOREIGN:
-            site.wait_until_free(step, connection, observed)
+            wait_until_free(site, step, connection, observed)
             return site.observe(connection, index)
         return observed
 

@@ -38,6 +38,12 @@ ANOTHER_RUN = Ended(
     message="another run of this tool works on the table",
     mend="wait for it to end, then run init again",
 )
+CANCELLED = Ended(
+    StepStatus.FAILED,
+    sqlstate="57014",
+    message="the build that an earlier run had begun was cancelled",
+    mend="run init again: it builds it anew",
+)
 STOPPED = Ended(StepStatus.SKIPPED, message="stopped before it began")
 
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psycopg
 
@@ -20,24 +20,20 @@ from exporter.migrate.classify import delay_seconds
 from exporter.migrate.ending import is_connection_lost
 from exporter.migrate.reconcile import observe_index
 from exporter.migrate.watch.policy import WatchOptions
-from exporter.model import Database, DeclaredIndex, ObservedIndex, RelationName, Step
-from exporter.postgres.catalog import (
-    CompiledIndex,
-    TableFacts,
-    compile_index,
-    read_table,
-    read_table_builders,
-)
+from exporter.model import Database, DeclaredIndex, ObservedIndex, RelationName, Step, StepKind
+from exporter.postgres.catalog import CompiledIndex, TableFacts, compile_index, read_table
 from exporter.postgres.identity import SystemIdentity, read_identity, require_same_system
 from exporter.postgres.journal import EventStatus, Journal, Phase
-from exporter.postgres.locks import LockHolder, acquire_table_lock
-from exporter.postgres.progress import read_builds
+from exporter.postgres.own_work import session_name
 from exporter.postgres.target import APPLICATION_NAME, Connection, SessionLimits, connect
 
 # A server that goes away this often in one look is not going to stay.
 _MOST_LOSSES = 5
 # Ends a look at the catalogue that something unforeseen holds up.
 _LOOKING = SessionLimits(statement_timeout_seconds=60.0)
+
+_DROPS = {StepKind.DROP, StepKind.DROP_INVALID}
+_WATCHED = {StepKind.BUILD, StepKind.ADOPT, *_DROPS}
 
 Result = TypeVar("Result")
 
@@ -64,6 +60,32 @@ class GivenUp:
     try_again: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """A process of a run of ours that a step follows.
+
+    `in_our_care`: its own run is dead, or ours. `may_end`: it may be cancelled, which no drop may.
+    """
+
+    pid: int
+    is_drop: bool
+    in_our_care: bool
+    may_end: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What one process of the server does for a step.
+
+    `may_act`: our policies hold for it; `may_end`: they may cancel it as well.
+    """
+
+    step: Step
+    is_drop: bool
+    may_act: bool = True
+    may_end: bool = True
+
+
 @dataclass(slots=True)
 class Site:
     """One migration's work in one database: what runs there now, and how to stop it.
@@ -78,35 +100,44 @@ class Site:
     identity: SystemIdentity | None = None
     stopping: threading.Event = field(default_factory=threading.Event)
     _sessions: dict[Step, Connection] = field(default_factory=dict)
-    _followed: dict[Step, int] = field(default_factory=dict)
+    _followed: dict[Step, Followed] = field(default_factory=dict)
     _cancelled: set[Step] = field(default_factory=set)
+    # Steps whose followed work was told to end.
+    _ended: set[Step] = field(default_factory=set)
     _given_up: dict[Step, GivenUp] = field(default_factory=dict)
     _compiled: dict[DeclaredIndex, CompiledIndex] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def active_pids(self) -> dict[int, Step]:
-        """The server processes that work on steps now; of a followed build, the one that builds."""
+    def working(self) -> dict[int, Work]:
+        """What the server's processes do for our steps now; of followed work, the one that works."""
         with self._lock:
             own = {
-                connection.info.backend_pid: step
+                connection.info.backend_pid: Work(step, is_drop, step.kind in _WATCHED, not is_drop)
                 for step, connection in self._sessions.items()
                 if step not in self._followed and not connection.closed
+                for is_drop in [step.kind in _DROPS]
             }
-            return own | {pid: step for step, pid in self._followed.items()}
+            return own | {
+                one.pid: Work(step, one.is_drop, one.in_our_care, one.may_end)
+                for step, one in self._followed.items()
+            }
 
     def cancel_active(self) -> None:
         """Asks the server to cancel what runs now; cleaning up goes on in the steps' own threads.
 
-        To be called until the steps have ended: a cancel that comes before its statement is lost. A build
-        that is only followed goes on: its own run may be alive.
+        To be called until the steps have ended: a cancel that comes before its statement is lost. Followed
+        work that may be ended is told by the thread that follows it; any other goes on.
         """
-        self.stopping.set()
         with self._lock:
+            ended = [step for step, one in self._followed.items() if one.may_end]
             sessions = [(step, one) for step, one in self._sessions.items() if step not in self._followed]
-        for step, connection in sessions:
-            if step not in self._cancelled:
-                self._cancelled.add(step)
-                self.on_note(step, "cancelling and cleaning up")
+            told = [step for step in (*ended, *(step for step, _ in sessions)) if step not in self._cancelled]
+            self._cancelled.update(told)
+        # After those are known, or their threads would leave before they have cleaned up.
+        self.stopping.set()
+        for step in told:
+            self.on_note(step, "cancelling and cleaning up")
+        for _, connection in sessions:
             # A session that is gone needs no cancel; its step finds out by itself.
             with suppress(psycopg.Error):
                 connection.cancel_safe(timeout=5)
@@ -114,14 +145,55 @@ class Site:
     def give_up(self, step: Step, reason: str, *, try_again: bool) -> None:
         """Asks the server to cancel what the step runs now; cleaning up goes on in the step's own thread."""
         with self._lock:
-            connection = None if step in self._followed else self._sessions.get(step)
-            if connection is None or step in self._given_up:
+            followed, connection = self._followed.get(step), self._sessions.get(step)
+            is_ours = connection is not None if followed is None else followed.may_end
+            if not is_ours or step in self._given_up:
                 return
             self._given_up[step] = GivenUp(reason, try_again)
+        self.record_action(step, {"action": "give_up", "because": reason})
         self.on_note(step, f"giving up and cleaning up: {reason}")
-        # A session that is gone needs no cancel; its step finds out by itself.
-        with suppress(psycopg.Error):
-            connection.cancel_safe(timeout=5)
+        if followed is None and connection is not None:
+            # A session that is gone needs no cancel; its step finds out by itself.
+            with suppress(psycopg.Error):
+                connection.cancel_safe(timeout=5)
+
+    def follow(self, step: Step, followed: Followed | None) -> None:
+        """Has the step follow that work from now on, or nothing."""
+        with self._lock:
+            if followed is None:
+                self._followed.pop(step, None)
+            else:
+                self._followed[step] = followed
+
+    def reason_to_end(self, step: Step) -> str | None:
+        """Why the work that the step follows is to be cancelled, None while it is not."""
+        with self._lock:
+            given_up = self._given_up.get(step)
+            if given_up is not None:
+                return given_up.reason
+            return "the run was told to stop" if step in self._cancelled else None
+
+    def mark_ended(self, step: Step) -> None:
+        """Remembers that the work which the step follows was told to end."""
+        with self._lock:
+            self._ended.add(step)
+
+    def has_ended(self, step: Step) -> bool:
+        """True when the work that the step follows, or followed, was told to end."""
+        with self._lock:
+            return step in self._ended
+
+    def forget_ended(self, step: Step) -> None:
+        """The end of the followed work is dealt with: what follows is another attempt."""
+        with self._lock:
+            self._ended.discard(step)
+
+    def rest(self) -> None:
+        """Waits a moment between two looks, shorter where we are asked to stop."""
+        if self.stopping.is_set():
+            time.sleep(self.options.poll_seconds)
+        else:
+            self.stopping.wait(self.options.poll_seconds)
 
     def take_given_up(self, step: Step) -> GivenUp | None:
         """Why the attempt that ended now was given up, once; None when it was not."""
@@ -133,6 +205,7 @@ class Site:
         with self._lock:
             self._sessions.pop(step, None)
             self._given_up.pop(step, None)
+            self._ended.discard(step)
             if step.index is not None:
                 self._compiled.pop(step.index, None)
 
@@ -144,9 +217,8 @@ class Site:
         another system does.
         """
         subject = step.index.name if step.index is not None else step.table.relname
-        prefix = f"{APPLICATION_NAME}/{self.journal.run}/"
         connection = self._connect(
-            prefix + subject.encode()[: 63 - len(prefix)].decode(errors="ignore"),
+            session_name(self.journal.run, subject),
             SessionLimits(
                 statement_timeout_seconds=self.options.deadline_seconds,
                 lock_timeout_seconds=lock_timeout_seconds,
@@ -217,29 +289,6 @@ class Site:
         base_seconds = self.options.retry_base_seconds
         self.stopping.wait(delay_seconds(attempt, base_seconds=base_seconds, jitter=random.random()))  # noqa: S311 - no secret
 
-    def lock_table(self, step: Step, connection: Connection) -> bool:
-        """True when the session holds this tool's lock of the step's table, until it ends.
-
-        A holder that builds is waited for: what another run, alive or dead, began is there afterwards.
-        """
-        told: set[int] = set()
-
-        def tell(holder: LockHolder) -> None:
-            if holder.is_active and holder.pid not in told:
-                told.add(holder.pid)
-                name = holder.application_name or "no name"
-                self.on_note(
-                    step, f"another run works on the table (pid {holder.pid}, {name}): waiting for it"
-                )
-
-        return acquire_table_lock(
-            connection,
-            self._table(connection, step.table).relid,
-            budget_seconds=self.options.lock_budget_seconds,
-            give_up=self.stopping.is_set,
-            on_held=tell,
-        )
-
     def observe(self, connection: Connection, index: DeclaredIndex) -> ObservedIndex:
         """Where the index stands now."""
         table = self._table(connection, index.table)
@@ -251,27 +300,6 @@ class Site:
             with self._lock:
                 self._compiled[index] = compiled
         return observe_index(connection, index, compiled, table, self.journal.created())
-
-    def follow(self, step: Step, connection: Connection, observed: ObservedIndex) -> None:
-        """Waits until the process that works on the index, for an earlier run of ours, ends or we stop."""
-        if observed.builder_pid is None:
-            return
-        self.on_note(step, f"following the build by pid {observed.builder_pid} in the server")
-        with self._lock:
-            self._followed[step] = observed.builder_pid
-        try:
-            while not self.stopping.is_set() and _is_at_work(connection, observed):
-                self.stopping.wait(self.options.poll_seconds)
-        finally:
-            with self._lock:
-                self._followed.pop(step, None)
-
-    def wait_until_free(self, step: Step, connection: Connection, observed: ObservedIndex) -> None:
-        """Waits within the cleanup budget for a stranger that holds the table, whatever asks us to stop."""
-        self.on_note(step, f"cleaning up waits for the table: {observed.detail}")
-        deadline = time.monotonic() + self.options.cleanup_budget_seconds
-        while time.monotonic() < deadline and _is_at_work(connection, observed):
-            time.sleep(self.options.poll_seconds)
 
     def record(
         self,
@@ -304,15 +332,22 @@ class Site:
         with suppress(psycopg.Error):
             self.record(phase, status, observed, attempt, message)
 
+    def record_action(self, step: Step, detail: dict[str, Any]) -> None:
+        """Tells the journal what is done to a session, in the phase that the index is in."""
+        name = step.index.name if step.index is not None else None
+        latest = self.journal.latest().get(name)
+        # The step goes on: its phase stands as it did, with what was known of it.
+        self.journal.append(
+            Phase(latest.phase) if latest is not None else Phase.BUILDING,
+            EventStatus.IN_PROGRESS,
+            index_name=name,
+            attempt=latest.attempt if latest is not None else 1,
+            definition=latest.definition if latest is not None else None,
+            detail=detail,
+        )
+
     def _table(self, connection: Connection, name: RelationName) -> TableFacts:
         table = read_table(connection, name)
         if table is None:
             raise ExporterError(f"the table {name.quoted} is gone", mend="see who dropped or renamed it")
         return table
-
-
-def _is_at_work(connection: Connection, observed: ObservedIndex) -> bool:
-    pids = {build.pid for build in read_builds(connection)}
-    if observed.relid is not None:
-        pids |= {builder.pid for builder in read_table_builders(connection, observed.relid)}
-    return observed.builder_pid in pids

@@ -19,9 +19,9 @@ from exporter.migrate.situation import RunOptions, control_session
 from exporter.model import Database, DeclaredIndex, IndexState, Manifest, ObservedIndex
 from exporter.postgres.catalog import CompiledIndex, TableFacts, compile_index, read_table, read_table_indexes
 from exporter.postgres.journal import CreatedIndex, LogRow
+from exporter.postgres.own_work import run_of
 from exporter.postgres.progress import BuildProgress, read_builds
 from exporter.postgres.target import (
-    APPLICATION_NAME,
     Connection,
     address,
     fetch_version,
@@ -179,11 +179,3 @@ def _with_work(connection: Connection, indexes: Sequence[IndexStatus]) -> tuple[
             )
         )
     return tuple(found)
-
-
-def run_of(application_name: str | None) -> str | None:
-    """The run of this tool that a session belongs to, None for any other session."""
-    first, _, rest = (application_name or "").partition("/")
-    if first != APPLICATION_NAME and not first.startswith(APPLICATION_NAME + "-"):
-        return None
-    return rest.partition("/")[0] or None

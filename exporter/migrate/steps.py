@@ -18,6 +18,7 @@ from exporter.migrate.classify import Reaction, Stage, classify
 from exporter.migrate.drops import AT_WORK, STANDING, drop, drop_invalid, observe_at_rest
 from exporter.migrate.ending import (
     ANOTHER_RUN,
+    CANCELLED,
     STOPPED,
     Ended,
     detached,
@@ -26,6 +27,7 @@ from exporter.migrate.ending import (
     left_behind,
     stage_of,
 )
+from exporter.migrate.following import follow, lock_table
 from exporter.migrate.partition_steps import run_partition_step
 from exporter.migrate.site import Site
 from exporter.migrate.watch.quiesce import wait_until_quiet
@@ -102,16 +104,18 @@ def _build(site: Site, step: Step, index: DeclaredIndex, attempt: int) -> Ended:
     with closing(site.session(step)) as connection:
         observed = site.observe(connection, index)
         if observed.state in AT_WORK:
-            site.follow(step, connection, observed)
+            follow(site, step, connection, observed)
             observed = site.observe(connection, index)
             if observed.state in AT_WORK:
                 return detached(observed, attempt)
         if observed.state not in STANDING:
-            if not site.lock_table(step, connection):
+            if not lock_table(site, step, connection):
                 return STOPPED if site.stopping.is_set() else replace(ANOTHER_RUN, attempts=attempt)
             site.record(Phase.LOCKED, EventStatus.DONE, observed, attempt)
             # What stood before the lock was ours may have changed while we waited for it.
             observed = site.observe(connection, index)
+            if site.has_ended(step):
+                return _settle(site, step, observed, attempt, None)
         if observed.state in STANDING:
             return replace(_stands(site, observed, attempt), message=observed.detail)
         if observed.state in (IndexState.INVALID_OURS, IndexState.DEGRADED):
@@ -157,6 +161,9 @@ def _settle(
         return detached(observed, attempt)
     ended = ended_by(error, stage_of(observed), attempt, max_attempts=site.options.max_attempts)
     given_up = site.take_given_up(step)
+    if site.has_ended(step):
+        ended = replace(CANCELLED, attempts=attempt)
+        site.forget_ended(step)
     if given_up is not None:
         ended = replace(
             ended,
@@ -182,7 +189,7 @@ def _analyze(site: Site, step: Step, attempt: int) -> Ended:
     warnings: list[str] = []
     limit_seconds = _ANALYZE_LOCK_TIMEOUT_SECONDS
     with closing(site.session(step, lock_timeout_seconds=limit_seconds)) as connection:
-        if not site.lock_table(step, connection):
+        if not lock_table(site, step, connection):
             return STOPPED if site.stopping.is_set() else ANOTHER_RUN
         connection.add_notice_handler(
             lambda notice: (

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import psycopg
 
 from exporter.migrate.site import Site
 from exporter.migrate.watch.policy import Move, unlikely_to_help
 from exporter.model import Step
-from exporter.postgres.journal import EventStatus, Journal, Phase
 from exporter.postgres.sessions import OtherSession, signal_session
 from exporter.postgres.target import Connection, first_line
 
@@ -36,7 +34,7 @@ class Actor:
         if key in self._done:
             return
         detail = {"action": signal, "because": reason, "session": session.as_detail()}
-        _record(self.site.journal, step, EventStatus.IN_PROGRESS, detail)
+        self.site.record_action(step, detail)
         self._done.add(key)
         self.site.on_note(step, f"{_DOING[signal]} {session.described}: {reason}")
         try:
@@ -48,23 +46,8 @@ class Actor:
         else:
             outcome = "told" if was_there else "gone already"
         hint = unlikely_to_help(session) if signal == "cancel" and outcome == "told" else None
-        # The step goes on: its phase stands as it did.
-        _record(self.site.journal, step, EventStatus.IN_PROGRESS, detail | {"outcome": outcome})
+        self.site.record_action(step, detail | {"outcome": outcome})
         self.site.on_note(step, f"{session.name}: {outcome}" + (f"; {hint}" if hint else ""))
-
-
-def _record(journal: Journal, step: Step, status: EventStatus, detail: dict[str, Any]) -> None:
-    """Tells the journal of an action, in the phase that the index is in, with what was known of it."""
-    name = step.index.name if step.index is not None else None
-    latest = journal.latest().get(name)
-    journal.append(
-        Phase(latest.phase) if latest is not None else Phase.BUILDING,
-        status,
-        index_name=name,
-        attempt=latest.attempt if latest is not None else 1,
-        definition=latest.definition if latest is not None else None,
-        detail=detail,
-    )
 
 
 _DOING = {"cancel": "cancelling", "terminate": "terminating"}

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 import psycopg
 
 from exporter.errors import ExporterError
-from exporter.migrate.site import Site
+from exporter.migrate.site import Site, Work
 from exporter.migrate.watch.actions import Actor
 from exporter.migrate.watch.estimate import Estimate, Estimator
 from exporter.migrate.watch.policy import WatchOptions, consequence, decide, why_spared
 from exporter.migrate.watch.waits import Waits
-from exporter.model import PhaseTime, Step, StepKind, Wait
+from exporter.model import PhaseTime, Step, Wait
 from exporter.postgres import phases
 from exporter.postgres.progress import BuildProgress, read_builds
 from exporter.postgres.sessions import OtherSession
@@ -77,18 +77,18 @@ class Watcher:
 
     def look(self) -> None:
         """Looks once, shows and acts. A control session that fails is replaced at the next look."""
-        steps = self.site.active_pids()
-        if not steps:
+        working = self.site.working()
+        if not working:
             return
         try:
             control = self._connected()
             started = time.monotonic()
-            builds = read_builds(control, steps.keys())
+            builds = read_builds(control, working.keys())
             self._look_seconds = time.monotonic() - started
             for build in builds:
-                step = steps.get(build.pid)
-                if step is not None:
-                    self._follow(control, step, build)
+                work = working.get(build.pid)
+                if work is not None:
+                    self._follow(control, work, build)
         except (psycopg.Error, ExporterError):
             self.close()
 
@@ -119,12 +119,13 @@ class Watcher:
             self._control.prepare_threshold = 0
         return self._control
 
-    def _follow(self, control: Connection, step: Step, build: BuildProgress) -> None:
+    def _follow(self, control: Connection, work: Work, build: BuildProgress) -> None:
+        step = work.step
         watched = self._watched.setdefault((step, build.pid), _Watched())
         now = time.monotonic()
         since = 0.0 if watched.seen_at is None else now - watched.seen_at
         watched.seen_at = now
-        phase = _phase_of(step, build)
+        phase = _phase_of(work, build)
         if phase is not None and phase == watched.phase:
             times = self._phases.setdefault(step, {})
             times[phase] = times.get(phase, 0.0) + since
@@ -145,9 +146,9 @@ class Watcher:
             self.on_look(step, look)
         self._tell(step, watched, look)
         if phase is not None and not self.site.stopping.is_set():
-            self._act(control, step, look)
+            self._act(control, work, look)
 
-    def _act(self, control: Connection, step: Step, look: Look) -> None:
+    def _act(self, control: Connection, work: Work, look: Look) -> None:
         moves = decide(
             look.build,
             look.phase or "",
@@ -157,9 +158,9 @@ class Watcher:
             self.site.database.datname,
         )
         for move in moves:
-            # A drop that is given up leaves a valid index INVALID; what is only followed is not ours to end.
-            if step.kind is StepKind.BUILD or (step.kind is StepKind.DROP and move.session is not None):
-                self._actor.act(control, step, move)
+            # A drop that is given up leaves a valid index INVALID; what a living run does is its own to end.
+            if work.may_act and (work.may_end or move.session is not None):
+                self._actor.act(control, work.step, move)
 
     def _tell(self, step: Step, watched: _Watched, look: Look) -> None:
         """Says of each session once that it is waited for, or waits, and what comes of it."""
@@ -177,13 +178,12 @@ class Watcher:
                 )
 
 
-def _phase_of(step: Step, build: BuildProgress) -> str | None:
+def _phase_of(work: Work, build: BuildProgress) -> str | None:
     if build.phase is not None:
         return build.phase
     if build.waiting_seconds is None:
         return None
-    is_drop = step.kind in (StepKind.DROP, StepKind.DROP_INVALID)
-    return phases.WAITING_FOR_SESSIONS if is_drop else phases.WAITING_FOR_TABLE
+    return phases.WAITING_FOR_SESSIONS if work.is_drop else phases.WAITING_FOR_TABLE
 
 
 def _telling(victims: tuple[OtherSession, ...]) -> tuple[OtherSession, ...]:

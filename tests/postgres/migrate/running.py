@@ -5,6 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 
+import psycopg
+
 from exporter.migrate.build import Build, BuildOptions, Event, EventKind
 from exporter.migrate.plan import plan_build, plan_rollback
 from exporter.migrate.reconcile import observe
@@ -14,6 +16,7 @@ from exporter.postgres.journal import Journal
 from exporter.postgres.target import connect
 from tests.conftest import TestDatabase
 from tests.support.builds import as_declared
+from tests.support.postgres_server import Statement
 from tests.support.waiting import wait_for
 
 QUICK = StepOptions(deadline_seconds=60, lock_budget_seconds=1, cleanup_budget_seconds=30, poll_seconds=0.1)
@@ -103,6 +106,12 @@ class Beside:
     def results(self) -> tuple[StepResult, ...]:
         """What it gave, once it has ended."""
         return self._future.result()
+
+
+def executed(connection: psycopg.Connection[tuple[object, ...]], statement: Statement) -> tuple[()]:
+    """No results, once the statement has ended: for what runs Beside."""
+    connection.execute(statement)
+    return ()
 
 
 def statuses(results: Sequence[StepResult]) -> list[Status]:

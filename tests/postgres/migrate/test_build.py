@@ -3,10 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-import psycopg
 import pytest
 from psycopg import sql
-from psycopg.conninfo import make_conninfo
 
 from exporter.errors import StepLeftBehind
 from exporter.migrate.build import Detach, Event, EventKind
@@ -15,10 +13,9 @@ from exporter.model import IndexState, OnFailure, StepKind, StepStatus
 from exporter.postgres.journal import EventStatus, Phase
 from exporter.postgres.locks import acquire_table_lock
 from tests.conftest import TestDatabase
-from tests.postgres.migrate.running import QUICK, Beside, Run, statuses
+from tests.postgres.migrate.running import QUICK, Beside, Run, executed, statuses
 from tests.support.builds import (
     as_declared,
-    held_build,
     indexes_of,
     journal_of,
     leave_invalid,
@@ -188,47 +185,6 @@ def test_a_strangers_invalid_index_is_left_alone_until_told_otherwise(shop: Test
 
     Run(shop, BOTH, adopt_invalid=True).init()
     assert indexes_of(shop) == {"idx_sender": True, "idx_post": True}
-
-
-def test_a_build_of_a_dead_run_is_followed_to_its_end(shop: TestDatabase) -> None:
-    with journal_of(shop, run="deadbeef") as journal:
-        journal.append(Phase.BUILDING, EventStatus.IN_PROGRESS, index_name="idx_sender")
-    name = "pg-index-exporter/deadbeef/idx_sender"
-    run = Run(shop, manifest_of(SENDER))
-    orphan = psycopg.connect(make_conninfo(shop.dsn, application_name=name), autocommit=True)
-    with orphan, writer(shop) as open_transaction, Beside(lambda: _executed(orphan, CONCURRENTLY)):
-        pid = waiting_build(shop, name)
-        with Beside(run.init) as beside:
-            progress = run.wait_for("progress of the orphan", lambda event: event.progress is not None)
-            open_transaction.execute("ROLLBACK")
-            results = beside.results()
-
-    assert progress.progress is not None
-    assert progress.progress.pid == pid
-    assert statuses(results) == [
-        (StepKind.ADOPT, "idx_sender", StepStatus.DONE),
-        (StepKind.ANALYZE, "messages", StepStatus.DONE),
-    ]
-    assert indexes_of(shop) == {"idx_sender": True}
-    assert log_of(shop)["idx_sender"] == ("catalog_ok", "done")
-
-
-def _executed(connection: psycopg.Connection[tuple[object, ...]], statement: str) -> tuple[()]:
-    connection.execute(statement)
-    return ()
-
-
-def test_a_followed_build_that_ends_badly_is_built_anew(shop: TestDatabase) -> None:
-    with journal_of(shop, run="deadbeef") as journal:
-        journal.append(Phase.BUILDING, EventStatus.IN_PROGRESS, index_name="idx_sender")
-    run = Run(shop, manifest_of(SENDER))
-    with held_build(shop, CONCURRENTLY, "pg-index-exporter/deadbeef/idx_sender") as pid:
-        following = Beside(run.init)
-        run.wait_for("a note of the following", lambda event: f"pid {pid}" in event.text)
-    results = following.results()
-
-    assert {result.status for result in results} == {StepStatus.DONE}
-    assert indexes_of(shop) == {"idx_sender": True}
 
 
 def test_another_run_on_the_table_halts_this_one(shop: TestDatabase) -> None:
@@ -425,7 +381,7 @@ def test_a_lock_that_somebody_took_after_the_failure_is_waited_for(shop: TestDat
         with writer(shop):
             pid = waiting_build(shop)
             vacuum.execute("BEGIN")
-            with Beside(lambda: _executed(vacuum, "LOCK TABLE messages IN SHARE UPDATE EXCLUSIVE MODE")):
+            with Beside(lambda: executed(vacuum, "LOCK TABLE messages IN SHARE UPDATE EXCLUSIVE MODE")):
                 wait_for(
                     "a queue behind the build",
                     lambda: (
@@ -485,24 +441,6 @@ def test_a_second_ctrl_c_leaves_at_once_and_the_next_run_finishes(shop: TestData
 
     assert {result.status for result in Run(shop, manifest_of(SENDER)).init()} <= {StepStatus.DONE}
     assert indexes_of(shop) == {"idx_sender": True}
-
-
-def test_ctrl_c_leaves_a_build_alone_that_is_only_followed(shop: TestDatabase) -> None:
-    with journal_of(shop, run="deadbeef") as journal:
-        journal.append(Phase.BUILDING, EventStatus.IN_PROGRESS, index_name="idx_sender")
-
-    def interrupt(event: Event) -> None:
-        if event.kind is EventKind.PROGRESS:
-            run.on_event = lambda event: None
-            raise KeyboardInterrupt
-
-    run = Run(shop, manifest_of(SENDER), on_event=interrupt)
-    with held_build(shop, CONCURRENTLY, "pg-index-exporter/deadbeef/idx_sender") as pid:
-        (result, _) = run.init()
-
-        assert result.status is StepStatus.DETACHED
-        assert f"pid {pid}" in (result.message or "")
-        assert waiting_build(shop) == pid
 
 
 def test_sigterm_detaches_and_the_server_goes_on(shop: TestDatabase) -> None:

@@ -17,6 +17,7 @@ import exporter
 from exporter.postgres import catalog, locks
 from exporter.postgres.index_shape import DuplicateKeys, IndexSample
 from exporter.postgres.journal import EventStatus, Journal, Phase
+from exporter.postgres.own_work import OwnWork, read_own_work
 from exporter.postgres.progress import BuildRow, read_builds
 from exporter.postgres.queries import Query, all_queries
 from exporter.postgres.target import column_names
@@ -54,7 +55,7 @@ def reads() -> dict[str, type[Any]]:
 
 
 READS = reads()
-ACTS = {"advisory_lock", "journal_create", "journal_append", "signal_session"}
+ACTS = {"advisory_lock", "cancel_own_work", "journal_create", "journal_append", "signal_session"}
 # Without rows on the stage; tests below give them some.
 EMPTY = {
     "blockers",
@@ -69,6 +70,7 @@ EMPTY = {
     "imported_index",
     "journal_attached",
     "locked_relations",
+    "own_work",
     "table_lock_holder",
 }
 
@@ -144,6 +146,7 @@ def parameters(view: View) -> dict[str, object]:
         "max_indexes": 10,
         "rejected": [1, -1],
         "pids": [],
+        "pid": 0,
         "queryids": [queryid for (queryid,) in database.execute(statement)],
     }
 
@@ -201,7 +204,14 @@ def test_a_build_in_progress_fits_its_rows(every_database: TestDatabase) -> None
         with connection.cursor(row_factory=dict_row) as cursor:
             (row,) = cursor.execute(text, {"pids": [pid]}).fetchall()
         builders = catalog.read_table_builders(connection, build.relid or 0)
+        work = read_own_work(connection, pid, build.relid)
+        text = sql.SQL(all_queries()["own_work"][0].text)
+        with connection.cursor(row_factory=dict_row) as cursor:
+            (own_row,) = cursor.execute(text, {"pid": pid, "relid": build.relid}).fetchall()
 
+    assert work is not None
+    assert (work.is_at_work, work.is_drop, work.has_live_run) == (True, False, False)
+    assert misfits(own_row, OwnWork) == []
     assert (build.pid, build.application_name) == (pid, "a build")
     assert build.phase == "waiting for writers before build"
     assert (build.lockers_total, [one.application_name for one in build.blockers]) == (1, ["a writer"])

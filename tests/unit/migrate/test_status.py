@@ -15,9 +15,10 @@ from exporter.migrate.report import (
     status_as_text,
     status_exit_code,
 )
-from exporter.migrate.status import IndexStatus, Status, run_of
+from exporter.migrate.status import IndexStatus, Status
 from exporter.model import DeclaredIndex, IndexState
 from exporter.postgres.journal import LogRow
+from exporter.postgres.own_work import run_of
 from exporter.postgres.progress import BuildProgress
 from exporter.postgres.sessions import OtherSession
 from exporter.text.characters import columns_of

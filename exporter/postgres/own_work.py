@@ -1,0 +1,59 @@
+"""Sessions of this tool that work in the server, perhaps for a run that is dead: known by their names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from exporter.postgres.queries import query_text
+from exporter.postgres.target import APPLICATION_NAME, Connection, fetch_version
+
+_MAX_NAME_BYTES = 63
+
+
+@dataclass(frozen=True, slots=True)
+class OwnWork:
+    """A session that builds on a table, drops from it or queues for it.
+
+    `has_live_run` tells that the run it belongs to has other sessions too. Units: seconds.
+    Source: pg_stat_activity, pg_stat_progress_create_index, pg_locks (14).
+    """
+
+    pid: int
+    application_name: str
+    is_drop: bool
+    is_at_work: bool
+    has_live_run: bool
+    working_seconds: float | None
+
+
+def session_name(run: str, subject: str) -> str:
+    """The application_name of a session that works on `subject`, an index or a table; 63 bytes at most."""
+    prefix = f"{APPLICATION_NAME}/{run}/"
+    return prefix + subject.encode()[: _MAX_NAME_BYTES - len(prefix)].decode(errors="ignore")
+
+
+def run_of(application_name: str | None) -> str | None:
+    """The run of this tool that a session belongs to, None for any other session."""
+    first, _, rest = (application_name or "").partition("/")
+    if first != APPLICATION_NAME and not first.startswith(APPLICATION_NAME + "-"):
+        return None
+    return rest.partition("/")[0] or None
+
+
+def read_own_work(connection: Connection, pid: int, relid: int | None) -> OwnWork | None:
+    """What the session of that process does on the table, None when it is gone."""
+    version = connection.info.server_version
+    parameters = {"pid": pid, "relid": relid or 0}
+    rows = fetch_version(connection, "own_work", OwnWork, version, parameters)
+    return rows[0] if rows else None
+
+
+def cancel_own_work(connection: Connection, work: OwnWork) -> bool:
+    """True when the session was told to cancel its statement, False when it is gone.
+
+    Raises: psycopg.Error when the server refuses.
+    """
+    text = query_text("cancel_own_work", server_version_num=connection.info.server_version)
+    parameters = {"pid": work.pid, "application_name": work.application_name}
+    row = connection.execute(text, parameters).fetchone()
+    return row is not None and bool(row[0])
