@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Literal
 
 from pydantic import SecretStr
@@ -143,6 +144,18 @@ class DatabasePattern:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerDisk:
+    """What is told of a server's disk: where its data directory is seen from here, and what is free.
+
+    `free_bytes` is somebody's word, by tablespace, that of the database's own under the empty name, and for
+    pg_wal. Units: bytes.
+    """
+
+    data_directory: Path | None = None
+    free_bytes: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """One PostgreSQL server by its name in the settings, with its databases.
 
@@ -154,6 +167,7 @@ class Target:
     databases: tuple[Database, ...]
     patterns: tuple[DatabasePattern, ...] = ()
     maintenance: Database | None = None
+    disk: ServerDisk = ServerDisk()
 
 
 @dataclass(frozen=True, slots=True)

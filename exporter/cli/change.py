@@ -16,8 +16,7 @@ from typing import Any, TypeVar
 from rich.console import Console
 from rich.text import Text
 
-from exporter.cli.options import chosen, chosen_targets, print_text, read_settings
-from exporter.cli.watching import require_patterns, seconds_given
+from exporter.cli.options import Chosen, chosen, chosen_targets, print_text, read_settings
 from exporter.errors import ExporterError, SettingsError
 from exporter.manifest import load_manifest
 from exporter.migrate import report
@@ -31,8 +30,7 @@ from exporter.migrate.situation import RunOptions, Situation, look, require_pass
 from exporter.migrate.status import read_status
 from exporter.migrate.watch.policy import BlockerPolicy, Patterns, VictimPolicy, WatchOptions
 from exporter.model import BackupCommand, Database, Manifest, OnFailure, Outcome
-from exporter.settings import Settings, resolve_targets
-from exporter.settings.values import parse_free_bytes
+from exporter.settings import Settings, disk_of, resolve_targets
 from exporter.terminal import BuildDisplay
 
 Told = TypeVar("Told")
@@ -43,7 +41,7 @@ _ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 def init(arguments: argparse.Namespace) -> int:
     """The exit code of creating the declared indexes."""
     settings = read_settings(arguments)
-    return _change(arguments, settings, initialise)
+    return _change(arguments, settings, initialise, _build_options)
 
 
 def rollback(arguments: argparse.Namespace) -> int:
@@ -56,15 +54,15 @@ def rollback(arguments: argparse.Namespace) -> int:
         siblings = [one for one in named if one.datname == database.datname and one is not database]
         return roll_back(database, *given, siblings=siblings, **rest)
 
-    return _change(arguments, settings, roll_back_beside)
+    return _change(arguments, settings, roll_back_beside, _options_without_preflight)
 
 
 def verify(arguments: argparse.Namespace) -> int:
     """The exit code of checking the success criteria."""
     settings = read_settings(arguments)
     exit_code = 0
-    for database, manifest in chosen(arguments, settings):
-        outcome = check_result(database, manifest, _run_options(arguments, settings))
+    for one in chosen(arguments, settings):
+        outcome = check_result(one.database, one.manifest, _run_options(arguments, settings))
         _write_reports(outcome, arguments)
         exit_code = max(exit_code, report.exit_code(outcome, strict=arguments.strict))
     return exit_code
@@ -74,8 +72,8 @@ def preflight(arguments: argparse.Namespace) -> int:
     """The exit code of checking what must hold before init builds."""
     settings = read_settings(arguments)
     exit_code = 0
-    for database, manifest in chosen(arguments, settings):
-        readiness = check_readiness(database, manifest, _run_options(arguments, settings))
+    for one in chosen(arguments, settings):
+        readiness = check_readiness(one.database, one.manifest, _build_options(arguments, settings, one))
         _write(report.PREFLIGHT_FORMS, readiness, arguments)
         code = report.preflight_exit_code(readiness.findings, strict=arguments.strict)
         exit_code = max(exit_code, code)
@@ -91,8 +89,8 @@ def status(arguments: argparse.Namespace) -> int:
         "json": report.status_as_json,
     }
     exit_code = 0
-    for database, manifest in chosen(arguments, settings):
-        found = read_status(database, manifest, _run_options(arguments, settings))
+    for one in chosen(arguments, settings):
+        found = read_status(one.database, one.manifest, _run_options(arguments, settings))
         print_text(forms[arguments.format](found))
         exit_code = max(exit_code, report.status_exit_code(found))
     return exit_code
@@ -105,8 +103,8 @@ def plan(arguments: argparse.Namespace) -> int:
         manifest = only_manifest(_declared(arguments, settings), arguments.migration)
         print_text(as_script(manifest, settings.journal_schema))
         return 0
-    for database, manifest in chosen(arguments, settings):
-        situation = look(database, manifest, _run_options(arguments, settings))
+    for one in chosen(arguments, settings):
+        situation = look(one.database, one.manifest, _build_options(arguments, settings, one))
         require_passed(situation)
         print_text(report.plan_as_text(situation.plan, situation.preflight))
     return 0
@@ -126,80 +124,79 @@ def _declared(arguments: argparse.Namespace, settings: Settings) -> list[Manifes
     return [load_manifest(Path(path)) for path in settings.manifests]
 
 
-def _watch_options(arguments: argparse.Namespace) -> WatchOptions:
-    if not hasattr(arguments, "on_blocker"):
-        return WatchOptions()
-    require_patterns(arguments)
-    options = WatchOptions(
-        on_blocker=BlockerPolicy(arguments.on_blocker),
-        on_victim=VictimPolicy(arguments.on_victim),
-        patterns=Patterns(
-            tuple(arguments.only_application), tuple(arguments.only_user), tuple(arguments.only_database)
-        ),
+def _watch_options(settings: Settings) -> WatchOptions:
+    return WatchOptions(
+        quiesce_seconds=settings.quiesce_seconds,
+        table_budget_seconds=settings.table_budget_seconds,
+        writers_budget_seconds=settings.writers_budget_seconds,
+        snapshots_budget_seconds=settings.snapshots_budget_seconds,
+        on_blocker=BlockerPolicy(settings.on_blocker),
+        blocker_limit_seconds=settings.blocker_limit_seconds,
+        on_victim=VictimPolicy(settings.on_victim),
+        victim_limit_seconds=settings.victim_limit_seconds,
+        patterns=Patterns(settings.only_application, settings.only_user, settings.only_database),
     )
-    return replace(options, **seconds_given(arguments))  # type: ignore[arg-type]  # all of them seconds
 
 
 def _run_options(arguments: argparse.Namespace, settings: Settings) -> RunOptions:
-    deadline_seconds = getattr(arguments, "deadline_seconds", None)
-    steps = StepOptions(watch=_watch_options(arguments))
-    if deadline_seconds is not None:
-        steps = replace(steps, deadline_seconds=deadline_seconds)
+    """The options of every command; those that build have more of them."""
+    steps = StepOptions(deadline_seconds=settings.deadline_seconds, watch=_watch_options(settings))
     return RunOptions(
         journal_schema=settings.journal_schema,
         adopt_invalid=getattr(arguments, "adopt_invalid", False),
         dry_run=getattr(arguments, "dry_run", False),
         connect_timeout_seconds=settings.connect_timeout_seconds,
         build=BuildOptions(
-            sequential=getattr(arguments, "sequential", False),
-            max_parallel=getattr(arguments, "max_parallel", None),
-            on_failure=OnFailure(getattr(arguments, "on_failure", OnFailure.STOP_LAUNCHING)),
+            sequential=settings.sequential,
+            max_parallel=settings.max_parallel,
+            on_failure=OnFailure(settings.on_failure),
             steps=steps,
         ),
-        preflight=_preflight_options(arguments, settings, steps.deadline_seconds),
     )
 
 
-def _may_end_sessions(arguments: argparse.Namespace) -> bool:
-    """Whether a policy says that sessions of others may be cancelled or ended."""
-    on_blocker = getattr(arguments, "on_blocker", BlockerPolicy.WAIT)
-    on_victim = getattr(arguments, "on_victim", VictimPolicy.WAIT)
-    return BlockerPolicy(on_blocker) is not BlockerPolicy.WAIT or (
-        VictimPolicy(on_victim) is VictimPolicy.CANCEL
-    )
+def _options_without_preflight(arguments: argparse.Namespace, settings: Settings, _one: Chosen) -> RunOptions:
+    return _run_options(arguments, settings)
 
 
-def _preflight_options(
-    arguments: argparse.Namespace, settings: Settings, deadline_seconds: float
-) -> PreflightOptions:
+def _build_options(arguments: argparse.Namespace, settings: Settings, one: Chosen) -> RunOptions:
+    """The same with what the preflight is told. Raises: SettingsError for what tells of no single server."""
+    options = _run_options(arguments, settings)
     words = settings.backup_command
-    is_sequential = getattr(arguments, "sequential", False)
-    return PreflightOptions(
-        data_directory=None if settings.data_directory is None else Path(settings.data_directory),
-        free_bytes=dict(map(parse_free_bytes, settings.free_bytes)),
+    watch = options.build.steps.watch
+    disk = disk_of(settings, one.target, target_count=one.target_count)
+    preflight = PreflightOptions(
+        data_directory=disk.data_directory,
+        free_bytes=dict(disk.free_bytes),
         backup=BackupCommand(words, settings.backup_timeout_seconds) if words else None,
         # A plan and a dry run touch nothing, and a command may.
-        runs_backup_command=not getattr(arguments, "dry_run", False),
-        needs_signal=_may_end_sessions(arguments),
-        max_parallel=1 if is_sequential else getattr(arguments, "max_parallel", None),
-        disk_budget_bytes=getattr(arguments, "disk_budget_bytes", None),
-        deadline_seconds=deadline_seconds,
+        runs_backup_command=not options.dry_run,
+        needs_signal=watch.on_blocker is not BlockerPolicy.WAIT or watch.on_victim is VictimPolicy.CANCEL,
+        max_parallel=1 if settings.sequential else settings.max_parallel,
+        disk_budget_bytes=settings.disk_budget_bytes,
+        deadline_seconds=settings.deadline_seconds,
     )
+    return replace(options, preflight=preflight)
 
 
-def _change(arguments: argparse.Namespace, settings: Settings, change: Callable[..., Outcome]) -> int:
-    options = _run_options(arguments, settings)
+def _change(
+    arguments: argparse.Namespace,
+    settings: Settings,
+    change: Callable[..., Outcome],
+    options_of: Callable[[argparse.Namespace, Settings, Chosen], RunOptions],
+) -> int:
     console = Console(stderr=True)
     exit_code = 0
-    with _ending_by_signals(cancel=arguments.cancel_on_term):
-        for database, manifest in chosen(arguments, settings):
+    with _ending_by_signals(cancel=settings.cancel_on_term):
+        for one in chosen(arguments, settings):
+            options = options_of(arguments, settings, one)
             display = BuildDisplay(console)
 
             def confirm(situation: Situation) -> bool:
                 return _confirm(situation, arguments, console)
 
             with _shown_while_building(display) as on_event:
-                outcome = change(database, manifest, options, confirm=confirm, on_event=on_event)
+                outcome = change(one.database, one.manifest, options, confirm=confirm, on_event=on_event)
             _write_reports(outcome, arguments)
             exit_code = max(exit_code, report.exit_code(outcome))
     return exit_code

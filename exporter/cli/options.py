@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from exporter.errors import SettingsError
@@ -141,20 +142,32 @@ def add_choice(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--migration", help="name of the migration")
 
 
-def chosen(arguments: argparse.Namespace, settings: Settings) -> Iterator[tuple[Database, Manifest]]:
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A database, a manifest to work on there, its target, and how many targets are meant in all."""
+
+    database: Database
+    manifest: Manifest
+    target: Target
+    target_count: int
+
+
+def chosen(arguments: argparse.Namespace, settings: Settings) -> Iterator[Chosen]:
     """Every database with a manifest that the choice leaves; asks servers which databases match patterns.
 
     Raises: SettingsError when there is none; TargetError when a server cannot be asked.
     """
     found = False
-    for target in chosen_targets(arguments, settings):
+    targets = chosen_targets(arguments, settings)
+    target_count = sum(_may_be_meant(arguments, target) for target in targets)
+    for target in targets:
         for database in _databases(arguments, target, settings):
             if arguments.database not in (None, database.datname):
                 continue
             for manifest in database.manifests:
                 if arguments.migration in (None, manifest.migration):
                     found = True
-                    yield database, manifest
+                    yield Chosen(database, manifest, target, target_count)
     if not found:
         raise SettingsError(
             "no manifest is bound to a database here, so nothing is declared",
@@ -166,6 +179,17 @@ def chosen(arguments: argparse.Namespace, settings: Settings) -> Iterator[tuple[
 def chosen_targets(arguments: argparse.Namespace, settings: Settings) -> list[Target]:
     """The targets that the choice leaves. Raises: SettingsError."""
     return [target for target in resolve_targets(settings) if arguments.target in (None, target.name)]
+
+
+def _may_be_meant(arguments: argparse.Namespace, target: Target) -> bool:
+    """Whether the target has a manifest to work on, as far as its settings tell."""
+    named = [one.manifests for one in target.databases if arguments.database in (None, one.datname)]
+    bound = [
+        manifest
+        for manifests in (*named, *(one.manifests for one in target.patterns))
+        for manifest in manifests
+    ]
+    return any(arguments.migration in (None, manifest.migration) for manifest in bound)
 
 
 def _databases(arguments: argparse.Namespace, target: Target, settings: Settings) -> tuple[Database, ...]:

@@ -21,7 +21,6 @@ from exporter.cli.options import (
     settings_source,
 )
 from exporter.cli.watching import add_watching
-from exporter.model import OnFailure
 from exporter.settings.conninfo import looks_like_dsn
 
 
@@ -228,7 +227,7 @@ def _configure_preflight(parser: argparse.ArgumentParser) -> None:
     add_settings(parser)
     add_choice(parser)
     add_preflight(parser)
-    _add_way(parser)
+    _add_way(parser.add_argument_group("how init would run"))
     _add_report(parser)
     parser.add_argument("--strict", action="store_true", help="count unknown as failed")
     parser.set_defaults(run=_preflight)
@@ -267,21 +266,18 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--dry-run", action="store_true", help="show the plan and touch nothing")
     group.add_argument("--yes", action="store_true", help="do not ask before the first step")
     _add_way(group)
-    group.add_argument(
-        "--disk-budget-bytes",
-        type=_positive,
-        metavar="BYTES",
-        help="tables at a time whose indexes, sorts and WAL come to this at most, by the estimates; "
-        "default what is free on their volumes, but for a tenth of each",
-    )
-    group.add_argument(
+    setting(
+        group,
         "--on-failure",
-        choices=[policy.value for policy in OnFailure],
-        default=OnFailure.STOP_LAUNCHING.value,
-        help="when a step fails: start no other (default), go on with the others, or cancel them too",
+        "on_failure",
+        metavar="POLICY",
+        help="when a step fails: stop-launching (start no other, default), continue (go on with the others), "
+        "or cancel-all (cancel them too)",
     )
-    group.add_argument(
+    setting(
+        group,
         "--cancel-on-term",
+        "cancel_on_term",
         action="store_true",
         help="SIGTERM cancels and cleans up; without this the server goes on, for the next run to follow",
     )
@@ -289,23 +285,25 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     _add_report(parser)
 
 
-def _add_way(group: argparse._ActionsContainer) -> None:
+def _add_way(group: argparse._ArgumentGroup) -> None:
     """Adds what a run and the check before it have to agree on."""
-    group.add_argument("--sequential", action="store_true", help="one table at a time")
-    group.add_argument("--max-parallel", type=_positive, metavar="N", help="tables at a time, at most")
-    group.add_argument(
+    setting(group, "--sequential", "sequential", action="store_true", help="one table at a time")
+    setting(group, "--max-parallel", "max_parallel", metavar="N", help="tables at a time, at most")
+    setting(
+        group,
+        "--disk-budget-bytes",
+        "disk_budget_bytes",
+        metavar="SIZE",
+        help="tables at a time whose indexes, sorts and WAL come to this at most, by the estimates; "
+        "default what is free on their volumes, but for a tenth of each",
+    )
+    setting(
+        group,
         "--deadline-seconds",
-        type=float,
+        "deadline_seconds",
         metavar="SECONDS",
         help="limit of one statement on the server, default 24 hours",
     )
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"a whole number above 0, not {text}")
-    return number
 
 
 def _add_report(parser: argparse.ArgumentParser) -> None:

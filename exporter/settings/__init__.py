@@ -1,6 +1,6 @@
 """What the program is told, and the servers that it means."""
 
-from exporter.settings.binding import resolve_targets
+from exporter.settings.binding import disk_of, resolve_targets
 from exporter.settings.conninfo import take_environment
 from exporter.settings.loading import load_settings, setting_references
 from exporter.settings.model import DatabaseSettings, Settings, TargetSettings
@@ -15,6 +15,7 @@ __all__ = [
     "Settings",
     "Source",
     "TargetSettings",
+    "disk_of",
     "load_settings",
     "read",
     "resolve_targets",

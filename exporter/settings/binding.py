@@ -10,11 +10,12 @@ from pydantic import SecretStr
 
 from exporter.errors import Fault, ManifestError, SettingsError
 from exporter.manifest import load_manifest
-from exporter.model import Database, DatabasePattern, Manifest, RelationName, Target
+from exporter.model import Database, DatabasePattern, Manifest, RelationName, ServerDisk, Target
 from exporter.settings.conninfo import looks_like_dsn, parse_dsn, sealed
 from exporter.settings.credentials import credential_faults
 from exporter.settings.model import DatabaseSettings, Settings, TargetSettings
 from exporter.settings.sources import Location
+from exporter.settings.values import parse_free_bytes
 from exporter.sql_text import InvalidText
 
 DEFAULT_TARGET = "default"
@@ -58,6 +59,7 @@ class _Resolution:
             location: Location = ("targets", number) if self._settings.targets else ("dsn",)
             targets.append(self._target(target, location, bound))
         self._refuse_twins([target.name for target in target_settings], ("targets",), "target")
+        self._refuse_shared_disk(len(target_settings))
         return tuple(targets)
 
     def _only_target(self) -> tuple[TargetSettings, ...]:
@@ -125,7 +127,7 @@ class _Resolution:
             if database.pattern is not None:
                 matching.append(DatabasePattern(database.pattern, database.exclude, manifests, watch))
         maintenance = self._maintenance(parameters, location) if matching else None
-        return Target(target.name, tuple(named), tuple(matching), maintenance)
+        return Target(target.name, tuple(named), tuple(matching), maintenance, _disk(target))
 
     def _maintenance(self, parameters: Mapping[str, str] | None, location: Location) -> Database:
         """The database in which the target is asked which others it has."""
@@ -242,6 +244,18 @@ class _Resolution:
                         "declare an index once in a database",
                     )
 
+    def _refuse_shared_disk(self, target_count: int) -> None:
+        """The file's own word on the disk must say of which server; a flag may go with --target."""
+        if target_count <= 1:
+            return
+        for name in ("data_directory", "free_bytes"):
+            if getattr(self._settings, name) and not self._settings.is_ad_hoc(name):
+                self._add(
+                    (name,),
+                    f"{name} tells of one server's disk, and there are {target_count} targets",
+                    f"write it under the target: targets[].{name}",
+                )
+
     def _refuse_twins(self, names: Sequence[str], place: Location, what: str) -> None:
         for name, count in Counter(names).items():
             if count > 1:
@@ -249,3 +263,35 @@ class _Resolution:
 
     def _add(self, location: Location, what: str, mend: str) -> None:
         self.faults.append(Fault(self._settings.place(*location), what, mend))
+
+
+def _disk(told: Settings | TargetSettings) -> ServerDisk:
+    """What a target, or the top for the only one, tells of the server's disk."""
+    return ServerDisk(
+        None if told.data_directory is None else Path(told.data_directory),
+        tuple(map(parse_free_bytes, told.free_bytes)),
+    )
+
+
+def disk_of(settings: Settings, target: Target, *, target_count: int) -> ServerDisk:
+    """What is told of the disk of the target's server; the top prevails for the only target that is meant.
+
+    Raises: SettingsError where the top would tell the same of several servers.
+    """
+    top = _disk(settings)
+    if target_count > 1 and top != ServerDisk():
+        names = [name for name in ("data_directory", "free_bytes") if getattr(settings, name)]
+        raise SettingsError(
+            "what is told of a disk holds for one server",
+            faults=tuple(
+                Fault(
+                    settings.place(name),
+                    f"it tells of one server's disk, and {target_count} targets are meant",
+                    f"choose one with --target, or write targets[].{name} in the settings",
+                )
+                for name in names
+            ),
+        )
+    return ServerDisk(
+        top.data_directory or target.disk.data_directory, top.free_bytes or target.disk.free_bytes
+    )

@@ -7,7 +7,7 @@ DATA_SOURCE_NAME and PG* rank just above the defaults and count only when neithe
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -150,6 +150,7 @@ def _validated(
         place = nearest_place(places, (name,)) or flag_of(name)
         faults.append(Fault(place, *unknown_key(name, Settings.model_fields)))
         del merged[name]
+    faults.extend(_policy_faults(merged, places))
     try:
         return Settings(**merged)
     except ValidationError as error:
@@ -157,6 +158,31 @@ def _validated(
         details = error.errors(include_url=False, include_input=False)
     faults.extend(_fault(detail, places) for detail in details)
     return None
+
+
+def _policy_faults(merged: Mapping[str, Any], places: Mapping[Location, str]) -> Iterator[Fault]:
+    """A policy that would end sessions and does not say whose; or a flag that says whose, and no policy.
+
+    Of what was given, so that these faults are reported together with all others.
+    """
+    policies = {"on_blocker": ("cancel", "terminate"), "on_victim": ("cancel",)}
+    touching = [name for name, words in policies.items() if str(merged.get(name)).lower() in words]
+    patterns = [name for name in ("only_application", "only_user", "only_database") if merged.get(name)]
+    if touching and not patterns:
+        place = nearest_place(places, (touching[0],)) or touching[0]
+        yield Fault(
+            place,
+            "sessions of others would be ended, and it is not said which",
+            "name them: only_application, only_user or only_database, each a shell pattern; '*' is everybody",
+        )
+    # In the file they may wait for the day on which somebody gives the policy.
+    given_now = [name for name in patterns if places.get((name,)) == flag_of(name)]
+    if given_now and not touching:
+        yield Fault(
+            flag_of(given_now[0]),
+            "it names sessions that may be touched, but nothing touches any",
+            "add --on-blocker cancel or terminate, or --on-victim cancel",
+        )
 
 
 def _fault(detail: ErrorDetails, places: Mapping[Location, str]) -> Fault:

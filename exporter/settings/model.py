@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from exporter.settings.sources import Location
+from exporter.settings.sources import Location, flag_of, variable_of
 from exporter.settings.values import (
     DatabasePatternList,
     DatabasePatternText,
@@ -19,8 +19,13 @@ from exporter.settings.values import (
     ListenAddress,
     LogFormat,
     LogLevel,
+    OnBlockerWord,
+    OnFailureWord,
+    OnVictimWord,
     PathList,
     PathText,
+    SessionPatternList,
+    SizeBytes,
     SslMode,
     TelemetryPath,
     Watch,
@@ -28,6 +33,10 @@ from exporter.settings.values import (
     as_list,
 )
 from exporter.sql_text import InvalidText
+
+# As long as an integer of milliseconds can say, which PostgreSQL's timeouts are.
+_LONGEST_SECONDS = 2_147_483
+_Budget: TypeAlias = Annotated[float, Field(ge=0, le=_LONGEST_SECONDS, allow_inf_nan=False)]
 
 
 def _databases(value: object) -> object:
@@ -108,6 +117,12 @@ class TargetSettings(BaseModel):
         Field(description="names, patterns, or `all` (the one that the DSN names)"),
     ] = ()
     watch: Annotated[Watch | None, Field(description="as at the top, for this target")] = None
+    data_directory: Annotated[
+        PathText | None, Field(description="its data directory, where it is seen from here")
+    ] = None
+    free_bytes: Annotated[
+        FreeBytesList, Field(description="free space for builds there: `500GB`, or `NAME=2TB`")
+    ] = ()
 
 
 class Settings(BaseSettings):
@@ -138,10 +153,11 @@ class Settings(BaseSettings):
         Identifier, Field(description="schema of migration_events and migration_log")
     ] = "public"
     data_directory: Annotated[
-        PathText | None, Field(description="the server's data directory, where it is seen from here")
+        PathText | None, Field(description="the only server's data directory, where it is seen from here")
     ] = None
     free_bytes: Annotated[
-        FreeBytesList, Field(description="free space for builds: `500GB`, or `NAME=2TB` of a tablespace")
+        FreeBytesList,
+        Field(description="free space there for builds: `500GB`, or `NAME=2TB` of a tablespace"),
     ] = ()
     backup_command: Annotated[
         WordList, Field(description="program and words that prove a backup, instead of the manifest's")
@@ -149,6 +165,52 @@ class Settings(BaseSettings):
     backup_timeout_seconds: Annotated[
         float, Field(gt=0, le=86400, allow_inf_nan=False, description="limit of `backup_command`")
     ] = 300.0
+    sequential: Annotated[bool, Field(description="build on one table at a time")] = False
+    max_parallel: Annotated[
+        int | None, Field(ge=1, le=10_000, description="tables to build on at a time, at most")
+    ] = None
+    disk_budget_bytes: Annotated[
+        SizeBytes | None,
+        Field(
+            ge=1, description="what builds may take of the disk at a time, instead of what is free: `200GB`"
+        ),
+    ] = None
+    deadline_seconds: Annotated[
+        float, Field(gt=0, le=_LONGEST_SECONDS, allow_inf_nan=False, description="limit of one statement")
+    ] = 86400.0
+    on_failure: Annotated[
+        OnFailureWord, Field(description="when a step fails: `stop-launching`, `continue` or `cancel-all`")
+    ] = "stop-launching"
+    cancel_on_term: Annotated[
+        bool, Field(description="SIGTERM cancels and cleans up; else the server goes on alone")
+    ] = False
+    quiesce_seconds: Annotated[
+        _Budget, Field(description="wait before a build for old transactions that would hold it up later")
+    ] = 30.0
+    table_budget_seconds: Annotated[
+        _Budget, Field(description="give a build up that waited so long for its table; 0 never")
+    ] = 600.0
+    writers_budget_seconds: Annotated[
+        _Budget, Field(description="the same for transactions that wrote to the table")
+    ] = 600.0
+    snapshots_budget_seconds: Annotated[
+        _Budget, Field(description="the same for old snapshots, at its end")
+    ] = 3600.0
+    on_blocker: Annotated[
+        OnBlockerWord, Field(description="sessions that are waited for: `wait`, `cancel` or `terminate`")
+    ] = "wait"
+    blocker_limit_seconds: Annotated[_Budget, Field(description="… once they were waited for so long")] = (
+        300.0
+    )
+    on_victim: Annotated[
+        OnVictimWord, Field(description="sessions that queue behind a build: `wait`, `yield` or `cancel`")
+    ] = "wait"
+    victim_limit_seconds: Annotated[_Budget, Field(description="… once they have queued so long")] = 3.0
+    only_application: Annotated[
+        SessionPatternList, Field(description="shell patterns: whom `on_blocker` and `on_victim` may touch")
+    ] = ()
+    only_user: Annotated[SessionPatternList, Field(description="the same by the session's role")] = ()
+    only_database: Annotated[SessionPatternList, Field(description="the same by its database")] = ()
     web_listen_address: Annotated[ListenAddress, Field(description="address and port to serve")] = ":10187"
     web_telemetry_path: Annotated[TelemetryPath, Field(description="path of the metrics page")] = "/metrics"
     web_config_file: Annotated[
@@ -209,6 +271,10 @@ class Settings(BaseSettings):
     def place(self, *location: str | int) -> str:
         """Where a setting stands: `file:line`, a variable, a flag, or its name when it is a default."""
         return nearest_place(self._places, location) or str(location[0])
+
+    def is_ad_hoc(self, name: str) -> bool:
+        """True when a flag or a variable gave the setting, not the file."""
+        return self.place(name) in (flag_of(name), variable_of(name))
 
 
 def nearest_place(places: Mapping[Location, str], location: Location) -> str | None:

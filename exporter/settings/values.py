@@ -101,11 +101,33 @@ def parse_free_bytes(value: str) -> tuple[str, int]:
     Raises: InvalidText.
     """
     name, _, size = value.rpartition("=")
-    match = _SIZE.fullmatch(size.strip())
-    if match is None or looks_like_dsn(value):
+    size_bytes = _size_bytes(size)
+    if size_bytes is None or looks_like_dsn(value):
         raise InvalidText("not a size", "write 500GB, or NAME=2TB for a tablespace")
-    factor = 1024 ** _SIZE_UNITS.index((match["unit"] or "").upper())
-    return (parse_identifier(name) if name.strip() else ""), round(float(match["number"]) * factor)
+    return (parse_identifier(name) if name.strip() else ""), size_bytes
+
+
+def _size_bytes(text: str) -> int | None:
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        return None
+    factor: int = 1024 ** _SIZE_UNITS.index((match["unit"] or "").upper())
+    return round(float(match["number"]) * factor)
+
+
+def _size(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    size_bytes = _size_bytes(value)
+    if size_bytes is None:
+        raise InvalidText("not a size", "write 500GB, or a number of bytes")
+    return size_bytes
+
+
+def _session_pattern(value: str) -> str:
+    if not value.strip() or "\0" in value or looks_like_dsn(value):
+        raise InvalidText("not a pattern over sessions", "write one like nightly-*, or * for everybody")
+    return value
 
 
 def _free_bytes(value: str) -> str:
@@ -129,6 +151,15 @@ TelemetryPath: TypeAlias = Annotated[str, AfterValidator(_telemetry_path)]
 FreeBytesList: TypeAlias = Annotated[
     tuple[Annotated[str, AfterValidator(_free_bytes)], ...], BeforeValidator(as_list)
 ]
+SizeBytes: TypeAlias = Annotated[int, BeforeValidator(_size)]
+SessionPatternList: TypeAlias = Annotated[
+    tuple[Annotated[str, AfterValidator(_session_pattern)], ...], BeforeValidator(as_list)
+]
+OnFailureWord: TypeAlias = Annotated[
+    Literal["stop-launching", "continue", "cancel-all"], BeforeValidator(_lower)
+]
+OnBlockerWord: TypeAlias = Annotated[Literal["wait", "cancel", "terminate"], BeforeValidator(_lower)]
+OnVictimWord: TypeAlias = Annotated[Literal["wait", "yield", "cancel"], BeforeValidator(_lower)]
 WordList: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(as_list)]
 LogLevel: TypeAlias = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)]
 LogFormat: TypeAlias = Annotated[Literal["logfmt", "json"], BeforeValidator(_lower)]

@@ -871,7 +871,7 @@ def test_every_flag_is_one_of_the_command_line() -> None:
         subprocess.run(
             [sys.executable, "-m", "exporter", command, "--help"], capture_output=True, text=True, check=True
         ).stdout
-        for command in ("serve", "preflight")
+        for command in ("serve", "init")
     )
 
     for setting in setting_references():
@@ -892,6 +892,8 @@ def test_every_setting_has_a_line_of_its_own() -> None:
     assert len({setting.variable for setting in references}) == len(references)
     assert all(setting.description for setting in references)
     assert [setting.name for setting in references if setting.is_switch] == [
+        "sequential",
+        "cancel_on_term",
         "web_enable_lifecycle",
         "query_text",
     ]
