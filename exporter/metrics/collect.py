@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import psycopg
@@ -20,7 +20,7 @@ from exporter.metrics.catalogue import COLLECTORS
 from exporter.metrics.epoch import Births
 from exporter.metrics.rows import RowCache
 from exporter.metrics.session import WarmConnection, is_same_session
-from exporter.metrics.sizes import WRITES, Sizes
+from exporter.metrics.sizes import WRITES, Sizes, SizesRead
 from exporter.metrics.snapshot import (
     CollectorOutcome,
     DatabaseSnapshot,
@@ -41,6 +41,10 @@ from exporter.postgres.target import Connection, SessionLimits, describe_error, 
 LOCK_TIMEOUT_SECONDS = 0.1
 # A renamed column changes a definition but not the index's catalogue rows.
 DEFINITION_AGE_SECONDS = 60.0
+# Of the time that is left when the sizes' turn comes, the part that asking for them may take.
+SIZES_SHARE = 0.5
+# What is worth to be written to a page while the rest is read.
+COUNTERS = frozenset(("indexes", "tables"))
 UNKNOWN_INDEXES = "the watched indexes are not known"
 
 
@@ -64,10 +68,20 @@ class _Definition:
     text: str
 
 
-class Draft:
-    """A snapshot in the making; the collecting thread fills it, any thread may freeze it at any moment."""
+def _tell_nobody() -> None:
+    """For whoever waits for the whole."""
 
-    def __init__(self) -> None:
+
+class Draft:
+    """A snapshot in the making; the collecting thread fills it, any thread may freeze it at any moment.
+
+    `tell` is called, by that thread, when counters have come that are worth to be gone on with.
+    """
+
+    def __init__(self, tell: Callable[[], None] = _tell_nobody) -> None:
+        self.tell = tell
+        # Of time.monotonic(); the collection's.
+        self.deadline = float("inf")
         self.answered = False
         self.lost = False
         # Nobody waits for it any more: no statement is to begin.
@@ -161,6 +175,7 @@ class DatabaseCollector:
 
     def collect(self, draft: Draft, deadline: float) -> None:
         """Fills the draft, part by part, and starts none after `deadline` (of time.monotonic()) or a cut."""
+        draft.deadline = deadline
         with self._working():
             self._collect(draft, deadline)
 
@@ -196,6 +211,8 @@ class DatabaseCollector:
                 self._note(draft, name, None, "not reached before the deadline")
             else:
                 self._run(name, connection, draft)
+                if name in COUNTERS:
+                    draft.tell()
         draft.lost = draft.lost or connection.closed
 
     def interrupt(self) -> None:
@@ -407,24 +424,31 @@ class DatabaseCollector:
         indexes = draft.indexes.rows if draft.indexes is not None else ()
         facts = draft.facts
 
-        def read() -> tuple[Mapping[int, int], int]:
+        now = time.monotonic()
+        until = now + (draft.deadline - now) * SIZES_SHARE
+
+        def read() -> SizesRead:
             return self._sizes.read(
                 indexes,
                 draft.tables or Watched((), dict.fromkeys(WRITES, ())),
                 draft.locked or (),
                 # A standby counts nothing of what its primary writes.
                 shows_writes=facts is not None and not facts.in_recovery,
+                until=until,
                 read_sizes=lambda oids: reads.read_sizes(connection, oids),
             )
 
         try:
-            draft.sizes, missing = read()
+            found = read()
         except psycopg.errors.LockNotAvailable:
             # Locked after we had looked whether it was; now it is seen and skipped.
-            draft.sizes, missing = read()
+            found = read()
+        draft.sizes = found.sizes
         if draft.indexes is None or draft.tables is None:
             return UNKNOWN_INDEXES
-        return f"{missing} relations are locked or gone" if missing else None
+        if found.unread:
+            return f"there was no time for the sizes of {found.unread} relations; they are read next"
+        return f"{found.missing} relations are locked or gone" if found.missing else None
 
     def _read_definitions(self, connection: Connection, draft: Draft) -> str | None:
         if draft.indexes is None:

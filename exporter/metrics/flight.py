@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -15,7 +16,7 @@ from exporter.metrics.collect import CollectOptions, DatabaseCollector, Draft
 from exporter.metrics.crew import CANCEL_GRACE_SECONDS, SEVER_GRACE_SECONDS, Crew
 from exporter.metrics.discovery import Discovery, Question
 from exporter.metrics.page import PageFormat
-from exporter.metrics.render import RenderCache, render
+from exporter.metrics.render import SEGMENT_LINES, RenderCache, prepare, render
 from exporter.metrics.segment import Segment
 from exporter.metrics.session import is_same_session
 from exporter.metrics.snapshot import TargetSnapshot
@@ -82,6 +83,7 @@ class TargetService:
         self._cache = RenderCache()
         self._log = StateLog(target.name)
         self._rendering = asyncio.Lock()
+        self._preparing: set[asyncio.Task[None]] = set()
         self._is_retired = False
 
     def apply(self, target: Target, options: CollectOptions, max_databases: int) -> None:
@@ -193,11 +195,32 @@ class TargetService:
             self._crew.release_scout(frozenset(self._tasks))
 
     async def _collect_database(self, part: Part, course: Course) -> None:
+        loop = asyncio.get_running_loop()
+
+        def tell() -> None:
+            indexes = part.draft.indexes
+            if indexes is not None and len(indexes.rows) >= SEGMENT_LINES:
+                # The loop may be gone when a hung server answers.
+                with suppress(RuntimeError):
+                    loop.call_soon_threadsafe(self._prepare, part)
+
         def collect() -> None:
+            part.draft.tell = tell
             part.collector.rebind(part.database)
             part.collector.collect(part.draft, course.deadline)
 
         await self._crew.run(part.collector, collect, part.draft, course.cut, course.deadline)
+
+    def _prepare(self, part: Part) -> None:
+        """Begins to write the page while the server still works for the rest of it."""
+        task = asyncio.create_task(self._write_ahead(part))
+        self._preparing.add(task)
+        task.add_done_callback(self._preparing.discard)
+
+    async def _write_ahead(self, part: Part) -> None:
+        async with self._rendering:
+            snapshot = part.collector.freeze(part.draft)
+            await in_thread(lambda: prepare(snapshot, self._cache))
 
     def _freeze(self, course: Course) -> TargetSnapshot:
         databases = tuple(part.collector.freeze(part.draft) for part in course.parts)

@@ -6,14 +6,17 @@ they do not show, such as a transaction that is still open, is seen after a minu
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from exporter.metrics.reads import RelationSize
 from exporter.metrics.snapshot import IndexRow, TableRow, Value, Watched
 
 AGE_SECONDS = 60.0
+# Asked for together: so few that even a server which has to open every file answers within a second.
+BATCH_RELATIONS = 2000
 # Whatever writes to a table, or is done to it, moves one of these.
 WRITES = (
     *("n_tup_ins", "n_tup_upd", "n_tup_del", "n_live_tup", "n_mod_since_analyze"),
@@ -21,6 +24,15 @@ WRITES = (
 )
 
 ReadSizes = Callable[[Sequence[int]], Sequence[RelationSize]]
+
+
+@dataclass(frozen=True, slots=True)
+class SizesRead:
+    """Bytes by oid; how many relations are locked or gone, and how many there was no time to ask for."""
+
+    sizes: Mapping[int, int]
+    missing: int
+    unread: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +63,7 @@ class Sizes:
         self._groups: dict[int, _Group] = {}
         self._known: dict[int, _Known] = {}
         self._sizes: dict[int, int] = {}
+        self._wanted = 0
 
     def read(
         self,
@@ -59,11 +72,13 @@ class Sizes:
         locked: Collection[int],
         *,
         shows_writes: bool,
+        until: float,
         read_sizes: ReadSizes,
-    ) -> tuple[Mapping[int, int], int]:
-        """The size of each relation that has one, by oid, and how many are locked or gone.
+    ) -> SizesRead:
+        """The size of each relation that has one, by oid, and how many are not as they should be.
 
-        Everything is read where the counters do not show what is written, as on a standby.
+        None is asked for after `until` (of time.monotonic()): what is left is due the next time. Everything
+        is due where the counters do not show what is written, as on a standby.
         """
         if self._rows[0] is not indexes or self._rows[1] is not tables.rows:
             self._group(indexes, tables.rows)
@@ -74,12 +89,13 @@ class Sizes:
             for table, group in self._groups.items()
             if not self._is_fresh(table, group, writes.get(table), now, locked)
         ]
-        if due:
-            self._learn(due, writes, now, read_sizes)
-        missing = sum(
-            len(group.oids) - len(self._known[table].sizes) for table, group in self._groups.items()
-        )
-        return self._sizes, missing
+        # Those not known yet come first, then the oldest, so that every table has its turn.
+        due.sort(key=lambda table: self._known[table].read_at if table in self._known else -math.inf)
+        left = self._learn_in_time(due, writes, until, read_sizes)
+        unread = sum(len(self._groups[table].oids) for table in left)
+        unknown = sum(len(self._groups[table].oids) for table in left if table not in self._known)
+        known = sum(len(known.sizes) for known in self._known.values())
+        return SizesRead(self._sizes, self._wanted - known - unknown, unread)
 
     def _group(self, indexes: Sequence[IndexRow], tables: Sequence[TableRow]) -> None:
         found: dict[int, list[IndexRow]] = {row.relid: [] for row in tables}
@@ -95,7 +111,9 @@ class Sizes:
             for table, rows in found.items()
         }
         self._known = {table: known for table, known in self._known.items() if table in found}
-        self._publish()
+        self._wanted = sum(len(group.oids) for group in self._groups.values())
+        self._sizes = {}
+        self._publish(self._known)
         self._rows = (indexes, tables)
 
     def _is_fresh(
@@ -113,6 +131,24 @@ class Sizes:
             and not (locked and any(oid in locked for oid in group.oids))
         )
 
+    def _learn_in_time(
+        self, due: Sequence[int], writes: Mapping[int, Sequence[Value]], until: float, read_sizes: ReadSizes
+    ) -> Sequence[int]:
+        """Reads what is due, batch by batch; what there was no time for."""
+        longest, position = 0.0, 0
+        while position < len(due):
+            began = time.monotonic()
+            if began + longest >= until:
+                break
+            end, relations = position, 0
+            while end < len(due) and relations < BATCH_RELATIONS:
+                relations += len(self._groups[due[end]].oids)
+                end += 1
+            self._learn(due[position:end], writes, began, read_sizes)
+            longest = max(longest, time.monotonic() - began)
+            position = end
+        return due[position:]
+
     def _learn(
         self, due: Sequence[int], writes: Mapping[int, Sequence[Value]], now: float, read_sizes: ReadSizes
     ) -> None:
@@ -124,15 +160,19 @@ class Sizes:
             # Those that are first read together must not be due together ever after.
             read_at = now if table in self._known else now - AGE_SECONDS * number / len(due)
             self._known[table] = _Known(sizes, read_at, group.versions, writes.get(table))
-        self._publish()
+        self._publish(due)
 
-    def _publish(self) -> None:
-        self._sizes = {
-            oid: size
-            for known in self._known.values()
-            for oid, size in known.sizes.items()
-            if size is not None
-        }
+    def _publish(self, changed: Iterable[int]) -> None:
+        """Makes the sizes anew, of these tables as they are known; whoever has the others keeps them."""
+        published = dict(self._sizes)
+        for table in changed:
+            for oid in self._groups[table].oids:
+                size = self._known[table].sizes.get(oid)
+                if size is None:
+                    published.pop(oid, None)
+                else:
+                    published[oid] = size
+        self._sizes = published
 
 
 def _writes(tables: Watched[TableRow]) -> dict[int, Sequence[Value]]:

@@ -1,11 +1,13 @@
 """What a collection says, held against PostgreSQL's own views."""
 
+from itertools import count
 from time import monotonic
+from types import SimpleNamespace
 
 import pytest
 from psycopg import sql
 
-from exporter.metrics import collect
+from exporter.metrics import collect, sizes
 from exporter.metrics.catalogue import COLLECTORS
 from exporter.metrics.collect import CollectOptions, Draft
 from exporter.metrics.page import PageFormat
@@ -198,6 +200,35 @@ def test_a_draft_that_was_never_filled_is_a_database_that_is_down(nova_database:
 
     assert not snapshot.up
     assert set(failures(snapshot)) == set(COLLECTORS)
+
+
+def test_sizes_for_which_there_is_no_time_follow_in_the_next_scrapes(
+    nova_database: TestDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sizes, "BATCH_RELATIONS", 1)
+    found = []
+    with collector_of(described(nova_database, watch="all")) as collector:
+        wanted = collected(collector).sizes
+    with collector_of(described(nova_database, watch="all")) as collector:
+        for _ in range(50):
+            # A server that takes a second for each batch, and has time for one of them.
+            monkeypatch.setattr(sizes, "time", SimpleNamespace(monotonic=count(monotonic()).__next__))
+            draft = Draft()
+            collector.collect(draft, monotonic() + 6.0)
+            found.append(collector.freeze(draft))
+            if len(found[-1].sizes) == len(wanted):
+                break
+
+    counts = [len(snapshot.sizes) for snapshot in found]
+    assert counts == sorted(set(counts))
+    assert len(counts) > 1
+    assert found[-1].sizes.keys() == wanted.keys()
+    assert "sizes" not in failures(found[-1])
+    for snapshot in found[:-1]:
+        assert "there was no time for the sizes" in failures(snapshot)["sizes"]
+        assert not failures(snapshot).keys() & {"indexes", "tables", "epoch"}
+    page = page_of([found[0]])
+    assert page.count("\npg_index_size_bytes{") < page.count("\npg_stat_user_indexes_idx_scan_total{")
 
 
 def test_the_last_success_is_remembered_over_failures(nova_database: TestDatabase) -> None:

@@ -1,9 +1,11 @@
 """Which sizes are asked for again, and which are still what they were."""
 
 import dataclasses
+import math
 from collections.abc import Collection, Mapping, Sequence
 
 import pytest
+from psycopg.errors import LockNotAvailable
 
 from exporter.metrics import sizes
 from exporter.metrics.reads import RelationSize
@@ -41,9 +43,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 class Server:
     """Sizes of relations, and which of them were asked for."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock | None = None) -> None:
         self.sizes: dict[int, int | None] = {oid: oid * 1000 for oid in EVERYTHING}
         self.asked: set[int] = set()
+        self.unread = self.answers = 0
+        # What an answer takes, by that clock.
+        self.clock, self.seconds = clock or Clock(), 0.0
         self.kept = Sizes()
 
     def read(
@@ -54,22 +59,28 @@ class Server:
         writes: Mapping[int, Value] | None = None,
         locked: Collection[int] = (),
         shows_writes: bool = True,
+        until: float = math.inf,
     ) -> tuple[Mapping[int, int], int]:
-        """What is known then; `writes` are rows inserted by table."""
+        """What is known then, and how many are missing; `writes` are rows inserted by table."""
         figures: dict[str, list[Value]] = {column: [0] * len(tables) for column in WRITES}
         figures["n_tup_ins"] = [(writes or {}).get(table.relid, 0) for table in tables]
         self.asked = set()
-        return self.kept.read(
+        found = self.kept.read(
             indexes,
             # The same object where nothing changed, as a collection has it.
             Watched(TABLES if tables is TABLES else tuple(tables), figures),
             locked,
             shows_writes=shows_writes,
+            until=until,
             read_sizes=lambda oids: self._answer(oids, locked),
         )
+        self.unread = found.unread
+        return found.sizes, found.missing
 
     def _answer(self, oids: Sequence[int], locked: Collection[int]) -> list[RelationSize]:
-        self.asked = set(oids)
+        self.asked |= set(oids)
+        self.answers += 1
+        self.clock.now += self.seconds
         return [RelationSize(oid, self.sizes[oid]) for oid in oids if oid not in locked]
 
 
@@ -186,3 +197,65 @@ def test_without_tables_the_sizes_of_indexes_are_read() -> None:
     server = Server()
 
     assert set(server.read(tables=())[0]) == {11, 12, 21}
+
+
+# ------------------------------------------------------------------ when there is no time for all
+
+
+@pytest.fixture
+def slow(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """One that is asked for a table at a time and takes a second for it."""
+    monkeypatch.setattr(sizes, "BATCH_RELATIONS", 1)
+    server = Server(clock)
+    server.seconds = 1.0
+    return server
+
+
+def test_what_there_is_no_time_for_is_read_the_next_time(slow: Server, clock: Clock) -> None:
+    found, missing = slow.read(until=clock.now + 1.5)
+
+    assert (set(found), missing, slow.unread) == ({10, 11, 12}, 0, 2)
+    assert slow.read(until=clock.now + 1.5) == ({oid: oid * 1000 for oid in EVERYTHING}, 0)
+    assert (slow.asked, slow.unread) == ({20, 21}, 0)
+
+
+def test_a_batch_that_would_take_too_long_is_not_begun(slow: Server, clock: Clock) -> None:
+    slow.read(until=clock.now + 1.9)
+
+    assert slow.answers == 1
+
+
+def test_without_time_nothing_is_asked_for(slow: Server, clock: Clock) -> None:
+    assert slow.read(until=clock.now) == ({}, 0)
+    assert (slow.answers, slow.unread) == (0, 5)
+
+
+def test_what_is_known_stays_when_there_is_no_time_to_read_it_again(slow: Server, clock: Clock) -> None:
+    slow.read()
+    clock.now += 2 * AGE_SECONDS
+
+    assert slow.read(until=clock.now) == ({oid: oid * 1000 for oid in EVERYTHING}, 0)
+    assert slow.unread == 5
+
+
+def test_tables_that_are_always_due_leave_the_others_their_turn(slow: Server, clock: Clock) -> None:
+    asked = []
+    for inserted in range(4):
+        slow.read(writes={10: inserted, 20: inserted}, until=clock.now + 1.5)
+        asked.append(min(slow.asked))
+
+    assert asked in ([10, 20, 10, 20], [20, 10, 20, 10])
+
+
+def test_a_lock_in_the_middle_leaves_what_was_read_before(slow: Server) -> None:
+    def refuse(oids: Sequence[int]) -> Sequence[RelationSize]:
+        if 21 in oids:
+            raise LockNotAvailable
+        return [RelationSize(oid, 1) for oid in oids]
+
+    watched = Watched(TABLES, {column: [0, 0] for column in WRITES})
+    with pytest.raises(LockNotAvailable):
+        slow.kept.read(INDEXES, watched, (), shows_writes=True, until=math.inf, read_sizes=refuse)
+
+    assert set(slow.read()[0]) == EVERYTHING
+    assert slow.asked == {20, 21}
