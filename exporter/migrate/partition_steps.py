@@ -100,29 +100,40 @@ def _attach(site: Site, step: Step, index: DeclaredIndex, parent: RelationName) 
                 mend="run the same command again: it rebuilds what is INVALID",
             )
         if not (attachment.is_attached and attachment.parent_is_valid):
+            # The intent comes before the statement, which goes on in the server when we die: what stood
+            # before is not to be dropped with ours.
+            if not attachment.is_attached:
+                _record_attachment(site, EventStatus.IN_PROGRESS, index, parent, attachment)
             _run_patiently(site, step, connection, ddl.attach_partition(parent, index.relation))
-        _record_attached(site, index, parent, attachment, look())
+        after = look()
+        if not attachment.is_attached:
+            _record_attachment(site, EventStatus.DONE, index, parent, after)
+        _record_whole(site, after)
     return Ended(StepStatus.DONE)
 
 
-def _record_attached(
-    site: Site, index: DeclaredIndex, parent: RelationName, before: Attachment, after: Attachment
+def _record_attachment(
+    site: Site, status: EventStatus, index: DeclaredIndex, parent: RelationName, attachment: Attachment
 ) -> None:
     created = site.journal.created()
-    if not before.is_attached:
-        site.journal.append(
-            Phase.ATTACHED,
-            EventStatus.DONE,
-            index_name=index.name,
-            definition=created[index.name].definition if index.name in created else None,
-            detail={
-                "indexrelid": after.indexrelid,
-                "schemaname": index.table.schemaname,
-                "relname": index.table.relname,
-                "parent": parent.relname,
-                "stood_before": index.name not in created,
-            },
-        )
+    site.journal.append(
+        Phase.ATTACHED,
+        status,
+        index_name=index.name,
+        definition=created[index.name].definition if index.name in created else None,
+        detail={
+            "indexrelid": attachment.indexrelid,
+            "schemaname": index.table.schemaname,
+            "relname": index.table.relname,
+            "parent": parent.relname,
+            "stood_before": index.name not in created,
+        },
+    )
+
+
+def _record_whole(site: Site, after: Attachment) -> None:
+    """Tells the journal of the indexes above that became valid."""
+    created = site.journal.created()
     for name in after.valid_ancestors:
         if name in created and created[name].phase == Phase.BUILDING:
             site.journal.append(

@@ -135,6 +135,8 @@ def plan_rollback(
     for index in observed:
         if index.is_partitioned and index.state is not IndexState.CONFLICT:
             _plan_drop_of_partitioned(index, created, stood_before, partitioned, settled, refused)
+            if index.state is IndexState.ABSENT and index.declared.name in dropped_unseen:
+                lanes.setdefault(index.declared.table, [])
             continue
         mine = index.declared.name in created
         if index.state in DROPPABLE and mine:

@@ -26,6 +26,7 @@ def record_plan(journal: Journal, situation: Situation) -> None:
     """Tells the journal what a run is about to do."""
     journal.append(Phase.PLANNED, EventStatus.IN_PROGRESS, detail=_preflight_detail(situation.preflight))
     _record_finished_alone(journal, situation)
+    _record_attached_alone(journal, situation)
     for index in situation.observed:
         if index in situation.plan.settled:
             continue
@@ -74,9 +75,28 @@ def _record_finished_alone(journal: Journal, situation: Situation) -> None:
             )
 
 
+def _record_attached_alone(journal: Journal, situation: Situation) -> None:
+    """Indexes of partitions that were attached in the server after their run had died."""
+    for partition in (one for index in situation.observed for one in index.partitions):
+        row = situation.log.get(partition.index.name)
+        if (
+            row is not None
+            and (row.phase, row.status) == (Phase.ATTACHED, EventStatus.IN_PROGRESS)
+            and partition.is_attached
+        ):
+            journal.append(
+                Phase.ATTACHED,
+                EventStatus.DONE,
+                index_name=row.index_name,
+                definition=row.definition,
+                detail=row.detail,
+            )
+
+
 def remember(journal: Journal, situation: Situation) -> None:
     """Keeps the canonical definitions that the journal lacks, by which the exporter compares."""
     journal.ensure()
+    _record_attached_alone(journal, situation)
     for index in situation.observed:
         row = situation.log.get(index.declared.name)
         if row is None or row.definition != index.definition:
@@ -87,6 +107,16 @@ def remember(journal: Journal, situation: Situation) -> None:
                 definition=index.definition,
                 detail={"state": index.state.value, "found": index.detail},
             )
+
+
+def lacks_last_word(situation: Situation) -> bool:
+    """True when a run began and its end is not on record, although nothing is left to do or to decide."""
+    last = situation.log.get(None)
+    return (
+        last is not None
+        and last.phase not in (Phase.DONE, Phase.DROPPED)
+        and not (situation.plan.steps or situation.plan.refused)
+    )
 
 
 def record_stop(journal: Journal, phase: Phase, results: Sequence[StepResult]) -> None:

@@ -66,6 +66,8 @@ def roll_back(
         if options.dry_run or (situation.plan.steps and not confirm(situation)):
             return replace(outcome, dry_run=True, finished_at=now())
         if not situation.plan.steps:
+            if _lacks_last_word(journal, situation):
+                record_stop(journal, Phase.DROPPED, ())
             return replace(outcome, finished_at=now())
         wal_position = read_wal_position(connection)
         results = Build(database, journal, options.build, on_event).run(situation.plan)
@@ -122,19 +124,33 @@ def _is_ours(index: ObservedIndex, created: Mapping[str, CreatedIndex]) -> bool:
     return entry is not None and entry.definition == index.definition
 
 
+def _lacks_last_word(journal: Journal, situation: Situation) -> bool:
+    """True when all that the migration created is dropped, by a run that died before it could say so."""
+    last = situation.log.get(None)
+    was_dropped = any(row.phase == Phase.DROPPED for name, row in situation.log.items() if name is not None)
+    return last is not None and last.phase != Phase.DROPPED and was_dropped and not journal.created()
+
+
 def _record_unseen(journal: Journal, situation: Situation) -> None:
-    """Tells the journal of drops that ended after their run had died."""
+    """Tells the journal of drops that ended after their run had died.
+
+    The indexes of partitions go with the one above.
+    """
     created = journal.created()
-    for index in situation.observed:
-        entry = created.get(index.declared.name)
-        if index.state is IndexState.ABSENT and entry is not None and entry.is_dropping:
-            journal.append(
-                Phase.DROPPED,
-                EventStatus.DONE,
-                index_name=index.declared.name,
-                definition=index.definition,
-                detail={"state": index.state.value, "run": entry.run},
-            )
+    for root in situation.observed:
+        of_root = created.get(root.declared.name)
+        if root.state is not IndexState.ABSENT or of_root is None or not of_root.is_dropping:
+            continue
+        for index in with_partitions([root]):
+            entry = created.get(index.declared.name)
+            if entry is not None and index.state is IndexState.ABSENT:
+                journal.append(
+                    Phase.DROPPED,
+                    EventStatus.DONE,
+                    index_name=index.declared.name,
+                    definition=index.definition,
+                    detail={"state": index.state.value, "run": entry.run},
+                )
 
 
 def _undeclared(

@@ -16,7 +16,7 @@ from exporter.migrate.build import Build, Event
 from exporter.migrate.facts import read_index_facts
 from exporter.migrate.outcome import now, outcome_of, wal_since
 from exporter.migrate.reconcile import observe
-from exporter.migrate.record import record_end, record_plan, record_stop, remember
+from exporter.migrate.record import lacks_last_word, record_end, record_plan, record_stop, remember
 from exporter.migrate.situation import (
     RunOptions,
     Situation,
@@ -108,7 +108,8 @@ def initialise(
             estimates=situation.estimates,
             wal_bytes=wal_bytes,
         )
-        if plan.steps:
+        # A run that died after its last step, too, is given its last word.
+        if plan.steps or lacks_last_word(situation):
             record_end(journal, outcome)
         return outcome
 

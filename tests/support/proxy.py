@@ -4,11 +4,21 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 
 from psycopg.conninfo import make_conninfo
 from pydantic import SecretStr
 
 CHUNK_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Tripwire:
+    """What is to happen before a question that holds this text."""
+
+    text: bytes
+    act: Callable[[], None]
+    passes_on: bool
 
 
 class Proxy:
@@ -22,6 +32,7 @@ class Proxy:
         self._cut_at: int | None = None
         self._act_at: int | None = None
         self._act: Callable[[], None] = lambda: None
+        self._tripwire: Tripwire | None = None
         self._sockets: list[socket.socket] = []
         self.questions = 0
         self.cuts = 0
@@ -45,6 +56,10 @@ class Proxy:
     def act_after(self, questions: int, act: Callable[[], None]) -> None:
         """Passes on so many more questions of any client, and calls `act` before the next."""
         self._act_at, self._act = self.questions + questions, act
+
+    def act_before(self, text: str, act: Callable[[], None], *, passes_on: bool) -> None:
+        """Calls `act` before any client's next question that holds the text, and then passes it on or not."""
+        self._tripwire = Tripwire(text.encode(), act, passes_on)
 
     def cut_all(self) -> None:
         """Ends every connection that there is; new ones are served."""
@@ -96,6 +111,12 @@ class Proxy:
                     if self.questions == self._act_at:
                         self._act()
                     self.questions += 1
+                    tripwire = self._tripwire
+                    if tripwire is not None and tripwire.text in received:
+                        self._tripwire = None
+                        tripwire.act()
+                        if not tripwire.passes_on:
+                            break
                 sink.sendall(received)
         self._end(source, sink)
 

@@ -1,22 +1,32 @@
 """Servers that a build's tests may crash, of the newest and the oldest version."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import TestDatabase
+from tests.faults.migrate.programs import MANIFEST, Tool
 from tests.support.builds import fill_shop
 from tests.support.postgres_server import LocalServer, make_server
+from tests.support.writers import LOGGING
 
-# Whole programs are slow to start: on the oldest version these of them by default, the rest with `long`.
-BY_DEFAULT = ("at_a_random_moment", "while_it_waits_is_followed", "two_runs_at_once")
+# Between two statements the tool is killed the same whatever the server is: on the oldest version with `long`.
+SAME_ON_EVERY_VERSION = (
+    "before_its",
+    "between",
+    "while_it_verifies",
+    "after_a_drop",
+    "killed_after_it",
+    "of_the_whole_waits",
+)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        is_slow = item.path.name == "test_killed_tool.py" and "postgres14" in item.name
-        if is_slow and not any(name in item.name for name in BY_DEFAULT):
+        is_slow = item.path.name == "test_killed_in_phases.py" and "postgres14" in item.name
+        if is_slow and any(name in item.name for name in SAME_ON_EVERY_VERSION):
             item.add_marker(pytest.mark.long)
 
 
@@ -26,7 +36,7 @@ def crash_server(request: pytest.FixtureRequest) -> Iterator[LocalServer]:
     given = request.config.getoption("postgres")
     if given not in ("embedded", request.param):
         pytest.skip(f"--postgres {given}: these tests want {request.param}")
-    server = make_server(request.param)
+    server = make_server(request.param, LOGGING)
     assert isinstance(server, LocalServer)
     yield server
     server.close()
@@ -41,3 +51,19 @@ def shop(crash_server: LocalServer) -> Iterator[TestDatabase]:
     yield database
     crash_server.start()
     crash_server.drop_database(name)
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    """Two indexes of one table and one of another."""
+    path = tmp_path / "001_test.yaml"
+    path.write_text(MANIFEST)
+    return path
+
+
+@pytest.fixture
+def tool(tmp_path: Path, manifest: Path) -> Iterator[Tool]:
+    """Starts `init` and `rollback`."""
+    tool = Tool(tmp_path, manifest)
+    yield tool
+    tool.close()
