@@ -208,6 +208,52 @@ TABLE = "(system_identifier, datname, schemaname, relname)"
             id="lagging standby",
         ),
         pytest.param(
+            ") > 1800",
+            ") > 1699",
+            "a build that waits for one short transaction after another is silent",
+            id="blocked build: half an hour",
+        ),
+        pytest.param(
+            ") > 1800\n        for: 10m",
+            ") > 1800\n        for: 5m",
+            "a build that waits for an old transaction is a ticket",
+            id="blocked build: for",
+        ),
+        pytest.param(
+            f"max by {INDEX} (\n            pg_index_build_blocker_age_seconds",
+            f"sum by {INDEX} (\n            pg_index_build_blocker_age_seconds",
+            "a build that waits for one short transaction after another is silent",
+            id="blocked build: once a cluster",
+        ),
+        pytest.param(
+            "pg_index_build_blocker_age_seconds\n              * on (job, instance)",
+            "pg_index_build_blocker_age_seconds\n              * on ()",
+            "a build that waits for an old transaction is a ticket",
+            id="blocked build: of this exporter",
+        ),
+        pytest.param(
+            ") == 1\n        for: 1m",
+            ") >= 0\n        for: 1m",
+            "a session that wants the table for itself and queues behind a build pages",
+            id="readers stopped: now",
+        ),
+        pytest.param(
+            ") == 1\n        for: 1m",
+            ") == 1\n        for: 0m",
+            "a session that wants the table for itself and queues behind a build pages",
+            id="readers stopped: for",
+        ),
+        *(
+            pytest.param(
+                f"max by {INDEX} (\n            pg_index_build_stops_readers",
+                f"{other} by {INDEX} (\n            pg_index_build_stops_readers",
+                "two exporters that see the same session page once, and one that does not see it yet hides "
+                "nothing",
+                id=f"readers stopped: max, not {other}",
+            )
+            for other in ("sum", "min")
+        ),
+        pytest.param(
             "for: 10m",
             "for: 5m",
             "a certificate that is replaced some minutes before its key is no ticket",

@@ -54,7 +54,7 @@ class Writers:
         names = {int(pid): name for pid, name in _AUTHORIZED.findall(log)}
         found = []
         for pid, mode, subject, holders, queue in _WAITING.findall(log[self._log_begins :]):
-            # Who adds a page to a relation holds that for a moment, whatever it does; so does psql's own build.
+            # Who adds a page to a relation holds that for a moment; so does psql's own build.
             if int(pid) not in self._pids or subject.startswith("extension of "):
                 continue
             others = {int(one) for one in f"{holders}, {queue}".replace(" ", "").split(",") if one} - {

@@ -11,7 +11,7 @@ from tests.support.builds import fill_shop
 from tests.support.postgres_server import LocalServer, make_server
 from tests.support.writers import LOGGING
 
-# Between two statements the tool is killed the same whatever the server is: on the oldest version with `long`.
+# Between two statements the tool is killed the same on every server: on the oldest version with `long`.
 SAME_ON_EVERY_VERSION = (
     "before_its",
     "between",
