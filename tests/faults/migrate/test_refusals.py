@@ -1,15 +1,10 @@
 """What stands in a build's way in the database itself: names, limits, rights, a disk that is full."""
 
-import os
-import secrets
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from psycopg import sql
 
-from exporter.demo.installation import unprivileged_user
 from exporter.migrate.build import Event, EventKind
 from exporter.model import IndexState, OnFailure, StepStatus
 from tests.conftest import TestDatabase
@@ -17,6 +12,7 @@ from tests.faults.migrate.test_server_faults import PATIENT, POST, SENDER
 from tests.postgres.migrate.running import Run
 from tests.support.builds import as_declared, held_build, indexes_of, leave_invalid
 from tests.support.declared import declare, manifest_of
+from tests.support.volumes import mounted
 
 CONTENT = declare("idx_content", "messages", "content")
 CONCURRENTLY = (
@@ -132,26 +128,13 @@ def test_the_limit_of_temporary_files_halts_the_run_whatever_its_policy(shop: Te
 @pytest.fixture
 def full_volume(shop: TestDatabase) -> Iterator[str]:
     """The name of a tablespace on a volume of half a megabyte."""
-    place = Path("/tmp") / f"small-{secrets.token_hex(4)}"  # noqa: S108 - the server's user must reach it
-    place.mkdir()
-    user = unprivileged_user()
-    owner = ["-o", f"size=512k,mode=700,uid={user}"] if user else ["-o", "size=512k,mode=700"]
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", *owner, "tmpfs", place], capture_output=True, text=True, check=False
-    )
-    if mounted.returncode:
-        place.rmdir()
-        pytest.skip(f"mounting is not allowed here: {mounted.stderr.strip()}")
     name = f"small_{shop.name}"
-    try:
+    with mounted("512k") as place:
         shop.execute(
             sql.SQL("CREATE TABLESPACE {} LOCATION {}").format(sql.Identifier(name), sql.Literal(str(place)))
         )
         yield name
         shop.execute(sql.SQL("DROP TABLESPACE {}").format(sql.Identifier(name)))
-    finally:
-        subprocess.run(["umount", "--lazy", place], check=True)
-        os.rmdir(place)
 
 
 def test_a_full_disk_halts_the_run_and_leaves_nothing(shop: TestDatabase, full_volume: str) -> None:

@@ -20,7 +20,14 @@ indexes:
       - sql: SELECT id FROM messages WHERE sender_id = %(sender_id)s
         sample: SELECT sender_id FROM messages LIMIT 3
 """
-ONLY_LOOKS = [["init", "--dry-run"], ["rollback", "--dry-run"], ["plan"], ["status"], ["verify"]]
+ONLY_LOOKS = [
+    ["init", "--dry-run"],
+    ["rollback", "--dry-run"],
+    ["preflight"],
+    ["plan"],
+    ["status"],
+    ["verify"],
+]
 
 
 @pytest.fixture

@@ -16,11 +16,15 @@ from psycopg.conninfo import make_conninfo
 from pydantic import SecretStr
 
 from exporter.cli import main
+from exporter.migrate.build import BuildOptions
 from exporter.migrate.preflight import PlanEstimate, PreflightOptions, check_before_build, check_plan
+from exporter.migrate.run import initialise
+from exporter.migrate.situation import RunOptions
 from exporter.model import BackupCommand, Database, DeclaredIndex, Finding, Verdict
 from exporter.postgres.target import connect
 from tests.conftest import OwnServer, TestDatabase
-from tests.support.builds import as_declared, leave_invalid, session, writer
+from tests.postgres.migrate.running import QUICK
+from tests.support.builds import as_declared, indexes_of, leave_invalid, session, writer
 from tests.support.declared import declare, manifest_of
 from tests.support.pooler import pooled
 from tests.support.postgres_server import LocalServer, local_binaries
@@ -151,6 +155,55 @@ def test_a_dump_is_told(shop: TestDatabase) -> None:
 
     assert told(found, "running dump") == {"the database": (Verdict.WARN, "dump_running")}
     assert told(found, "blockers")["the database"] == (Verdict.WARN, "would_wait")
+
+
+def test_a_real_dump_is_told_while_it_runs(own_server: OwnServer) -> None:
+    database = TestDatabase(own_server(kind="debian"), "postgres")
+    database.execute("CREATE TABLE messages AS SELECT g AS id, g AS sender_id FROM generate_series(1, 10) g")
+    database.execute("CREATE TABLE held (id int)")
+    database.execute("ANALYZE")
+    with database.connect() as holder:
+        # The dump has its snapshot and waits for this table.
+        holder.execute("BEGIN")
+        holder.execute("LOCK TABLE held IN ACCESS EXCLUSIVE MODE")
+        with dumping(database):
+            wait_for(
+                "the dump at its lock",
+                lambda: (
+                    database.execute(
+                        "SELECT 1 FROM pg_stat_activity WHERE application_name = 'pg_dump' "
+                        "AND wait_event_type = 'Lock' AND backend_xmin IS NOT NULL"
+                    )
+                    or None
+                ),
+            )
+            running = findings_of(database)
+            holder.execute("ROLLBACK")
+    wait_for(
+        "the end of the dump",
+        lambda: True if only(findings_of(database), "running dump").verdict is Verdict.PASS else None,
+    )
+
+    assert told(running, "running dump") == {"the database": (Verdict.WARN, "dump_running")}
+    assert "pg_dump" in only(running, "running dump").found
+    assert told(running, "blockers")["the database"] == (Verdict.WARN, "would_wait")
+
+
+@contextmanager
+def dumping(database: TestDatabase) -> Iterator[None]:
+    """Debian's pg_dump of the database; at the end of the block it ends well."""
+    process = subprocess.Popen(
+        [local_binaries("debian") / "pg_dump", "--dbname", database.dsn],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd="/",
+    )
+    try:
+        yield
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_a_base_backup_is_told(own_shop: TestDatabase) -> None:
@@ -361,6 +414,21 @@ def test_slots_are_held_against_the_wal_of_the_builds(own_shop: TestDatabase) ->
     assert told(findings_of(own_shop), "WAL retention") == {"the server": (Verdict.PASS, "ok")}
 
 
+@pytest.mark.parametrize("own_shop", [{"max_slot_wal_keep_size": "16MB"}], indirect=True)
+def test_a_slot_that_fell_behind_its_limit_is_refused_until_it_is_lost(own_shop: TestDatabase) -> None:
+    own_shop.execute("SELECT pg_create_physical_replication_slot('old_standby', true)")
+    assert told(findings_of(own_shop), "WAL retention") == {"the server": (Verdict.PASS, "ok")}
+    for number in range(4):
+        own_shop.execute(sql.SQL("INSERT INTO messages VALUES ({}, 0)").format(number))
+        own_shop.execute("SELECT pg_switch_wal()")
+    behind = told(findings_of(own_shop), "WAL retention")
+    own_shop.execute("CHECKPOINT")
+    lost = told(findings_of(own_shop), "WAL retention")
+
+    assert behind == {"slot old_standby": (Verdict.FAIL, "slot_unreserved")}
+    assert lost == {"slot old_standby": (Verdict.WARN, "slot_lost")}
+
+
 @pytest.mark.parametrize("own_shop", [{"archive_mode": "on", "archive_command": "false"}], indirect=True)
 def test_an_archive_that_refuses_is_told(own_shop: TestDatabase) -> None:
     assert only(findings_of(own_shop), "archiving").reason in ("never_archived", "archive_failing")
@@ -379,6 +447,9 @@ def test_a_standby_that_falls_behind_is_told(own_shop: TestDatabase, own_standby
         return True if "1 stream" in only(findings_of(own_shop), "replica lag").found else None
 
     wait_for("the standby", streams)
+    own_shop.execute(sql.SQL("CREATE ROLE stranger LOGIN PASSWORD {}").format(PASSWORD))
+    hidden = told(findings_of(own_shop, user="stranger"), "replica lag")
+    assert list(hidden.values()) == [(Verdict.UNKNOWN, "not_permitted")]
     standby.execute("SELECT pg_wal_replay_pause()")
     own_shop.execute("INSERT INTO messages SELECT g, g FROM generate_series(1, 10000) g")
     strict = replace(OPTIONS, warn_lag_bytes=1000, max_lag_bytes=10**12)
@@ -440,6 +511,27 @@ def test_a_command_proves_a_backup(
     )
 
     assert (finding.verdict, finding.reason) == (verdict, reason)
+
+
+def test_what_proved_the_backup_is_in_the_journal(shop: TestDatabase) -> None:
+    manifest = replace(manifest_of(INDEX), backup=BackupCommand(("echo", "label 42, password=hunter2")))
+    outcome = initialise(as_declared(shop), manifest, RunOptions(build=BuildOptions(steps=QUICK)))
+    ((kept,),) = shop.execute("SELECT detail -> 'backup' FROM migration_events WHERE phase = 'planned'")
+
+    assert only(outcome.preflight, "backup").verdict is Verdict.PASS
+    assert (kept["exit_code"], kept["output"]) == (0, "label 42, password=***")
+    assert kept["command"] == "echo label 42, password=***"
+    assert kept["seconds"] >= 0
+
+
+def test_without_a_backup_nothing_is_built(shop: TestDatabase) -> None:
+    manifest = replace(manifest_of(INDEX), backup=BackupCommand(("false",)))
+    outcome = initialise(as_declared(shop), manifest, RunOptions())
+
+    assert only(outcome.preflight, "backup").reason == "command_failed"
+    assert outcome.results == ()
+    assert indexes_of(shop) == {}
+    assert shop.execute("SELECT to_regclass('migration_events')::text") == [(None,)]
 
 
 def test_a_command_learns_the_server_and_no_secret(
