@@ -347,6 +347,7 @@ class StepKind(StrEnum):
     BUILD = "build"
     ADOPT = "adopt"
     DROP_INVALID = "drop_invalid"
+    DROP_LEFTOVER = "drop_leftover"
     DROP = "drop"
     CREATE_PARENT = "create_parent"
     ATTACH = "attach"

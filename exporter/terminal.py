@@ -272,6 +272,7 @@ _VERBS = {
     StepKind.BUILD: "build",
     StepKind.ADOPT: "follow",
     StepKind.DROP_INVALID: "clean",
+    StepKind.DROP_LEFTOVER: "clean",
     StepKind.DROP: "drop",
     StepKind.ANALYZE: "analyze",
     StepKind.CREATE_PARENT: "create",

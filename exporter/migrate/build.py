@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -20,9 +20,9 @@ from exporter.migrate.disk_budget import DiskBudget
 from exporter.migrate.plan import waves_of
 from exporter.migrate.schedule import Lane, Schedule, reason_to_skip
 from exporter.migrate.site import Site, StepOptions
-from exporter.migrate.steps import is_shared_failure, run_step
+from exporter.migrate.steps import is_shared_failure, run_step, sweep
 from exporter.migrate.watch.watcher import Look, Watcher
-from exporter.model import Database, OnFailure, Plan, Step, StepResult, StepStatus
+from exporter.model import Database, OnFailure, Plan, Step, StepKind, StepResult, StepStatus
 from exporter.postgres.identity import read_identity
 from exporter.postgres.journal import EventStatus, Journal, Phase
 from exporter.postgres.progress import BuildProgress
@@ -158,9 +158,22 @@ class Build:
             result = replace(ended, phases=watcher.phase_times(step), waits=watcher.waits(step))
             self._results[step] = result
             before[step] = result.status
-            if result.status is not StepStatus.DONE:
+            # What was set aside stands in nobody's way.
+            if result.status is not StepStatus.DONE and step.kind is not StepKind.DROP_LEFTOVER:
                 self._fail(result)
             self.on_event(Event(EventKind.FINISHED, step, result=result))
+        self._sweep(site, lane, before)
+
+    def _sweep(self, site: Site, lane: Lane, ended: Mapping[Step, StepStatus]) -> None:
+        """Drops what steps of the table could not drop, now that a build has waited for all who held it."""
+        built = any(
+            status is StepStatus.DONE and step.kind in (StepKind.BUILD, StepKind.ADOPT)
+            for step, status in ended.items()
+        )
+        for step in lane:
+            if step in self._results:
+                try_again = built and not self._interrupted
+                self._results[step] = sweep(site, self._results[step], try_again=try_again)
 
     def _fail(self, result: StepResult) -> None:
         """What the failed step means for those of other tables."""

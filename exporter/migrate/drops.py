@@ -22,6 +22,7 @@ from exporter.migrate.ending import (
     left_behind,
 )
 from exporter.migrate.following import follow, lock_table, wait_until_free
+from exporter.migrate.leftovers import set_aside
 from exporter.migrate.site import Site
 from exporter.model import DeclaredIndex, IndexState, ObservedIndex, Step, StepKind, StepStatus
 from exporter.postgres import ddl
@@ -33,6 +34,8 @@ GONE = {IndexState.ABSENT, IndexState.COVERED}
 # A session of this tool works on it in the server, for us or for a run that died.
 AT_WORK = {IndexState.BUILDING_OURS, IndexState.DROPPING_OURS}
 _DROPPABLE = {IndexState.PRESENT, IndexState.INVALID_OURS, IndexState.DEGRADED}
+# Somebody holds the table for longer than cleaning up may take.
+_HELD = {"57014", "55P03", "40P01"}
 _INVALID = {IndexState.INVALID_OURS, IndexState.INVALID_FOREIGN, IndexState.DEGRADED}
 
 
@@ -47,7 +50,7 @@ def drop(site: Site, step: Step, index: DeclaredIndex) -> Ended:
         if not lock_table(site, step, connection):
             return STOPPED if site.stopping.is_set() else ANOTHER_RUN
         if step.kind is StepKind.DROP_INVALID:
-            return drop_invalid(site, index) or Ended(StepStatus.DONE)
+            return drop_invalid(site, step, index) or Ended(StepStatus.DONE)
         observed = site.observe(connection, index)
         if observed.state in GONE:
             site.record(Phase.DROPPED, EventStatus.DONE, observed)
@@ -84,19 +87,25 @@ def drop(site: Site, step: Step, index: DeclaredIndex) -> Ended:
     )
 
 
-def drop_invalid(site: Site, index: DeclaredIndex) -> Ended | None:
-    """None when no INVALID index bears the name any more, else what remains and how to remove it."""
+def drop_invalid(site: Site, step: Step, index: DeclaredIndex) -> Ended | None:
+    """None when no INVALID index bears the name any more, else what remains and how to remove it.
+
+    One that cannot be dropped while somebody holds the table is set aside: the site knows it then.
+    """
     deadline = time.monotonic() + site.options.cleanup_budget_seconds
     limits = SessionLimits(
         statement_timeout_seconds=site.options.cleanup_budget_seconds, lock_timeout_seconds=0
     )
     return site.beside(
-        "cleanup", lambda connection: _drop_invalid_until(site, connection, index, deadline), limits
+        "cleanup",
+        lambda connection: _drop_invalid_until(site, step, connection, index, deadline),
+        limits,
+        step=step,
     )
 
 
 def _drop_invalid_until(
-    site: Site, connection: Connection, index: DeclaredIndex, deadline: float
+    site: Site, step: Step, connection: Connection, index: DeclaredIndex, deadline: float
 ) -> Ended | None:
     while True:
         observed = site.observe(connection, index)
@@ -117,7 +126,12 @@ def _drop_invalid_until(
             site.record_if_possible(Phase.CLEANUP, EventStatus.DONE, observed)
             return None
         again = failure is not None and classify(failure, Stage.CLEANING).reaction is Reaction.RETRY
-        if not again or time.monotonic() >= deadline:
+        is_over = not again or time.monotonic() >= deadline
+        # Once a step: every one costs writes and disk.
+        may_set_aside = is_over and failure in _HELD and not site.leftovers(step)
+        if may_set_aside and set_aside(site, step, connection, observed):
+            return None
+        if is_over:
             site.record_if_possible(Phase.CLEANUP, EventStatus.LEFT_BEHIND, observed, message=message)
             return left_behind(index, message, failure)
         time.sleep(site.options.poll_seconds)

@@ -26,6 +26,7 @@ from exporter.model import (
     StepKind,
 )
 from exporter.postgres import ddl
+from exporter.postgres.journal import Leftover
 
 _PARENTS, _BUILDS, _ENDS, _LAST = range(4)
 _SETTLED = {IndexState.PRESENT, IndexState.COVERED}
@@ -41,11 +42,13 @@ def plan_build(
     owing_analyze: Collection[RelationName] = (),
     table_sizes: Mapping[RelationName, float] | None = None,
     adopt_invalid: bool = False,
+    leftovers: Sequence[Leftover] = (),
 ) -> Plan:
     """The steps that make every declared index present and every table of a build analyzed.
 
     `owing_analyze` are tables whose last build was not followed by ANALYZE; `table_sizes` orders the
-    tables (any unit). With `adopt_invalid` an INVALID index of unknown origin is replaced.
+    tables (any unit). With `adopt_invalid` an INVALID index of unknown origin is replaced. `leftovers` are
+    INVALID indexes that were set aside: they are dropped before their tables are built on.
     """
     sizes = dict(table_sizes or {})
     lanes: dict[RelationName, list[Step]] = {}
@@ -71,6 +74,9 @@ def plan_build(
     # ANALYZE of a partitioned table goes through its partitions: after the last build on any of them.
     partitioned_tables |= {index.declared.table for index in observed if index.is_partitioned}
     last = partitioned_tables | (owing - declared_on)
+
+    for leftover in leftovers:
+        lanes.setdefault(leftover.table, []).insert(0, leftover_step(leftover))
 
     # A table that only owes ANALYZE keeps its place: it stands where its builds stood.
     ordered = sorted(set(lanes) | (owing - last), key=lambda table: (-sizes.get(table, 0.0), table))
@@ -120,13 +126,14 @@ def plan_rollback(
     *,
     dropped_unseen: Collection[str] = (),
     stood_before: Collection[RelationName] = (),
+    leftovers: Sequence[Leftover] = (),
 ) -> Plan:
     """The steps that drop what this migration created, and only that, each table analyzed after its last.
 
     `dropped_unseen` are those that are gone by a drop whose end no run saw: their tables owe ANALYZE. An
     index that stands but was not created by the migration is settled: it stays. One that bears the name with
     another definition is refused, as is one of a partitioned table while `stood_before`, what was attached
-    to it and not built, would go with it.
+    to it and not built, would go with it. `leftovers` are INVALID indexes that were set aside: they go too.
     """
     lanes: dict[RelationName, list[Step]] = {}
     settled: list[ObservedIndex] = []
@@ -155,7 +162,8 @@ def plan_rollback(
             settled.append(index)
     ends = partitioned.ends
     analyzed = {index.declared.table for index in observed if index.is_partitioned}
-    steps = [
+    steps = [leftover_step(leftover) for leftover in leftovers]
+    steps += [
         step
         for table, drops in lanes.items()
         for step in (*drops, *([] if drops and drops[0].parent else [analyze_step(table)]))
@@ -248,6 +256,19 @@ def drop_step(index: DeclaredIndex, kind: StepKind) -> Step:
         _DROP_LOCK,
         "no index bears the name",
         ddl.as_text(ddl.create_index(index)) if kind is StepKind.DROP else None,
+    )
+
+
+def leftover_step(leftover: Leftover) -> Step:
+    """DROP INDEX CONCURRENTLY of an INVALID index that was set aside, as a step."""
+    return Step(
+        StepKind.DROP_LEFTOVER,
+        leftover.table,
+        DeclaredIndex(leftover.indexname, leftover.table, ()),
+        ddl.as_text(ddl.drop_index(leftover.relation)),
+        _DROP_LOCK,
+        "no INVALID index bears the name",
+        None,
     )
 
 

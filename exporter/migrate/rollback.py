@@ -102,7 +102,12 @@ def read_rollback(
     ours = {index.declared.name for index in with_partitions(observed) if _is_ours(index, created)}
     unseen = {name for name in ours if created[name].is_dropping}
     plan = plan_rollback(
-        manifest, observed, ours, dropped_unseen=unseen, stood_before=journal.adopted_partitions()
+        manifest,
+        observed,
+        ours,
+        dropped_unseen=unseen,
+        stood_before=journal.adopted_partitions(),
+        leftovers=journal.leftovers(),
     )
     dropped = {step.index.name for step in plan.steps if step.index is not None}
     findings = (

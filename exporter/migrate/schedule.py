@@ -106,9 +106,12 @@ def reason_to_skip(
     """Why the step is not to be started, None when it is; `before` are the steps of its table so far.
 
     A table that was built on is analyzed although something failed: its statistics are a part of the build.
+    What was left INVALID is dropped whatever failed.
     """
     if is_interrupted:
         return "the run was stopped"
+    if step.kind is StepKind.DROP_LEFTOVER:
+        return None
     done = any(status is StepStatus.DONE for status in before.values())
     if step.kind is StepKind.ANALYZE and before:
         return None if done else "nothing was built on the table"

@@ -23,7 +23,7 @@ from exporter.migrate.watch.policy import WatchOptions
 from exporter.model import Database, DeclaredIndex, ObservedIndex, RelationName, Step, StepKind
 from exporter.postgres.catalog import CompiledIndex, TableFacts, compile_index, read_table
 from exporter.postgres.identity import SystemIdentity, read_identity, require_same_system
-from exporter.postgres.journal import EventStatus, Journal, Phase
+from exporter.postgres.journal import EventStatus, Journal, Leftover, Phase
 from exporter.postgres.own_work import session_name
 from exporter.postgres.target import APPLICATION_NAME, Connection, SessionLimits, connect
 
@@ -32,7 +32,7 @@ _MOST_LOSSES = 5
 # Ends a look at the catalogue that something unforeseen holds up.
 _LOOKING = SessionLimits(statement_timeout_seconds=60.0)
 
-_DROPS = {StepKind.DROP, StepKind.DROP_INVALID}
+_DROPS = {StepKind.DROP, StepKind.DROP_INVALID, StepKind.DROP_LEFTOVER}
 _WATCHED = {StepKind.BUILD, StepKind.ADOPT, *_DROPS}
 
 Result = TypeVar("Result")
@@ -77,13 +77,15 @@ class Followed:
 class Work:
     """What one process of the server does for a step.
 
-    `may_act`: our policies hold for it; `may_end`: they may cancel it as well.
+    `may_act`: our policies hold for it; `may_end`: they may cancel it as well. `is_cleaning`: it drops what
+    an attempt left, within the cleanup budget.
     """
 
     step: Step
     is_drop: bool
     may_act: bool = True
     may_end: bool = True
+    is_cleaning: bool = False
 
 
 @dataclass(slots=True)
@@ -105,6 +107,9 @@ class Site:
     # Steps whose followed work was told to end.
     _ended: set[Step] = field(default_factory=set)
     _given_up: dict[Step, GivenUp] = field(default_factory=dict)
+    # Processes that clean up after a step, beside its session.
+    _cleaning: dict[Step, int] = field(default_factory=dict)
+    _leftovers: dict[Step, list[Leftover]] = field(default_factory=dict)
     _compiled: dict[DeclaredIndex, CompiledIndex] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -114,13 +119,18 @@ class Site:
             own = {
                 connection.info.backend_pid: Work(step, is_drop, step.kind in _WATCHED, not is_drop)
                 for step, connection in self._sessions.items()
-                if step not in self._followed and not connection.closed
+                if step not in self._followed and step not in self._cleaning and not connection.closed
                 for is_drop in [step.kind in _DROPS]
             }
-            return own | {
+            followed = {
                 one.pid: Work(step, one.is_drop, one.in_our_care, one.may_end)
                 for step, one in self._followed.items()
             }
+            cleaning = {
+                pid: Work(step, is_drop=True, may_end=False, is_cleaning=True)
+                for step, pid in self._cleaning.items()
+            }
+            return own | followed | cleaning
 
     def cancel_active(self) -> None:
         """Asks the server to cancel what runs now; cleaning up goes on in the steps' own threads.
@@ -188,6 +198,21 @@ class Site:
         with self._lock:
             self._ended.discard(step)
 
+    def add_leftover(self, step: Step, leftover: Leftover) -> None:
+        """Remembers an INVALID index that the step could not drop and gave another name."""
+        with self._lock:
+            self._leftovers.setdefault(step, []).append(leftover)
+
+    def leftovers(self, step: Step) -> list[Leftover]:
+        """What the step set aside and nobody dropped since, as far as this run knows."""
+        with self._lock:
+            return list(self._leftovers.get(step, ()))
+
+    def forget_leftover(self, step: Step, leftover: Leftover) -> None:
+        """It is dropped."""
+        with self._lock:
+            self._leftovers[step].remove(leftover)
+
     def rest(self) -> None:
         """Waits a moment between two looks, shorter where we are asked to stop."""
         if self.stopping.is_set():
@@ -240,20 +265,31 @@ class Site:
         purpose: str,
         work: Callable[[Connection], Result],
         limits: SessionLimits = _LOOKING,
+        *,
+        step: Step | None = None,
     ) -> Result:
         """What `work` gives in a session of its own; begun anew where the session is lost.
+
+        With `step` it cleans up after that: the session is watched as the step's own.
 
         Raises: as `session`; psycopg.Error for what is no lost connection.
         """
         losses = 0
         while True:
             with closing(self.connect_beside(purpose, limits)) as connection:
+                if step is not None:
+                    with self._lock:
+                        self._cleaning[step] = connection.info.backend_pid
                 try:
                     return work(connection)
                 except psycopg.Error as error:
                     losses += 1
                     if not is_connection_lost(error) or losses >= _MOST_LOSSES:
                         raise
+                finally:
+                    if step is not None:
+                        with self._lock:
+                            self._cleaning.pop(step, None)
             time.sleep(self.options.poll_seconds)
 
     def _connect(self, application_name: str, limits: SessionLimits) -> Connection:

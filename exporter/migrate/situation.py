@@ -131,6 +131,7 @@ def read_plan(connection: Connection, manifest: Manifest, journal: Journal, opti
         ),
         table_sizes={table: float(facts.relpages) for table, facts in tables.items()},
         adopt_invalid=options.adopt_invalid,
+        leftovers=journal.leftovers() if has_journal else (),
     )
     log = journal.latest() if has_journal else {}
     return Situation(read_facts(connection), observed, (), plan, log)

@@ -28,12 +28,13 @@ from exporter.migrate.ending import (
     stage_of,
 )
 from exporter.migrate.following import follow, lock_table
+from exporter.migrate.leftovers import drop_leftover, still_there, with_leftovers
 from exporter.migrate.partition_steps import run_partition_step
 from exporter.migrate.site import Site
 from exporter.migrate.watch.quiesce import wait_until_quiet
 from exporter.model import DeclaredIndex, IndexState, ObservedIndex, Step, StepKind, StepResult, StepStatus
 from exporter.postgres import ddl
-from exporter.postgres.journal import EventStatus, Phase
+from exporter.postgres.journal import EventStatus, Leftover, Phase
 
 _DUPLICATE_NAME = "42P07"
 # A build at its last wait falls to an ANALYZE that has queued for longer than deadlock_timeout.
@@ -51,6 +52,9 @@ def run_step(site: Site, step: Step) -> StepResult:
             case StepKind.BUILD | StepKind.ADOPT:
                 index = _index_of(step)
                 ended = _tried(site, step, lambda attempt: _build(site, step, index, attempt))
+            case StepKind.DROP_LEFTOVER:
+                budget_seconds = site.options.cleanup_budget_seconds
+                ended = drop_leftover(site, step, _index_of(step), budget_seconds=budget_seconds)
             case StepKind.DROP_INVALID | StepKind.DROP:
                 ended = run_partition_step(site, step, 1) or drop(site, step, _index_of(step))
             case StepKind.CREATE_PARENT | StepKind.ATTACH | StepKind.DROP_PARENT:
@@ -59,6 +63,7 @@ def run_step(site: Site, step: Step) -> StepResult:
         ended = ended_by(error, Stage.LOOKING)
     finally:
         site.leave(step)
+    ended = with_leftovers(ended, site.leftovers(step))
     return StepResult(
         step,
         ended.status,
@@ -119,7 +124,7 @@ def _build(site: Site, step: Step, index: DeclaredIndex, attempt: int) -> Ended:
         if observed.state in STANDING:
             return replace(_stands(site, observed, attempt), message=observed.detail)
         if observed.state in (IndexState.INVALID_OURS, IndexState.DEGRADED):
-            leftover = drop_invalid(site, index)
+            leftover = drop_invalid(site, step, index)
             if leftover is not None:
                 return replace(leftover, attempts=attempt)
         elif observed.state is not IndexState.ABSENT:
@@ -175,7 +180,7 @@ def _settle(
         site.record_if_possible(Phase.CLEANUP, EventStatus.LEFT_BEHIND, observed, attempt, observed.detail)
         return left_behind(observed.declared, f"cannot be dropped now, {observed.detail}", ended.sqlstate)
     if observed.state is IndexState.INVALID_OURS:
-        leftover = drop_invalid(site, observed.declared)
+        leftover = drop_invalid(site, step, observed.declared)
         if leftover is not None:
             return replace(leftover, attempts=attempt)
     site.record_if_possible(Phase.BUILDING, EventStatus.FAILED, observed, attempt, ended.message)
@@ -206,6 +211,43 @@ def _analyze(site: Site, step: Step, attempt: int) -> Ended:
         # A table that may not be analyzed is skipped with a warning and success.
         return Ended(StepStatus.FAILED, attempt, message=warnings[0], mend="run as the owner of the table")
     return Ended(StepStatus.DONE, attempt)
+
+
+def sweep(site: Site, result: StepResult, *, try_again: bool) -> StepResult:
+    """The result once its table's other steps have ended: what was set aside is dropped now, or stays.
+
+    With `try_again` whoever held the table is gone: a build on it has waited for them.
+    """
+    step = result.step
+    if step.kind is StepKind.DROP_LEFTOVER:
+        if result.status is not StepStatus.LEFT_BEHIND or not try_again:
+            return result
+        again = run_step(site, step)
+        return again if again.status is StepStatus.DONE else result
+    left = site.leftovers(step)
+    if try_again:
+        for leftover in left:
+            _drop_set_aside(site, step, leftover)
+    remaining = site.leftovers(step)
+    if remaining:
+        ended = still_there(remaining)
+        message = result.message if result.status is StepStatus.LEFT_BEHIND else ended.message
+        return replace(result, status=StepStatus.LEFT_BEHIND, message=message, mend=ended.mend)
+    if not left or result.status is not StepStatus.LEFT_BEHIND:
+        return result
+    return replace(result, status=StepStatus.FAILED, message=f"{result.message}; it is dropped since")
+
+
+def _drop_set_aside(site: Site, step: Step, leftover: Leftover) -> None:
+    index = replace(_index_of(step), name=leftover.indexname)
+    try:
+        ended = drop_leftover(site, step, index, budget_seconds=site.options.cleanup_budget_seconds)
+    except (psycopg.Error, ExporterError) as error:
+        ended = ended_by(error, Stage.CLEANING)
+    finally:
+        site.leave(step)
+    if ended.status is StepStatus.DONE:
+        site.forget_leftover(step, leftover)
 
 
 def is_shared_failure(result: StepResult) -> bool:

@@ -101,6 +101,11 @@ def drop_index(relation: RelationName, *, concurrently: bool = True) -> sql.Comp
     return text.format(qualified(relation))
 
 
+def rename_index(relation: RelationName, name: str) -> sql.Composed:
+    """ALTER INDEX … RENAME, which locks the index and not its table."""
+    return sql.SQL("ALTER INDEX {} RENAME TO {}").format(qualified(relation), sql.Identifier(name))
+
+
 def attach_partition(parent: RelationName, child: RelationName) -> sql.Composed:
     """ALTER INDEX … ATTACH PARTITION, which accepts an INVALID child without a word."""
     return sql.SQL("ALTER INDEX {} ATTACH PARTITION {}").format(qualified(parent), qualified(child))

@@ -136,6 +136,30 @@ class CreatedIndex:
     verified_at: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """An INVALID index of a migration that was given another name, because it could not be dropped.
+
+    `schemaname` and `relname` are its table. Source: the journal, pg_class, pg_index (14).
+    """
+
+    indexrelid: int
+    indexname: str
+    schemaname: str
+    relname: str
+    renamed_from: str
+
+    @property
+    def table(self) -> RelationName:
+        """The table that it costs writes."""
+        return RelationName(self.schemaname, self.relname)
+
+    @property
+    def relation(self) -> RelationName:
+        """Its own name."""
+        return RelationName(self.schemaname, self.indexname)
+
+
 @dataclass(slots=True)
 class Journal:
     """Writes and reads the journal of one migration over one connection, safe for several threads.
@@ -275,6 +299,10 @@ class Journal:
     def adopted_partitions(self) -> set[RelationName]:
         """The indexes of partitions that stood before this migration attached them to its own."""
         return set(self._read("journal_attached", RelationName, {"name": self.migration}))
+
+    def leftovers(self) -> list[Leftover]:
+        """The INVALID indexes that this migration set aside and that still stand."""
+        return self._read("journal_leftovers", Leftover, {"name": self.migration})
 
     def _read(self, what: str, row_type: type[Row], parameters: Mapping[str, object]) -> list[Row]:
         def read(connection: Connection) -> list[Row]:

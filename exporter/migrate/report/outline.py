@@ -106,6 +106,7 @@ _VERBS = {
     StepKind.BUILD: "build",
     StepKind.ADOPT: "follow the build of",
     StepKind.DROP_INVALID: "clean up the INVALID",
+    StepKind.DROP_LEFTOVER: "drop what was set aside INVALID:",
     StepKind.DROP: "drop",
     StepKind.ANALYZE: "analyze",
     StepKind.CREATE_PARENT: "create, without its partitions,",

@@ -18,6 +18,7 @@ _STATUS_SUMMARIES = {
 }
 _KIND_SUMMARIES = {
     StepKind.DROP_INVALID: ("INVALID index", "cleaned up"),
+    StepKind.DROP_LEFTOVER: ("INVALID index", "cleaned up"),
     StepKind.BUILD: ("index", "built"),
     StepKind.ADOPT: ("running build", "followed to its end"),
     StepKind.DROP: ("index", "dropped"),

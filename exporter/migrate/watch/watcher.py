@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import psycopg
 
@@ -154,13 +154,21 @@ class Watcher:
             look.phase or "",
             look.estimate.share,
             look.stalled_seconds,
-            self.options,
+            self._options_for(work),
             self.site.database.datname,
         )
         for move in moves:
             # A drop that is given up leaves a valid index INVALID; what a living run does is its own to end.
             if work.may_act and (work.may_end or move.session is not None):
                 self._actor.act(control, work.step, move)
+
+    def _options_for(self, work: Work) -> WatchOptions:
+        if not work.is_cleaning:
+            return self.options
+        # After the budget for cleaning up nobody is there any more who could be helped.
+        half = self.site.options.cleanup_budget_seconds / 2
+        limit = min(self.options.blocker_limit_seconds, half)
+        return replace(self.options, blocker_limit_seconds=limit)
 
     def _tell(self, step: Step, watched: _Watched, look: Look) -> None:
         """Says of each session once that it is waited for, or waits, and what comes of it."""

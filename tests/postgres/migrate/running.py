@@ -46,6 +46,7 @@ class Run:
                 self.manifest,
                 observe(journal.connection, self.manifest, journal.created()),
                 adopt_invalid=self.adopt_invalid,
+                leftovers=journal.leftovers(),
             )
         )
 
@@ -56,6 +57,7 @@ class Run:
                 self.manifest,
                 observe(journal.connection, self.manifest, journal.created()),
                 journal.created(),
+                leftovers=journal.leftovers(),
             )
         )
 

@@ -69,6 +69,7 @@ EMPTY = {
     "compiled_index",
     "imported_index",
     "journal_attached",
+    "journal_leftovers",
     "locked_relations",
     "own_work",
     "table_lock_holder",

@@ -19,6 +19,7 @@ from exporter.model import (
     StepKind,
 )
 from exporter.postgres import ddl
+from exporter.postgres.journal import Leftover
 from tests.support.declared import declare, manifest_of, relation
 
 TABLES = ("messages", "posts", "users", "app.messages")
@@ -240,6 +241,23 @@ def test_an_invalid_leftover_is_dropped_right_before_it_is_built(world: World) -
     for place in dropped:
         assert steps[place + 1].kind is StepKind.BUILD
         assert steps[place + 1].index == steps[place].index
+
+
+def test_what_was_set_aside_is_dropped_first_and_alone_wants_no_analyze() -> None:
+    index = declare("idx_sender", "messages", "sender_id")
+    manifest = manifest_of(index, analyze=("messages",))
+    leftover = Leftover(7, "idx_sender_invalid_0badcafe", "public", "messages", "idx_sender")
+
+    def plan(state: IndexState) -> Plan:
+        return plan_build(manifest, [ObservedIndex(index, state, "")], leftovers=[leftover])
+
+    kinds = [step.kind for step in plan(IndexState.ABSENT).steps]
+    assert kinds == [StepKind.DROP_LEFTOVER, StepKind.BUILD, StepKind.ANALYZE]
+    assert [step.kind for step in plan(IndexState.PRESENT).steps] == [StepKind.DROP_LEFTOVER]
+    (step, *_) = plan_rollback(
+        manifest, [ObservedIndex(index, IndexState.ABSENT, "")], [], leftovers=[leftover]
+    ).steps
+    assert step.sql == 'DROP INDEX CONCURRENTLY "public"."idx_sender_invalid_0badcafe"'
 
 
 @given(worlds())
