@@ -52,6 +52,7 @@ class ColumnCache:
 
     def __init__(self) -> None:
         self._segments: dict[object, tuple[Sequence[_Written], Segment | None]] = {}
+        self._between: dict[str, Segment] = {}
         self._labels: dict[object, tuple[Sequence[object], Sequence[str]]] = {}
         self._texts: dict[object, Mapping[Value, str | None]] = {}
         self._used: set[object] = set()
@@ -67,6 +68,14 @@ class ColumnCache:
         if before is None or not all(map(_Written.is_same, written, before)):
             segment = self._write(name, columns, written)
         self._segments[key] = (written, segment)
+        return segment
+
+    def between(self, text: str) -> Segment:
+        """What stands between two families of very many, often no more than the second one's head."""
+        self._used.add(text)
+        segment = self._between.get(text)
+        if segment is None:
+            segment = self._between[text] = Segment.of(text.encode())
         return segment
 
     def labels(
@@ -85,6 +94,7 @@ class ColumnCache:
         """Forgets what this page did not use."""
         used = self._used
         self._segments = {key: kept for key, kept in self._segments.items() if key in used}
+        self._between = {key: kept for key, kept in self._between.items() if key in used}
         self._texts = {key: kept for key, kept in self._texts.items() if key in used}
         self._labels = {key: kept for key, kept in self._labels.items() if key in used}
         self._used = set()

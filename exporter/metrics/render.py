@@ -51,7 +51,7 @@ def render(snapshot: TargetSnapshot, page_format: PageFormat, cache: RenderCache
         if found or few:
             parts += _header(metric, page_format)
         if found:
-            segments += (Segment.of("".join(parts).encode()), *found)
+            segments += (cache.columns.between("".join(parts)), *found)
             parts = []
         parts += few
     cache.end_page()

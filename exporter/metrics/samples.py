@@ -153,7 +153,8 @@ class DatabaseSamples:
         return self._database.definition_matches.get(index.relation)
 
     def _partitions(self, metric: Metric) -> Iterator[Sample]:
-        leaves = [row for row in self._indexes if row.parents]
+        # Only those of declared ones have any.
+        leaves = [row for row in self._indexes if row.parents] if self._database.declared else []
         by_oid = {row.indexrelid: row for row in self._indexes} if leaves else {}
         for row in leaves:
             for oid in row.parents or ():

@@ -162,17 +162,15 @@ class Sizes:
             self._known[table] = _Known(sizes, read_at, group.versions, writes.get(table))
         self._publish(due)
 
-    def _publish(self, changed: Iterable[int]) -> None:
-        """Makes the sizes anew, of these tables as they are known; whoever has the others keeps them."""
-        published = dict(self._sizes)
-        for table in changed:
-            for oid in self._groups[table].oids:
-                size = self._known[table].sizes.get(oid)
-                if size is None:
-                    published.pop(oid, None)
-                else:
-                    published[oid] = size
-        self._sizes = published
+    def _publish(self, tables: Iterable[int]) -> None:
+        """Makes the sizes anew where those of these tables changed; whoever has the old ones keeps them."""
+        found = {
+            oid: self._known[table].sizes.get(oid) for table in tables for oid in self._groups[table].oids
+        }
+        changed = {oid: size for oid, size in found.items() if size != self._sizes.get(oid)}
+        if changed:
+            sizes = {**self._sizes, **changed}
+            self._sizes = {oid: size for oid, size in sizes.items() if size is not None}
 
 
 def _writes(tables: Watched[TableRow]) -> dict[int, Sequence[Value]]:

@@ -34,7 +34,7 @@ named AS (
     WHERE c.relkind = 'i'
 ),
 watched AS (
-    SELECT c.oid
+    SELECT c.oid, c.relkind, c.xmin AS version
     FROM pg_catalog.pg_class AS c
     JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
     WHERE %(watch)s
@@ -50,15 +50,17 @@ watched AS (
     LIMIT %(max_indexes)s
 ),
 chosen AS (
-    SELECT named.oid FROM named
+    SELECT c.oid, c.relkind, c.xmin AS version
+    FROM named
+    JOIN pg_catalog.pg_class AS c ON c.oid = named.oid
     UNION ALL
-    SELECT watched.oid FROM watched
+    SELECT watched.oid, watched.relkind, watched.version FROM watched
 )
 SELECT
     pg_catalog.array_agg(i.indexrelid) AS oids,
     ARRAY[
         pg_catalog.hash_array_extended(pg_catalog.array_agg(i.xmin), 0),
-        pg_catalog.hash_array_extended(pg_catalog.array_agg(c.xmin), 0),
+        pg_catalog.hash_array_extended(pg_catalog.array_agg(c.version), 0),
         pg_catalog.hash_array_extended(pg_catalog.array_agg(t.xmin), 0),
         (
             SELECT pg_catalog.hash_array_extended(pg_catalog.array_agg(n.xmin ORDER BY n.oid), 0)
@@ -95,7 +97,6 @@ SELECT
     ) AS idx_blks_read,
     pg_catalog.array_agg(CASE WHEN c.relkind = 'i' THEN pg_catalog.pg_stat_get_blocks_hit(c.oid) END)
         AS idx_blks_hit
-FROM chosen
-JOIN pg_catalog.pg_index AS i ON i.indexrelid = chosen.oid
-JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid
+FROM chosen AS c
+JOIN pg_catalog.pg_index AS i ON i.indexrelid = c.oid
 JOIN pg_catalog.pg_class AS t ON t.oid = i.indrelid
