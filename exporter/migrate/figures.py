@@ -52,6 +52,11 @@ def estimate_of(outcome: Outcome, facts: IndexFacts) -> IndexEstimate | None:
     return next((one for one in outcome.estimates if one.index == declared), None)
 
 
+def estimated_wal_bytes(outcome: Outcome) -> int | None:
+    """What the run expected all its builds to write to the log; None where it did not estimate them."""
+    return sum(one.wal_bytes for one in outcome.estimates) if outcome.estimates else None
+
+
 def speedup(before: ProbeMeasurement | None, after: ProbeMeasurement | None) -> float | None:
     """How many times faster the probe became, below 1 when slower; None where a figure is missing.
 

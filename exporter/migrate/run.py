@@ -69,11 +69,13 @@ def initialise(
             outcome = outcome_of("init", database, connection, journal, started_at, plan, preflight=preflight)
             return replace(outcome, dry_run=True)
         before: tuple[ProbeMeasurement, ...] = ()
-        wal_position, wal_bytes = read_wal_position(connection), None
+        wal_bytes: int | None = None
         if plan.steps:
             journal.ensure()
             record_plan(journal, situation)
             before = _baseline(connection, manifest, journal, options)
+            # After the probes, which write too: hint bits, with checksums whole pages.
+            wal_position = read_wal_position(connection)
             build = Build(database, journal, options.build, on_event)
             results = build.run(plan, situation.budget)
             plan, results = _with_new_partitions(

@@ -28,19 +28,44 @@ def _columns(character: str) -> int:
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
-def wrap(text: str, width: int) -> list[str]:
-    """The text in lines of at most `width` columns, broken at spaces, and inside words that are longer."""
+def cut(text: str, width: int) -> str:
+    """The text in at most `width` columns, its end cut off and shown to be."""
+    if columns_of(text) <= width:
+        return text
+    kept, room = "", width - 1
+    for character in text:
+        room -= _columns(character)
+        if room < 0:
+            break
+        kept += character
+    return kept + "…"
+
+
+def pad(text: str, width: int) -> str:
+    """The text with spaces up to `width` columns."""
+    return text + " " * (width - columns_of(text))
+
+
+def wrap(text: str, width: int, later_width: int | None = None) -> list[str]:
+    """The text in lines of at most `width` columns, broken at spaces, and inside words that are longer.
+
+    `later_width` is that of every line but the first, where it differs.
+    """
     lines: list[str] = []
     line = ""
+    room = width
     for word in text.split(" "):
         candidate = f"{line} {word}" if line else word
-        if columns_of(candidate) <= width:
+        if columns_of(candidate) <= room:
             line = candidate
             continue
         if line:
             lines.append(line)
-        *full, line = _pieces(word, width)
+            room = width if later_width is None else later_width
+        *full, line = _pieces(word, room)
         lines += full
+        if lines and later_width is not None:
+            room = later_width
     return [*lines, line]
 
 

@@ -39,11 +39,13 @@ def _item(item: Item) -> Iterator[str]:
     indent = " " * INDENT * (item.depth + 1)
     lead = indent + (item.label.ljust(LABEL_COLUMNS) if item.label else "")
     room = WIDTH - len(lead) - (GUTTER + len(item.aside) if item.aside else 0)
-    first, *rest = wrap(printable(item.line), room)
+    first, *rest = wrap(printable(item.line), room, room - (0 if item.label else INDENT))
     gap = " " * (room - columns_of(first) + GUTTER) if item.aside else ""
     yield f"{lead}{first}{gap}{item.aside}"
+    # Without a label only the margin tells where the next one begins.
+    hanging = " " * (len(lead) + (0 if item.label else INDENT))
     for line in rest:
-        yield " " * len(lead) + line
+        yield hanging + line
     for statement in (item.sql or "").splitlines():
         yield from _block(statement, len(lead))
     for detail in item.details:

@@ -47,9 +47,12 @@ def as_json(outcome: Outcome) -> str:
     return document.write(outcome)
 
 
-def plan_as_text(plan: Plan, preflight: Sequence[Finding] = ()) -> str:
-    """The plan for a terminal: every step with its SQL, lock, end and undo, and what to know before."""
-    return plain.write(outline.of_plan(plan, preflight))
+def plan_as_text(plan: Plan, preflight: Sequence[Finding] = (), origin: Sequence[str] = ()) -> str:
+    """The plan for a terminal: every step with its SQL, lock, end and undo, and what to know before.
+
+    `origin` tells of which database it is, a line each.
+    """
+    return plain.write(outline.of_plan(plan, preflight, origin))
 
 
 def status_as_text(status: Status) -> str:

@@ -6,8 +6,8 @@ import json
 from datetime import datetime
 from typing import Any
 
-from exporter.migrate.figures import estimate_of, size_ratio, speedup
-from exporter.migrate.report.outline import probe_pairs
+from exporter.migrate.figures import estimate_of, estimated_wal_bytes, size_ratio, speedup
+from exporter.migrate.report.tables import probe_pairs
 from exporter.migrate.report.summary import next_steps, summary
 from exporter.migrate.report.verdict import exit_code
 from exporter.model import (
@@ -48,6 +48,7 @@ def document(outcome: Outcome) -> Object:
         "duration_seconds": duration.total_seconds(),
         "dry_run": outcome.dry_run,
         "wal_bytes": outcome.wal_bytes,
+        "estimated_wal_bytes": estimated_wal_bytes(outcome),
         "exit_code": exit_code(outcome),
         "summary": list(summary(outcome)),
         "plan": {

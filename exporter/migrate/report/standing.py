@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from exporter.migrate.figures import duration, moment
-from exporter.migrate.report.outline import definitions, init_mends, state_word
+from exporter.migrate.report.decisions import definitions, init_mends, state_word
 from exporter.migrate.report.summary import counted
 from exporter.migrate.report.verdict import DONE, FAILED, HALTED, LEFT_BEHIND
 from exporter.migrate.status import IndexStatus, Status

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from exporter.migrate.report.verdict import HALTED, LEFT_BEHIND, exit_code, is_refused
-from exporter.model import Outcome, Plan, StepKind, StepResult, StepStatus
+from exporter.model import Outcome, Plan, StepKind, StepResult, StepStatus, Verdict
 from exporter.text.findings import tally
+
+# Of a mend that many need, so many are named; each stands at its step or finding as well.
+MOST_NAMES = 3
 
 _STATUS_SUMMARIES = {
     StepStatus.DEGRADED: "stopped half-way and left an index degraded: no query may use it",
@@ -31,7 +34,7 @@ _KIND_SUMMARIES = {
 
 def summary(outcome: Outcome) -> tuple[str, ...]:
     """What the run came to, the most important first; each a sentence."""
-    lines = [*_work(outcome), *decisions(outcome.plan)]
+    lines = [*_work(outcome), *needed_decisions(outcome.plan)]
     if outcome.findings:
         lines.append(tally(outcome.findings))
     return tuple(lines)
@@ -76,34 +79,83 @@ def nothing_to_do(plan: Plan, command: str) -> str:
     return f"Nothing to do: {counted(len(plan.settled), 'declared index')}, all in place."
 
 
-def decisions(plan: Plan) -> tuple[str, ...]:
+def needed_decisions(plan: Plan) -> tuple[str, ...]:
     """How many indexes wait for a person; nothing when there is none."""
     count = len(plan.refused)
     return (f"{counted(count, 'index')} {'needs' if count == 1 else 'need'} a decision.",) if count else ()
 
 
 def next_steps(outcome: Outcome) -> tuple[str, ...]:
-    """What to do now, as sentences; what belongs to one step or finding stands there as its mend."""
+    """What to do now, as sentences: first what stands in the way, by name, then how to go on."""
+    return (*_mends(outcome), *_going_on(outcome))
+
+
+def _going_on(outcome: Outcome) -> Iterator[str]:
     code = exit_code(outcome)
-    if code == LEFT_BEHIND:
-        return ("Run the same command again: it cleans up what was left behind and goes on.",)
-    if any(result.status is StepStatus.DETACHED for result in outcome.results):
-        return ("Run the same command again: it follows what the server goes on with.",)
-    if code == HALTED:
-        return ("Decide what stands under 'Needs a decision' or HALTED, then run the same command again.",)
-    if code:
-        return ("Do what the arrows say, then run the same command again: what is done is not done twice.",)
+    again = "Run the same command again"
+    if is_refused(outcome):
+        yield f"Then run {outcome.command} again."
+    elif outcome.dry_run:
+        if outcome.plan.steps:
+            yield f"Run {outcome.command} without --dry-run to do what the plan says."
+    elif code == LEFT_BEHIND:
+        yield f"{again}: it cleans up what was left behind and goes on."
+    elif any(result.status is StepStatus.DETACHED for result in outcome.results):
+        yield f"{again}: it follows what the server goes on with. Until then status shows how far that is."
+    elif code == HALTED:
+        yield f"{again} once what needs a decision is decided: what is done is not done twice."
+    elif code and outcome.command != "rollback" and _is_all_done(outcome):
+        yield "Then run verify again."
+    elif code:
+        yield f"{again}: what is done is not done twice."
+    else:
+        yield from _after_success(outcome)
+
+
+def _is_all_done(outcome: Outcome) -> bool:
+    """True when no step is left: what failed is a criterion."""
+    return all(result.status is StepStatus.DONE for result in outcome.results)
+
+
+def _after_success(outcome: Outcome) -> Iterator[str]:
+    unknown = sum(finding.verdict is Verdict.UNKNOWN for finding in outcome.findings)
+    if unknown:
+        told = "1 criterion is" if unknown == 1 else f"{unknown} criteria are"
+        yield f"{told} unknown: see below what would decide it."
     if outcome.command == "rollback" and outcome.results:
-        return (
+        yield (
             "Take the manifest away from where serve has it: what it declares and is absent pages as "
-            "DatabaseIndexMissing.",
+            "DatabaseIndexMissing."
         )
-    if outcome.command == "init":
-        return (
-            "pg-index-exporter serve publishes whether the indexes are used.",
-            "pg-index-exporter verify judges the criteria again at any time.",
-        )
-    return ()
+    elif outcome.command == "init":
+        yield "pg-index-exporter serve publishes whether the indexes are used."
+        yield "pg-index-exporter verify judges the criteria again at any time."
+
+
+def _mends(outcome: Outcome) -> Iterator[str]:
+    """What to do about everything that failed, each once with the names that it is for."""
+    names_by_mend: dict[str, list[str]] = {}
+    for name, mend in (*_mends_of_steps(outcome), *_mends_of_findings(outcome)):
+        names = names_by_mend.setdefault(mend, [])
+        if name not in names:
+            names.append(name)
+    for mend, names in names_by_mend.items():
+        more = len(names) - MOST_NAMES
+        yield f"{', '.join(names[:MOST_NAMES])}{f' and {more} more' if more > 0 else ''}: {mend}"
+
+
+def _mends_of_steps(outcome: Outcome) -> Iterator[tuple[str, str]]:
+    for result in outcome.results:
+        step = result.step
+        # Of what the server goes on with there is one word for all.
+        if result.mend is not None and result.status not in (StepStatus.DONE, StepStatus.DETACHED):
+            yield step.table.quoted if step.index is None else step.index.relation.quoted, result.mend
+
+
+def _mends_of_findings(outcome: Outcome) -> Iterator[tuple[str, str]]:
+    for finding in (*outcome.preflight, *outcome.findings):
+        if finding.verdict is Verdict.FAIL and finding.mend is not None:
+            yield finding.subject, finding.mend
 
 
 def counted(number: int, noun: str) -> str:
