@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import signal
-import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,9 +12,9 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from rich.console import Console
-from rich.text import Text
 
 from exporter.cli.options import Chosen, chosen, chosen_targets, print_text, read_settings
+from exporter.cli.screen import RunOnScreen, origin_of
 from exporter.errors import ExporterError, SettingsError
 from exporter.manifest import load_manifest
 from exporter.migrate import report
@@ -26,12 +24,12 @@ from exporter.migrate.rollback import roll_back
 from exporter.migrate.run import check_readiness, check_result, initialise, only_manifest
 from exporter.migrate.script import as_script
 from exporter.migrate.site import StepOptions
-from exporter.migrate.situation import RunOptions, Situation, look, require_passed
+from exporter.migrate.situation import RunOptions, look, require_passed
 from exporter.migrate.status import read_status
 from exporter.migrate.watch.policy import BlockerPolicy, Patterns, VictimPolicy, WatchOptions
 from exporter.model import BackupCommand, Database, Manifest, OnFailure, Outcome
+from exporter.postgres.target import address
 from exporter.settings import Settings, disk_of, resolve_targets
-from exporter.terminal import BuildDisplay
 
 Told = TypeVar("Told")
 
@@ -49,7 +47,7 @@ def rollback(arguments: argparse.Namespace) -> int:
     settings = read_settings(arguments)
     named = [database for target in resolve_targets(settings) for database in target.databases]
 
-    def roll_back_beside(database: Database, *given: Any, **rest: Any) -> Outcome:
+    def roll_back_beside(database: Database, *given: Any, on_stage: object, **rest: Any) -> Outcome:
         """Asks the same database of the other targets too: a standby may use what is dropped here."""
         siblings = [one for one in named if one.datname == database.datname and one is not database]
         return roll_back(database, *given, siblings=siblings, **rest)
@@ -106,7 +104,9 @@ def plan(arguments: argparse.Namespace) -> int:
     for one in chosen(arguments, settings):
         situation = look(one.database, one.manifest, _build_options(arguments, settings, one))
         require_passed(situation)
-        print_text(report.plan_as_text(situation.plan, situation.preflight))
+        print_text(
+            report.plan_as_text(situation.plan, situation.preflight, origin_of(one.database, situation))
+        )
     return 0
 
 
@@ -189,51 +189,23 @@ def _change(
     exit_code = 0
     with _ending_by_signals(cancel=settings.cancel_on_term):
         for one in chosen(arguments, settings):
-            options = options_of(arguments, settings, one)
-            display = BuildDisplay(console)
-
-            def confirm(situation: Situation) -> bool:
-                return _confirm(situation, arguments, console)
-
-            with _shown_while_building(display) as on_event:
-                outcome = change(one.database, one.manifest, options, confirm=confirm, on_event=on_event)
-            _write_reports(outcome, arguments)
+            run = RunOnScreen(console, one.database, is_confirmed=arguments.yes)
+            run.display.stage(f"looking at {address(one.database)}")
+            with run.shown_while_building() as on_event:
+                outcome = change(
+                    one.database,
+                    one.manifest,
+                    options_of(arguments, settings, one),
+                    confirm=run.confirm,
+                    on_event=on_event,
+                    on_stage=run.display.stage,
+                )
+            # Who declined has just seen the plan.
+            is_told = not run.is_declined or arguments.format != "text"
+            _write_reports(outcome, arguments, is_printed=is_told)
+            run.conclude(outcome)
             exit_code = max(exit_code, report.exit_code(outcome))
     return exit_code
-
-
-@contextmanager
-def _shown_while_building(display: BuildDisplay) -> Iterator[Callable[..., None]]:
-    """The display, started by the first event: a question to the user must not meet a live bar."""
-    entered = False
-    entering = threading.Lock()
-
-    def on_event(event: object) -> None:
-        nonlocal entered
-        # Tables begin side by side: two first events would start two displays.
-        with entering:
-            if not entered:
-                display.__enter__()
-                entered = True
-        display(event)  # type: ignore[arg-type]  # the builder sends events only
-
-    try:
-        yield on_event
-    finally:
-        if entered:
-            display.__exit__()
-
-
-def _confirm(situation: Situation, arguments: argparse.Namespace, console: Console) -> bool:
-    shown = report.plan_as_text(situation.plan, situation.preflight)
-    console.print(shown, markup=False, highlight=False, soft_wrap=True)
-    if arguments.yes:
-        return True
-    if not (sys.stdin.isatty() and console.is_terminal):
-        raise SettingsError(
-            "this changes the database and nobody can be asked", mend="add --yes, or --dry-run"
-        )
-    return console.input(Text("Go on? [y/N] ")).strip().lower() in ("y", "yes")
 
 
 @contextmanager
@@ -255,15 +227,21 @@ def _ending_by_signals(*, cancel: bool) -> Iterator[None]:
             signal.signal(one, handler)
 
 
-def _write_reports(outcome: Outcome, arguments: argparse.Namespace) -> None:
-    _write(
-        {"text": report.as_text, "markdown": report.as_markdown, "json": report.as_json}, outcome, arguments
-    )
+def _write_reports(outcome: Outcome, arguments: argparse.Namespace, *, is_printed: bool = True) -> None:
+    forms = {"text": report.as_text, "markdown": report.as_markdown, "json": report.as_json}
+    _write(forms, outcome, arguments, is_printed=is_printed)
 
 
-def _write(forms: Mapping[str, Callable[[Told], str]], told: Told, arguments: argparse.Namespace) -> None:
+def _write(
+    forms: Mapping[str, Callable[[Told], str]],
+    told: Told,
+    arguments: argparse.Namespace,
+    *,
+    is_printed: bool = True,
+) -> None:
     endings = {".md": "markdown", ".json": "json"}
-    print_text(forms[arguments.format](told))
+    if is_printed:
+        print_text(forms[arguments.format](told))
     for path in arguments.report:
         text = forms[endings.get(path.suffix, "text")](told)
         try:

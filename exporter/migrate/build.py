@@ -30,10 +30,11 @@ from exporter.postgres.target import APPLICATION_NAME, SessionLimits, connect
 
 
 class EventKind(StrEnum):
-    """What an event tells."""
+    """What an event tells; `wait` is whom a step begins to wait for, which its looks show as well."""
 
     STARTED = "started"
     PROGRESS = "progress"
+    WAIT = "wait"
     NOTE = "note"
     FINISHED = "finished"
 
@@ -106,6 +107,7 @@ class Build:
             site,
             self.options.steps.watch,
             on_look=lambda step, look: self.on_event(Event(EventKind.PROGRESS, step, look=look)),
+            on_wait=lambda step, text: self.on_event(Event(EventKind.WAIT, step, text=text)),
         )
         try:
             for wave in waves_of(plan.steps):

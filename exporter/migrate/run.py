@@ -50,6 +50,10 @@ def ignore_event(event: Event) -> None:
     """Shows nothing."""
 
 
+def ignore_stage(text: str) -> None:
+    """Tells nobody."""
+
+
 def initialise(
     database: Database,
     manifest: Manifest,
@@ -57,8 +61,12 @@ def initialise(
     *,
     confirm: Callable[[Situation], bool] = lambda situation: True,
     on_event: Callable[[Event], None] = ignore_event,
+    on_stage: Callable[[str], None] = ignore_stage,
 ) -> Outcome:
-    """What became of every declared index: built, analyzed and verified, or why not."""
+    """What became of every declared index: built, analyzed and verified, or why not.
+
+    `on_stage` is told what is done before and after the steps, which can take a while.
+    """
     started_at = now()
     with control_session(database, manifest, options, "init") as (connection, journal):
         situation = read_situation(connection, manifest, journal, options)
@@ -73,7 +81,7 @@ def initialise(
         if plan.steps:
             journal.ensure()
             record_plan(journal, situation)
-            before = _baseline(connection, manifest, journal, options)
+            before = _baseline(connection, manifest, journal, options, on_stage)
             # After the probes, which write too: hint bits, with checksums whole pages.
             wal_position = read_wal_position(connection)
             build = Build(database, journal, options.build, on_event)
@@ -101,6 +109,7 @@ def initialise(
                 estimates=situation.estimates,
                 wal_bytes=wal_bytes,
             )
+        _tell_probes(manifest, options, on_stage, "now")
         outcome = _verified("init", database, manifest, options, started_at, journal, before)
         outcome = replace(
             outcome,
@@ -163,15 +172,27 @@ def _with_new_partitions(
 
 
 def _baseline(
-    connection: Connection, manifest: Manifest, journal: Journal, options: RunOptions
+    connection: Connection,
+    manifest: Manifest,
+    journal: Journal,
+    options: RunOptions,
+    on_stage: Callable[[str], None],
 ) -> tuple[ProbeMeasurement, ...]:
     """The probes' figures before the first build; a later run compares with the same."""
     kept = from_detail(journal.baseline())
     if kept:
         return kept
+    _tell_probes(manifest, options, on_stage, "before the build")
     before = measure_probes(connection, manifest, budget_seconds_per_probe=options.probe_budget_seconds)
     journal.append(Phase.BASELINE, EventStatus.DONE, detail=to_detail(before))
     return before
+
+
+def _tell_probes(manifest: Manifest, options: RunOptions, on_stage: Callable[[str], None], when: str) -> None:
+    count = sum(len(index.probes) for index in manifest.indexes)
+    if count:
+        probes = "1 probe" if count == 1 else f"{count} probes"
+        on_stage(f"measuring {probes} {when}, each for {options.probe_budget_seconds:g} s at most")
 
 
 def _verified(

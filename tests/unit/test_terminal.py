@@ -1,9 +1,11 @@
 """What a person sees while steps run."""
 
 import io
+import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+import pytest
 from rich.console import Console
 
 from exporter.migrate.build import Event, EventKind
@@ -12,7 +14,9 @@ from exporter.migrate.watch.estimate import Estimate
 from exporter.migrate.watch.watcher import Look
 from exporter.model import DeclaredIndex, RelationName, Step, StepResult, StepStatus
 from exporter.postgres.progress import BuildProgress
-from exporter.terminal import BuildDisplay, subject
+from exporter.terminal.bars import Bar, rows_of
+from exporter.terminal.display import BuildDisplay
+from exporter.terminal.words import subject
 from tests.support import watched
 
 TABLE = RelationName("public", "messages")
@@ -137,7 +141,7 @@ def test_a_bar_tells_pace_and_estimate() -> None:
 
 def test_a_bar_without_evidence_promises_nothing() -> None:
     assert bars(watched.look()) == [
-        "build   idx_a                       ━━╌╌╌╌╌╌╌╌ 1:02:05  18% scanning table"
+        "build   idx_a                       ━╌╌╌╌╌╌╌╌╌ 1:02:05  18% scanning table"
     ]
 
 
@@ -159,7 +163,7 @@ def test_a_build_beside_it_is_named_as_one_of_ours() -> None:
     build = replace(watched.WAITING, phase="waiting for old snapshots", blockers=(sibling,))
 
     assert bars(watched.look(build)) == [
-        "build   idx_a                       ━━━━━━━━━━ 1:02:05  99% waits for idx_b"
+        "build   idx_a                       ━━━━━━━━━╌ 1:02:05  99% waits for idx_b"
     ]
 
 
@@ -171,10 +175,100 @@ def test_looks_after_the_end_are_ignored_on_a_terminal() -> None:
 
 
 def test_a_note_is_told_on_both() -> None:
-    note = Event(EventKind.NOTE, STEP, text="waits for pid 99, user app")
+    note = Event(EventKind.NOTE, STEP, text="attempt 1 failed")
 
-    assert "build   idx_a  waits for pid 99, user app" in shown(started(), note, terminal=True)
-    assert "2026-11-22 20:15:30Z  build   idx_a  waits for pid 99, user app" in shown(started(), note)
+    assert "build   idx_a  attempt 1 failed" in shown(started(), note, terminal=True)
+    assert "2026-11-22 20:15:30Z  build   idx_a  attempt 1 failed" in shown(started(), note)
+
+
+def test_whom_a_build_waits_for_is_a_line_of_a_log_and_a_row_of_a_terminal() -> None:
+    wait = Event(EventKind.WAIT, STEP, text="waits for pid 99, user app")
+
+    assert "2026-11-22 20:15:30Z  build   idx_a  waits for pid 99, user app" in shown(started(), wait)
+    assert "pid 99" not in shown(started(), wait, terminal=True)
+
+
+def test_a_wait_that_has_just_begun_has_no_length() -> None:
+    assert bars(watched.look(watched.WAITING))[1].startswith("        waits for pid 99, checkout")
+
+
+def test_lines_on_a_terminal_are_broken_between_words_and_set_off() -> None:
+    long = Event(EventKind.NOTE, STEP, text="begins " + "and waits for somebody else " * 4)
+    text = re.sub(r"\x1b\[2K", "", shown(started(), long, terminal=True)).replace("\r", "\n")
+    lines = [line for line in text.splitlines() if "somebody" in line]
+
+    assert "build   idx_a  begins and waits for" in lines[0]
+    assert lines[1].startswith("        ")
+    assert lines[1].strip()[:1].isalpha()
+
+
+def test_bars_stay_aligned_whatever_width_the_characters_of_a_name_have() -> None:
+    wide = build_step(DeclaredIndex("索引" * 10 + "索", TABLE, ("sender_id",)))
+    (row,) = rows_of([Bar(wide, 75.0, 0.18, watched.look())], 80, 24)
+
+    assert row.plain.startswith("build   索引索引索引索引索引索引索… ━╌╌")
+    assert row.cell_len == len("build   idx_a                       ━╌╌╌╌╌╌╌╌╌ 0:01:15  18% scanning table")
+
+
+def drawn(count: int, *, width: int = 80, height: int = 24, held_up: int | None = None) -> list[str]:
+    """The rows of so many builds at once, of which one is held up."""
+    steps = [build_step(DeclaredIndex(f"idx_{number}", TABLE, ("sender_id",))) for number in range(count)]
+    going = watched.look(estimate=Estimate(0.43, 12_800.0, "blocks", 130.0))
+    held = watched.look(watched.WAITING, stalled_seconds=5)
+    bars_drawn = [Bar(step, 75.0, 0.43, held if at == held_up else going) for at, step in enumerate(steps)]
+    return [row.plain.rstrip() for row in rows_of(bars_drawn, width, height)]
+
+
+def test_on_a_narrow_terminal_names_give_way_to_the_phase() -> None:
+    row, _ = drawn(1, width=60)
+
+    assert row == "build   idx_0        ━━━━╌╌╌╌╌╌ 0:01:15  43% scanning table"
+    assert all(len(row) < 60 for row in drawn(3, width=60, held_up=1))
+    assert all(len(row) < 30 for row in drawn(3, width=30, held_up=1))
+
+
+def test_on_a_low_terminal_the_pace_goes_first_and_then_what_nothing_holds_up() -> None:
+    assert len(drawn(8, height=22)) == 16
+    assert [row[:13] for row in drawn(8, height=10)] == [f"build   idx_{number}" for number in range(8)]
+
+    rows = drawn(30, height=10, held_up=29)
+
+    assert len(rows) == 10
+    assert rows[0].startswith("build   idx_29 ")
+    assert "pid 99" in rows[1]
+    assert rows[-1].strip() == "and 23 more at work"
+
+
+def test_how_many_steps_are_done_is_told_on_both() -> None:
+    other = build_step(DeclaredIndex("idx_b", TABLE, ("id",)))
+    log, screen = io.StringIO(), io.StringIO()
+    for written, is_terminal in ((log, False), (screen, True)):
+        console = Console(file=written, width=80, height=24, force_terminal=is_terminal, color_system=None)
+        with BuildDisplay(console, step_count=8) as display:
+            for event in (started(), started(other), finished()):
+                display(event)
+            if is_terminal:
+                console.print(display._bars())
+
+    assert log.getvalue().endswith("build   idx_a  done (1.5 s), 1 of 8 steps\n")
+    assert "1 of 8 steps done. Ctrl-C cancels and cleans up." in screen.getvalue()
+
+
+def test_a_terminal_that_cannot_move_its_cursor_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+
+    text = shown(started(), 2.0, progress(watched.SCANNING), finished(), terminal=True)
+
+    assert [line.split("  ", 1)[0] for line in text.splitlines()] == ["2026-11-22 20:15:30Z"] * 3
+    assert "\x1b" not in text
+
+
+def test_what_is_done_before_the_steps_is_told() -> None:
+    written = io.StringIO()
+    at = datetime(2026, 11, 22, 20, 15, 30, tzinfo=UTC)
+    BuildDisplay(Console(file=written, width=80), now=lambda: at).stage("measuring 2 probes")
+
+    assert written.getvalue() == "2026-11-22 20:15:30Z  measuring 2 probes\n"
 
 
 def test_a_failed_step_tells_why() -> None:
@@ -186,9 +280,9 @@ def test_a_failed_step_tells_why() -> None:
 def test_odd_names_stay_on_one_line_and_are_no_markup() -> None:
     odd = build_step(DeclaredIndex("[red]a\nb\x1b[2J", TABLE, ("sender_id",)))
 
-    assert subject(odd) == "[red]a?b?[2J"
-    assert shown(started(odd)) == "2026-11-22 20:15:30Z  build   [red]a?b?[2J  started\n"
-    assert bars(step=odd)[0].startswith("build   [red]a?b?[2J ")
+    assert subject(odd) == "[red]a\\nb\\u001b[2J"
+    assert shown(started(odd)) == "2026-11-22 20:15:30Z  build   [red]a\\nb\\u001b[2J  started\n"
+    assert bars(step=odd)[0].startswith("build   [red]a\\nb\\u001b[2J ")
 
 
 def test_analyze_is_told_by_its_table() -> None:

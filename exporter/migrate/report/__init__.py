@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from exporter.migrate.report import document, outline, readiness, standing
+from exporter.migrate.report.summary import summary, work_to_do
 from exporter.migrate.report.verdict import exit_code, preflight_exit_code
 from exporter.migrate.status import Status
 from exporter.model import Finding, Outcome, Plan, Readiness
@@ -23,6 +24,8 @@ __all__ = [
     "plan_as_text",
     "preflight_exit_code",
     "status_as_text",
+    "summary",
+    "work_to_do",
 ]
 
 PREFLIGHT_FORMS: Mapping[str, Callable[[Readiness], str]] = {

@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from exporter.migrate.figures import estimate_of, estimated_wal_bytes, size_ratio, speedup
-from exporter.migrate.report.tables import probe_pairs
 from exporter.migrate.report.summary import next_steps, summary
+from exporter.migrate.report.tables import probe_pairs
 from exporter.migrate.report.verdict import exit_code
 from exporter.model import (
     IndexEstimate,

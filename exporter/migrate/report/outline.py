@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from exporter.migrate.figures import byte_size, duration, estimated_wal_bytes, moment
 from exporter.migrate.report import decisions, tables, work
-from exporter.migrate.report.summary import counted, needed_decisions, next_steps, nothing_to_do, summary
+from exporter.migrate.report.summary import needed_decisions, next_steps, nothing_to_do, summary, work_to_do
 from exporter.migrate.report.verdict import is_refused
 from exporter.model import Finding, Outcome, Plan, StepKind, Verdict
 from exporter.text.content import Content, Item, Section
@@ -66,7 +66,7 @@ def of_plan(plan: Plan, preflight: Sequence[Finding] = (), origin: Sequence[str]
         decisions.refused(plan, command),
         _wanting(preflight),
     )
-    told = f"{counted(len(plan.steps), 'step')} to do." if plan.steps else nothing_to_do(plan, command)
+    told = work_to_do(plan) if plan.steps else nothing_to_do(plan, command)
     return Content(
         f"plan {plan.migration}",
         tuple(origin),

@@ -19,16 +19,17 @@ _STATUS_SUMMARIES = {
     StepStatus.DETACHED: "left to the server, which goes on",
     StepStatus.SKIPPED: "not started",
 }
+# What it works on, what is to be done with it, and what was.
 _KIND_SUMMARIES = {
-    StepKind.DROP_INVALID: ("INVALID index", "cleaned up"),
-    StepKind.DROP_LEFTOVER: ("INVALID index", "cleaned up"),
-    StepKind.BUILD: ("index", "built"),
-    StepKind.ADOPT: ("running build", "followed to its end"),
-    StepKind.DROP: ("index", "dropped"),
-    StepKind.CREATE_PARENT: ("partitioned index", "begun"),
-    StepKind.ATTACH: ("index", "attached"),
-    StepKind.DROP_PARENT: ("partitioned index", "dropped"),
-    StepKind.ANALYZE: ("table", "analyzed"),
+    StepKind.DROP_INVALID: ("INVALID index", "clean up", "cleaned up"),
+    StepKind.DROP_LEFTOVER: ("leftover", "drop", "dropped"),
+    StepKind.CREATE_PARENT: ("partitioned index", "begin", "begun"),
+    StepKind.BUILD: ("index", "build", "built"),
+    StepKind.ADOPT: ("running build", "follow", "followed to its end"),
+    StepKind.ATTACH: ("index", "attach", "attached"),
+    StepKind.DROP: ("index", "drop", "dropped"),
+    StepKind.DROP_PARENT: ("partitioned index", "drop", "dropped"),
+    StepKind.ANALYZE: ("table", "analyze", "analyzed"),
 }
 
 
@@ -47,8 +48,7 @@ def _work(outcome: Outcome) -> Iterator[str]:
         yield f"Nothing was touched: what must hold before a {work} does not."
     elif outcome.dry_run:
         yield "Nothing was touched: this is the plan only."
-        if not plan.steps:
-            yield nothing_to_do(plan, outcome.command)
+        yield work_to_do(plan) if plan.steps else nothing_to_do(plan, outcome.command)
     elif outcome.results:
         yield from _work_by_status(outcome.results)
     elif outcome.command != "verify":
@@ -63,11 +63,22 @@ def _work_by_status(results: Sequence[StepResult]) -> Iterator[str]:
     kinds = [result.step.kind for result in results if result.status is StepStatus.DONE]
     works = [
         f"{counted(kinds.count(kind), noun)} {verb}"
-        for kind, (noun, verb) in _KIND_SUMMARIES.items()
+        for kind, (noun, _, verb) in _KIND_SUMMARIES.items()
         if kind in kinds
     ]
     if works:
         yield f"{', '.join(works)}."
+
+
+def work_to_do(plan: Plan) -> str:
+    """What the steps of a plan come to, as a sentence."""
+    kinds = [step.kind for step in plan.steps]
+    works = [
+        f"{verb} {counted(kinds.count(kind), noun)}"
+        for kind, (noun, verb, _) in _KIND_SUMMARIES.items()
+        if kind in kinds
+    ]
+    return f"{counted(len(kinds), 'step')} to do: {', '.join(works)}."
 
 
 def nothing_to_do(plan: Plan, command: str) -> str:

@@ -102,7 +102,11 @@ def work_of(step: Step) -> str:
 def left_behind(outcome: Outcome) -> Section:
     """What costs writes, or serves no query, until it is cleaned up."""
     items = tuple(
-        Item(_STATUS_LABELS[result.status], work_of(result.step), details=(result.message,) if result.message else ())
+        Item(
+            _STATUS_LABELS[result.status],
+            work_of(result.step),
+            details=(result.message,) if result.message else (),
+        )
         for result in outcome.results
         if result.status in (StepStatus.LEFT_BEHIND, StepStatus.DEGRADED)
     )

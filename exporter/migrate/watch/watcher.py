@@ -60,6 +60,7 @@ class Watcher:
     site: Site
     options: WatchOptions
     on_look: Callable[[Step, Look], None]
+    on_wait: Callable[[Step, str], None]
     _control: Connection | None = None
     _watched: dict[tuple[Step, int], _Watched] = field(default_factory=dict)
     _phases: dict[Step, dict[str, float]] = field(default_factory=dict)
@@ -178,7 +179,7 @@ class Watcher:
                 spared = why_spared(one, self.options.patterns, self.site.database.datname)
                 is_asked = self.options.on_blocker.value != "wait"
                 told = f" ({spared})" if spared and is_asked else ""
-                self.site.on_note(step, f"waits for {one.described}{told}")
+                self.on_wait(step, f"waits for {one.described}{told}")
         for one in look.victims:
             if (one.waiting_seconds or 0.0) >= _WORTH_TELLING_SECONDS and _is_new(watched, "victim", one):
                 self.site.on_note(

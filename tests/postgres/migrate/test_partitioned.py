@@ -468,7 +468,8 @@ def test_the_whole_is_not_created_past_a_writer_but_waits_in_turns(events: TestD
     waited = threading.Event()
 
     def on_event(event: Event) -> None:
-        if event.kind is EventKind.NOTE and event.step.kind is StepKind.CREATE_PARENT:
+        told = event.kind in (EventKind.NOTE, EventKind.WAIT)
+        if told and event.step.kind is StepKind.CREATE_PARENT:
             notes.append(event.text)
             waited.set()
 

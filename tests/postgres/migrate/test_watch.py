@@ -51,7 +51,7 @@ def is_alive(database: TestDatabase, pid: int) -> bool:
 
 
 def notes_of(run: Run) -> list[str]:
-    return [event.text for event in run.events if event.kind is EventKind.NOTE]
+    return [event.text for event in run.events if event.kind in (EventKind.NOTE, EventKind.WAIT)]
 
 
 def wait_for_note(run: Run, part: str) -> str:

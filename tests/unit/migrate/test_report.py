@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from exporter.migrate.figures import byte_size
 from exporter.migrate.report import (
     as_json,
     as_markdown,
@@ -22,7 +23,7 @@ from exporter.model import (
     StepStatus,
     Verdict,
 )
-from exporter.text.characters import columns_of, wrap
+from exporter.text.characters import columns_of, cut, pad, wrap
 from tests.unit.migrate.samples import (
     MESSAGES,
     ODD,
@@ -37,6 +38,7 @@ from tests.unit.migrate.samples import (
     outcome_of,
     plan_of,
     refused,
+    result_of,
     rolled_back,
 )
 
@@ -196,12 +198,79 @@ def test_a_rough_estimate_is_told_as_one() -> None:
 def test_a_plan_tells_sql_lock_end_and_undo_of_each_step() -> None:
     text = re.sub(r"\s+", " ", plan_as_text(plan_of(MESSAGES)))
 
-    assert "2 steps to do." in text
+    assert "2 steps to do: build 1 index, analyze 1 table." in text
     for step in plan_of(MESSAGES).steps:
         assert step.sql in text
         assert f"lock: {step.lock}" in text
         assert f"done when: {step.done_when}" in text
         assert step.undo is None or f"undo: {step.undo}" in text
+
+
+def test_a_plan_tells_where_it_would_be_done_and_repeats_no_lock() -> None:
+    text = plan_as_text(plan_of(MESSAGES, POSTS), origin=("database 'nova' at 127.0.0.1:5432",))
+
+    assert text.splitlines()[1] == "database 'nova' at 127.0.0.1:5432"
+    assert text.count("reads and writes go on") == 2
+    assert text.count("lock and end: as in step 1") == 1
+    assert text.count("lock and end: as in step 2") == 1
+
+
+def headings(text: str) -> list[str]:
+    return [re.split(r"  ", line)[0] for line in text.splitlines() if re.match("[A-Z][a-z ]+(  |$)", line)]
+
+
+def test_what_to_do_next_comes_first_and_the_preflight_of_a_run_last() -> None:
+    wanting = replace(found_wanting().findings[3], verdict=Verdict.WARN, subject="the server")
+    text = as_text(replace(done(MESSAGES), preflight=(wanting,)))
+
+    assert headings(text) == ["What next", "Steps", "Sizes", "Probes", "Criteria", "Preflight"]
+
+
+def test_of_a_refused_run_the_reason_comes_before_the_rest() -> None:
+    fault = replace(found_wanting().findings[3], verdict=Verdict.FAIL, subject="the server", mend="mend it")
+    text = as_text(replace(outcome_of(plan_of()), preflight=(fault,)))
+
+    assert headings(text) == ["What next", "Preflight"]
+    assert "  the server: mend it\n  Then run init again.\n" in text
+
+
+def test_a_mend_that_many_steps_need_is_told_once_with_their_names() -> None:
+    indexes = [replace(MESSAGES, name=f"idx_{number}") for number in range(5)]
+    outcome = outcome_of(plan_of(*indexes))
+    results = tuple(
+        replace(result_of(step, StepStatus.FAILED), message="disk full", mend="make room")
+        for step in outcome.plan.steps
+        if step.index is not None
+    )
+
+    document = json.loads(as_json(replace(outcome, results=results)))
+
+    assert document["next_steps"] == [
+        "public.idx_0, public.idx_1, public.idx_2 and 2 more: make room",
+        "Run the same command again: what is done is not done twice.",
+    ]
+
+
+@every_outcome
+def test_text_markdown_and_json_tell_the_same_summary_and_next_steps(make: Callable[[], Outcome]) -> None:
+    outcome = make()
+    document = json.loads(as_json(outcome))
+    forms = [re.sub(r"[\s\\]+", "", form(outcome)) for form in (as_text, as_markdown)]
+
+    for told in (*document["summary"], *document["next_steps"]):
+        squeezed = re.sub(r"[\s\\]+", "", told)
+        assert all(squeezed in text for text in forms), told
+
+
+def test_wal_is_told_beside_its_estimate_in_every_form() -> None:
+    outcome = done(MESSAGES, POSTS)
+    expected_bytes = sum(one.wal_bytes for one in outcome.estimates)
+
+    for form in (as_text, as_markdown):
+        told = re.sub(r"\s+", " ", form(outcome))
+        assert f"ran: 52 MB (estimate of the builds' own: {byte_size(expected_bytes)})" in told
+    document = json.loads(as_json(outcome))
+    assert (document["wal_bytes"], document["estimated_wal_bytes"]) == (52 * 1024 * 1024, expected_bytes)
 
 
 def test_an_empty_plan_says_so() -> None:
@@ -247,6 +316,13 @@ def test_unknown_findings_count_when_strict() -> None:
 
     assert (exit_code(doubtful), exit_code(doubtful, strict=True)) == (0, 1)
     assert exit_code(outcome, strict=True) == 0
+
+
+def test_a_text_is_cut_and_padded_by_columns_not_by_characters() -> None:
+    wide = "索引索引索引"
+
+    assert (cut(wide, 12), cut(wide, 8), cut(wide, 7)) == (wide, "索引索…", "索引索…")
+    assert columns_of(pad(cut(wide, 8), 10)) == 10
 
 
 @pytest.mark.parametrize("width", [2, 7, 80])

@@ -1,0 +1,1 @@
+"""What a person sees while steps run: `display` tells events, `bars` draws, `words` are those of both."""
