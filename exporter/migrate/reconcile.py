@@ -12,7 +12,7 @@ import psycopg
 
 from exporter.errors import Fault, ManifestError
 from exporter.migrate.reconcile_partitions import as_partitioned, foreign_faults, observe_partitions
-from exporter.model import DeclaredIndex, IndexState, Manifest, ObservedIndex
+from exporter.model import DeclaredIndex, IndexState, Manifest, ObservedIndex, RelationName
 from exporter.postgres.catalog import (
     CompiledIndex,
     NamedRelation,
@@ -220,19 +220,22 @@ def _place(manifest: Manifest, index: DeclaredIndex) -> str:
 
 
 def _table_fault(manifest: Manifest, index: DeclaredIndex, table: TableFacts | None) -> Fault | None:
-    place = _place(manifest, index)
-    if index.table.schemaname.startswith("pg_temp"):
-        what = f"{index.table.quoted}: temporary tables belong to one session"
-        return Fault(place, what, "name a table that stays, or create the index in that session")
+    unfit = why_unfit(index.table, table)
+    return None if unfit is None else Fault(_place(manifest, index), *unfit)
+
+
+def why_unfit(name: RelationName, table: TableFacts | None) -> tuple[str, str] | None:
+    """Why what bears the name can have no index, and what to do; None where it can."""
+    if name.schemaname.startswith("pg_temp"):
+        what = f"{name.quoted}: temporary tables belong to one session"
+        return what, "name a table that stays, or create the index in that session"
     if table is None:
-        return Fault(place, f"there is no table {index.table.quoted}", "correct the name or the database")
-    if index.table.schemaname == "pg_catalog" and table.relkind in _TABLE_KINDS:
-        return Fault(
-            place, f"{index.table.quoted} is a system catalog, whose indexes are fixed", "name a table"
-        )
+        return f"there is no table {name.quoted}", "correct the name or the database"
+    if name.schemaname == "pg_catalog" and table.relkind in _TABLE_KINDS:
+        return f"{name.quoted} is a system catalog, whose indexes are fixed", "name a table"
     if table.relkind not in _TABLE_KINDS:
         kind = _OTHER_KINDS.get(table.relkind, "relation")
-        return Fault(place, f"{index.table.quoted} is a {kind} and cannot have an index", "name a table")
+        return f"{name.quoted} is a {kind} and cannot have an index", "name a table"
     return None
 
 

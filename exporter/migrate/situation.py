@@ -13,7 +13,13 @@ from exporter.migrate.build import BuildOptions
 from exporter.migrate.disk_budget import DiskBudget
 from exporter.migrate.partitions import with_partitions
 from exporter.migrate.plan import plan_build, tables_owing_analyze
-from exporter.migrate.preflight import PreflightOptions, check_before_build, check_plan, estimate_plan
+from exporter.migrate.preflight import (
+    PreflightOptions,
+    check_before_build,
+    check_kinds,
+    check_plan,
+    estimate_plan,
+)
 from exporter.migrate.preflight.declarations import check_declarations, declaration_faults, not_compiled
 from exporter.migrate.reconcile import observe
 from exporter.model import (
@@ -100,7 +106,7 @@ def read_situation(
     checked = check_plan(connection, manifest, indexes_to_build(planned.plan), options.preflight)
     return replace(
         planned,
-        preflight=(*preflight, *checked.findings),
+        preflight=(*preflight, *check_kinds(connection, manifest), *checked.findings),
         estimates=checked.estimates,
         budget=checked.budget,
     )
@@ -147,8 +153,9 @@ def read_readiness(
     findings = check_before_build(connection, manifest, options.preflight)
     builds: Sequence[DeclaredIndex] = manifest.indexes
     if any(finding.verdict is Verdict.FAIL for finding in findings):
-        findings += (not_compiled(manifest),)
+        findings += (*check_kinds(connection, manifest), not_compiled(manifest))
     else:
+        findings += check_kinds(connection, manifest)
         try:
             situation = read_plan(connection, manifest, journal, options)
         except ManifestError as error:

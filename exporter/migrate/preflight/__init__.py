@@ -7,7 +7,20 @@ family of checks has a module of its own, which judges and, where it is pure, as
 
 from __future__ import annotations
 
-from exporter.migrate.preflight.checks import PlanEstimate, check_before_build, check_plan, estimate_plan
+from exporter.migrate.preflight.checks import (
+    PlanEstimate,
+    check_before_build,
+    check_kinds,
+    check_plan,
+    estimate_plan,
+)
 from exporter.migrate.preflight.options import PreflightOptions
 
-__all__ = ["PlanEstimate", "PreflightOptions", "check_before_build", "check_plan", "estimate_plan"]
+__all__ = [
+    "PlanEstimate",
+    "PreflightOptions",
+    "check_before_build",
+    "check_kinds",
+    "check_plan",
+    "estimate_plan",
+]

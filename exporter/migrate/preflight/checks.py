@@ -64,7 +64,6 @@ def check_before_build(
         facts = read_table(connection, table)
         if facts is not None:
             findings += check_built_on(table, facts, usename)
-            findings.append(check_kind(table, facts))
             if facts.relkind == "p":
                 findings += partition_findings(connection, facts.relid, usename)
     for table in manifest.analyze:
@@ -75,6 +74,15 @@ def check_before_build(
     tablespaces = _read_tablespaces(connection, manifest.indexes, storage)
     findings += check_tablespaces(manifest.indexes, tablespaces, storage, usename)
     return tuple(findings)
+
+
+def check_kinds(connection: Connection, manifest: Manifest) -> tuple[Finding, ...]:
+    """One finding for each table that is to have an index: whether it can.
+
+    For `init` a fault of the manifest, which is told with all others where declarations are compiled.
+    """
+    tables = dict.fromkeys(index.table for index in manifest.indexes)
+    return tuple(check_kind(table, read_table(connection, table)) for table in tables)
 
 
 @dataclass(frozen=True, slots=True)

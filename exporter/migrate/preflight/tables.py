@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from exporter.migrate.preflight.findings import DATABASE, failed, passed, unknown, warned
+from exporter.migrate.reconcile import why_unfit
 from exporter.model import DeclaredIndex, Finding, RelationName, quote_identifier
 from exporter.postgres.catalog import TableFacts, TableIndex
 from exporter.postgres.storage import StorageFacts, TableAge, TablespaceFacts, WraparoundFacts
@@ -38,9 +39,12 @@ def check_built_on(table: RelationName, facts: TableFacts, usename: str) -> Iter
         )
 
 
-def check_kind(table: RelationName, facts: TableFacts) -> Finding:
-    """That the relation can have an index; what cannot is refused where declarations are compiled."""
-    return passed("table kind", table.quoted, _KINDS.get(facts.relkind, "another kind of relation"))
+def check_kind(table: RelationName, facts: TableFacts | None) -> Finding:
+    """Whether what bears the name can have an index."""
+    unfit = why_unfit(table, facts)
+    if unfit is not None:
+        return failed("table kind", table.quoted, "no_table", *unfit)
+    return passed("table kind", table.quoted, "" if facts is None else _KINDS[facts.relkind])
 
 
 def check_analyzed(table: RelationName, facts: TableFacts, usename: str) -> Finding:

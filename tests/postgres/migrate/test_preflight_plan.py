@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from exporter.cli import main
 from exporter.migrate.build import BuildOptions
 from exporter.migrate.preflight import PlanEstimate, PreflightOptions, check_before_build, check_plan
-from exporter.migrate.run import initialise
+from exporter.migrate.run import check_readiness, initialise
 from exporter.migrate.situation import RunOptions
 from exporter.model import BackupCommand, Database, DeclaredIndex, Finding, Verdict
 from exporter.postgres.target import connect
@@ -644,6 +644,8 @@ def test_the_command_tells_all_and_its_exit_code(
     code, text = run("--free-bytes", "1kB", "--format", "json")
     document = json.loads(text)
     assert (code, document["exit_code"]) == (1, 1)
+    kinds = [one for one in document["findings"] if one["criterion"] == "table kind"]
+    assert [(one["verdict"], one["found"]) for one in kinds] == [("pass", "an ordinary table")]
     (disk,) = (one for one in document["findings"] if one["criterion"] == "disk")
     assert (disk["verdict"], disk["facts"]["free_bytes"]) == ("fail", 1024)
     assert run("--format", "markdown")[1].startswith("# pg-index-exporter preflight m\n")
@@ -653,3 +655,41 @@ def test_the_command_tells_all_and_its_exit_code(
     assert [one["reason"] for one in json.loads(text)["findings"] if one["criterion"] == "definition"] == [
         "refused"
     ]
+
+
+READINESS = RunOptions(preflight=OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("statement", "table", "verdict", "found"),
+    [
+        ("CREATE TABLE other (id int) PARTITION BY RANGE (id)", "other", Verdict.PASS, "a partitioned table"),
+        ("CREATE MATERIALIZED VIEW other AS SELECT 1 AS id", "other", Verdict.PASS, "a materialized view"),
+        ("CREATE VIEW other AS SELECT 1 AS id", "other", Verdict.FAIL, "public.other is a view and cannot "),
+        ("CREATE SEQUENCE other", "other", Verdict.FAIL, "public.other is a sequence and cannot "),
+        ("SELECT", "other", Verdict.FAIL, "there is no table public.other"),
+        ("SELECT", "pg_catalog.pg_class", Verdict.FAIL, "pg_catalog.pg_class is a system catalog"),
+    ],
+)
+def test_what_can_have_no_index_is_told(
+    shop: TestDatabase, statement: str, table: str, verdict: Verdict, found: str
+) -> None:
+    shop.execute(sql.SQL(statement))
+    index = declare("i", table, "relkind" if table.startswith("pg_") else "id")
+    findings = check_readiness(as_declared(shop), manifest_of(INDEX, index, analyze=()), READINESS).findings
+    kinds = {one.subject: one for one in findings if one.criterion == "table kind"}
+
+    assert kinds["public.messages"].verdict is Verdict.PASS
+    assert (kinds[index.table.quoted].verdict, kinds[index.table.quoted].found[: len(found)]) == (
+        verdict,
+        found,
+    )
+
+
+def test_a_declaration_that_the_server_refuses_does_not_hide_the_rest(shop: TestDatabase) -> None:
+    wrong = declare("i", "messages", "no_such_column")
+    findings = check_readiness(as_declared(shop), manifest_of(wrong, analyze=()), READINESS).findings
+
+    assert [verdict for verdict, _ in told(findings, "definition").values()] == [Verdict.FAIL]
+    assert told(findings, "estimate") == {"public.i": (Verdict.UNKNOWN, "not_planned")}
+    assert only(findings, "archiving").verdict is Verdict.PASS
