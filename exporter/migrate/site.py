@@ -24,6 +24,7 @@ from exporter.model import Database, DeclaredIndex, ObservedIndex, RelationName,
 from exporter.postgres.catalog import CompiledIndex, TableFacts, compile_index, read_table
 from exporter.postgres.identity import SystemIdentity, read_identity, require_same_system
 from exporter.postgres.journal import EventStatus, Journal, Leftover, Phase
+from exporter.postgres.locks import raise_deadlock_timeout
 from exporter.postgres.own_work import session_name
 from exporter.postgres.target import APPLICATION_NAME, Connection, SessionLimits, connect
 
@@ -32,6 +33,9 @@ _MOST_LOSSES = 5
 # Ends a look at the catalogue that something unforeseen holds up.
 _LOOKING = SessionLimits(statement_timeout_seconds=60.0)
 
+# Whoever queues behind a build waits for it, and at its end it for them. The server ends the one that looks
+# first: others look after a second. Until the build does, they can be ended, or give up by themselves.
+_DEADLOCK_TIMEOUT_SECONDS = 60.0
 _DROPS = {StepKind.DROP, StepKind.DROP_INVALID, StepKind.DROP_LEFTOVER}
 _WATCHED = {StepKind.BUILD, StepKind.ADOPT, *_DROPS}
 
@@ -249,6 +253,8 @@ class Site:
                 lock_timeout_seconds=lock_timeout_seconds,
             ),
         )
+        if lock_timeout_seconds == 0:
+            raise_deadlock_timeout(connection, _DEADLOCK_TIMEOUT_SECONDS)
         with self._lock:
             self._sessions[step] = connection
         return connection

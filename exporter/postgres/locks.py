@@ -28,6 +28,16 @@ class LockHolder:
     is_active: bool
 
 
+def raise_deadlock_timeout(connection: Connection, seconds: float) -> bool:
+    """True when this session looks for deadlocks only after that time, False where the role may not set it.
+
+    Of two sessions that wait for each other the one that looks first is ended.
+    """
+    text = query_text("raise_deadlock_timeout", server_version_num=connection.info.server_version)
+    milliseconds = round(seconds * 1000)
+    return connection.execute(text, {"milliseconds": milliseconds}).fetchone() is not None
+
+
 def acquire_table_lock(
     connection: Connection,
     relid: int,

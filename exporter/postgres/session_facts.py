@@ -17,7 +17,7 @@ class SessionFacts:
 
     `read_only_default` is what a session starts with, `read_only_of_role` whether for this role alone.
     Source: pg_is_in_recovery(), has_database_privilege(), pg_has_role(), pg_settings,
-    pg_db_role_setting (14).
+    pg_db_role_setting, pg_roles.rolsuper (14), has_parameter_privilege() (15).
     """
 
     server_version_num: int
@@ -28,6 +28,7 @@ class SessionFacts:
     may_create_temporary: bool
     may_read_all_stats: bool
     may_signal_backend: bool
+    may_set_deadlock_timeout: bool
     track_counts: bool
     backend_pid: int
     usename: str

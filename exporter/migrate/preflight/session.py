@@ -11,6 +11,7 @@ from exporter.postgres.session_facts import SessionFacts
 # 14.0 to 14.3 could corrupt an index built concurrently (fixed in 14.4).
 _CORRUPTING_VERSIONS = range(140000, 140004)
 _NEWEST_TRIED = 18
+_FIRST_WITH_PARAMETER_GRANTS = 150000
 
 
 def check_session(
@@ -118,3 +119,20 @@ def _role(session: SessionFacts, usename: str, database: str, *, needs_signal: b
     else:
         found = "not a member of pg_signal_backend, and not needed: blockers are waited for"
         yield passed("may cancel sessions", SERVER, found)
+    yield _deadlocks(session, usename, needs_signal=needs_signal)
+
+
+def _deadlocks(session: SessionFacts, usename: str, *, needs_signal: bool) -> Finding:
+    criterion = "may outwait deadlocks"
+    if session.may_set_deadlock_timeout:
+        return passed(
+            criterion, SERVER, "may set deadlock_timeout: who queues behind a build can be ended first"
+        )
+    found = "may not set deadlock_timeout: who queues behind a build for its table ends the build"
+    if session.server_version_num < _FIRST_WITH_PARAMETER_GRANTS:
+        return passed(criterion, SERVER, f"{found}; before PostgreSQL 15 only superusers may")
+    grant = f"GRANT SET ON PARAMETER deadlock_timeout TO {usename}"
+    if not needs_signal:
+        return passed(criterion, SERVER, f"{found}; {grant} would give a minute to end it")
+    mend = f"{grant}: the policies then have a minute to end who queues before the build falls"
+    return warned(criterion, SERVER, "not_permitted", found, mend)

@@ -132,16 +132,7 @@ def test_a_statement_is_cancelled_and_an_idle_transaction_outlives_that(shop: Te
 
 
 def test_what_the_server_refuses_is_said_and_on_record(shop: TestDatabase) -> None:
-    name = f"{shop.name}_builder"
-    role = sql.Identifier(name)
-    shop.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(role, PASSWORD))
-    for statement in (
-        "GRANT pg_read_all_stats TO {}",
-        "ALTER TABLE messages OWNER TO {}",
-        "GRANT CREATE ON SCHEMA public TO {}",
-    ):
-        shop.execute(sql.SQL(statement).format(role))
-    try:
+    with builder_of(shop) as name:
         options = replace(
             AT_ONCE, on_blocker=BlockerPolicy.TERMINATE, patterns=Patterns(applications=("check*",))
         )
@@ -151,9 +142,6 @@ def test_what_the_server_refuses_is_said_and_on_record(shop: TestDatabase) -> No
             writer.execute("ROLLBACK")
             (build, _) = beside.results()
         actions = actions_of(shop)
-    finally:
-        shop.server.drop_database(shop.name)
-        shop.server.execute(sql.SQL("DROP ROLE {}").format(role))
 
     assert build.status is StepStatus.DONE
     assert [("refused" in one.get("outcome", "")) for one in actions] == [False, True]
@@ -301,6 +289,71 @@ def test_a_victim_that_matches_is_cancelled_and_the_build_saved(shop: TestDataba
 
     assert (build.status, build.attempts) == (StepStatus.DONE, 1)
     assert [one["action"] for one in actions_of(shop)] == ["cancel", "cancel"]
+
+
+@contextmanager
+def builder_of(shop: TestDatabase, *grants: str) -> Iterator[str]:
+    """A role that owns the table, reads all statistics and has those grants; its database goes with it."""
+    name = f"{shop.name}_builder"
+    role = sql.Identifier(name)
+    shop.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(role, PASSWORD))
+    for statement in (
+        "GRANT pg_read_all_stats TO {}",
+        "ALTER TABLE messages OWNER TO {}",
+        "GRANT CREATE ON SCHEMA public TO {}",
+        *grants,
+    ):
+        shop.execute(sql.SQL(statement).format(role))
+    try:
+        yield name
+    finally:
+        shop.server.drop_database(shop.name)
+        shop.server.execute(sql.SQL("DROP OWNED BY {}").format(role))
+        shop.server.execute(sql.SQL("DROP ROLE {}").format(role))
+
+
+def waits_long_for(database: TestDatabase, waiting: int, waited_for: int) -> bool:
+    """That one process has waited for the other for longer than the server's deadlock_timeout of a second."""
+    rows = database.execute(
+        """
+        SELECT true FROM pg_locks
+        WHERE pid = %(pid)s AND NOT granted AND clock_timestamp() - waitstart > interval '2 s'
+            AND %(other)s = ANY (pg_blocking_pids(%(pid)s))
+        """,
+        {"pid": waiting, "other": waited_for},
+    )
+    return rows != []
+
+
+@pytest.mark.parametrize(
+    ("grants", "expected"),
+    [
+        (["GRANT SET ON PARAMETER deadlock_timeout TO {}"], (1, None)),
+        ([], (2, "attempt 1 failed: deadlock detected; trying again")),
+    ],
+    ids=["granted", "not granted"],
+)
+def test_a_build_outlasts_who_queues_behind_it_where_it_may(
+    shop: TestDatabase, grants: list[str], expected: tuple[int, str | None]
+) -> None:
+    with builder_of(shop, *grants) as name:
+        run = run_of(shop, AT_ONCE, declared=as_declared(shop, name, PASSWORD))
+        with in_transaction(shop, "checkout", WRITING) as writer, Beside(run.init) as beside:
+            build = waiting_build(shop)
+            with executing(shop.dsn, "ANALYZE messages") as analyze:
+                wait_for("the queue", lambda: waits_long_for(shop, analyze, build) or None)
+                writer.execute("ROLLBACK")
+                wait_for(
+                    "a deadlock that is not looked for, or its victim",
+                    lambda: (
+                        waits_long_for(shop, build, analyze) or "deadlock" in " ".join(notes_of(run)) or None
+                    ),
+                )
+            (result, _) = beside.results()
+
+    attempts, note = expected
+    assert (result.status, result.attempts) == (StepStatus.DONE, attempts)
+    assert note is None or note in notes_of(run)
 
 
 # ------------------------------------------------------------------ drops

@@ -55,7 +55,14 @@ def reads() -> dict[str, type[Any]]:
 
 
 READS = reads()
-ACTS = {"advisory_lock", "cancel_own_work", "journal_create", "journal_append", "signal_session"}
+ACTS = {
+    "advisory_lock",
+    "cancel_own_work",
+    "journal_create",
+    "journal_append",
+    "raise_deadlock_timeout",
+    "signal_session",
+}
 # Without rows on the stage; tests below give them some.
 EMPTY = {
     "blockers",

@@ -28,6 +28,7 @@ SESSION = SessionFacts(
     may_create_temporary=True,
     may_read_all_stats=True,
     may_signal_backend=True,
+    may_set_deadlock_timeout=True,
     track_counts=True,
     backend_pid=1,
     usename="builder",
@@ -77,9 +78,15 @@ def test_versions(version: int, expected: tuple[Verdict, str]) -> None:
         ({"track_counts": False}, "statistics collector", (FAIL, "track_counts_off")),
         ({"may_read_all_stats": False}, "sees other sessions", (UNKNOWN, "not_permitted")),
         ({"may_signal_backend": False}, "may cancel sessions", (FAIL, "not_permitted")),
+        ({"may_set_deadlock_timeout": False}, "may outwait deadlocks", (WARN, "not_permitted")),
+        (
+            {"may_set_deadlock_timeout": False, "server_version_num": 140010},
+            "may outwait deadlocks",
+            (PASS, "ok"),
+        ),
     ],
 )
-def test_what_a_session_lacks(facts: dict[str, bool], criterion: str, expected: tuple[Verdict, str]) -> None:
+def test_what_a_session_lacks(facts: dict[str, int], criterion: str, expected: tuple[Verdict, str]) -> None:
     found = check_session(replace(SESSION, **facts), None, "nova", needs_signal=True)  # type: ignore[arg-type]  # fields of it
 
     assert judged(found, criterion) == expected
