@@ -185,20 +185,21 @@ class Build:
             self._cancelling.set()
 
     def _watch_until_done(self, site: Site, watcher: Watcher, ends: list[threading.Event]) -> None:
-        try:
+        # Not one inside the other: a second Ctrl-C at once must find the second handler, not the first's.
+        with suppress(KeyboardInterrupt):
             self._watch(site, watcher, ends)
-        except KeyboardInterrupt:
+            return
+        try:
             self._interrupted = True
             self._ending.set()
             self._cancelling.set()
-            try:
-                self._watch(site, watcher, ends)
-            except KeyboardInterrupt:
-                self.journal.reconnect = None
-                raise StepLeftBehind(
-                    "stopped at once, before everything was cleaned up: INVALID indexes may be left",
-                    mend="run init again: it finishes the cleaning; `status` shows what stands",
-                ) from None
+            self._watch(site, watcher, ends)
+        except KeyboardInterrupt:
+            self.journal.reconnect = None
+            raise StepLeftBehind(
+                "stopped at once, before everything was cleaned up: INVALID indexes may be left",
+                mend="run init again: it finishes the cleaning; `status` shows what stands",
+            ) from None
 
     def _watch(self, site: Site, watcher: Watcher, ends: list[threading.Event]) -> None:
         while not all(end.is_set() for end in ends):
