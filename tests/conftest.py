@@ -248,7 +248,8 @@ class TestDatabase:
         return self.server.execute(query, self.name, params)
 
 
-def _own_database(server: PostgresServer, template: str | None = None) -> Iterator[TestDatabase]:
+def own_database(server: PostgresServer, template: str | None = None) -> Iterator[TestDatabase]:
+    """A fresh database on a server, a clone of `template` where one is given; dropped afterwards."""
     name = server.create_database(template)
     yield TestDatabase(server, name)
     server.drop_database(name)
@@ -257,13 +258,13 @@ def _own_database(server: PostgresServer, template: str | None = None) -> Iterat
 @pytest.fixture
 def database(server: PostgresServer) -> Iterator[TestDatabase]:
     """A fresh, empty database."""
-    yield from _own_database(server)
+    yield from own_database(server)
 
 
 @pytest.fixture
 def every_database(every_server: PostgresServer) -> Iterator[TestDatabase]:
     """A fresh, empty database on each supported version in turn."""
-    yield from _own_database(every_server)
+    yield from own_database(every_server)
 
 
 @pytest.fixture(scope="session")
@@ -280,7 +281,7 @@ def nova_template(server: PostgresServer) -> Iterator[str]:
 @pytest.fixture
 def nova_database(server: PostgresServer, nova_template: str) -> Iterator[TestDatabase]:
     """A database with users, messages, posts and user_feed_preferences, analyzed, without extra indexes."""
-    yield from _own_database(server, nova_template)
+    yield from own_database(server, nova_template)
 
 
 def _describe(kind: Kind) -> str:

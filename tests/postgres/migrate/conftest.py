@@ -5,8 +5,32 @@ from collections.abc import Iterator
 import pytest
 from psycopg import sql
 
-from tests.conftest import TestDatabase
+from tests.conftest import SharedServers, TestDatabase, own_database
 from tests.support.builds import fill_shop
+from tests.support.postgres_server import EVERY_VERSION, PostgresServer
+
+OLDEST = EVERY_VERSION[0]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    # Faults of builds are those of the server: what a marked test breaks is broken in the oldest version too.
+    is_marked = any(metafunc.definition.iter_markers("oldest_too"))
+    given = metafunc.config.getoption("postgres")
+    if is_marked and given == "embedded":
+        ids = [given, f"postgres{OLDEST}"]
+        metafunc.parametrize("database", [None, OLDEST], indirect=True, ids=ids)
+
+
+@pytest.fixture
+def database(request: pytest.FixtureRequest) -> Iterator[TestDatabase]:
+    """A fresh, empty database; of the oldest version too for a test marked so."""
+    server: PostgresServer
+    if (kind := getattr(request, "param", None)) is None:
+        server = request.getfixturevalue("server")
+    else:
+        find: SharedServers = request.getfixturevalue("shared_servers")
+        server = find(kind)
+    yield from own_database(server)
 
 
 @pytest.fixture

@@ -222,6 +222,7 @@ def test_what_another_built_meanwhile_stands_but_is_not_ours(shop: TestDatabase)
 # Failures
 
 
+@pytest.mark.oldest_too
 def test_a_failing_step_leaves_nothing_behind_and_what_is_not_started_is_skipped(
     shop: TestDatabase,
 ) -> None:
@@ -332,6 +333,7 @@ def test_analyze_that_is_skipped_is_a_failure(shop: TestDatabase, stranger: str)
     assert results[-1].mend == "run as the owner of the table"
 
 
+@pytest.mark.oldest_too
 def test_a_build_that_passes_its_deadline_is_cleaned_up_and_not_tried_again(shop: TestDatabase) -> None:
     run = Run(shop, manifest_of(SENDER), options=replace(QUICK, deadline_seconds=1))
     with writer(shop) as open_transaction, Beside(run.init) as beside:
@@ -344,6 +346,7 @@ def test_a_build_that_passes_its_deadline_is_cleaned_up_and_not_tried_again(shop
     assert log_of(shop)["idx_sender"] == ("building", "failed")
 
 
+@pytest.mark.oldest_too
 def test_a_leftover_that_can_be_neither_dropped_nor_renamed_is_named_and_rebuilt_by_the_next_run(
     shop: TestDatabase,
 ) -> None:
@@ -371,6 +374,7 @@ def test_a_leftover_that_can_be_neither_dropped_nor_renamed_is_named_and_rebuilt
     assert indexes_of(shop) == {"idx_sender": True}
 
 
+@pytest.mark.oldest_too
 def test_a_killed_session_is_cleaned_up_and_the_build_tried_again(shop: TestDatabase) -> None:
     run = Run(shop, manifest_of(SENDER))
     with writer(shop) as open_transaction, Beside(run.init) as beside:
@@ -491,6 +495,7 @@ def test_rollback_drops_what_was_built_and_analyzes(shop: TestDatabase) -> None:
     assert Run(shop, BOTH).rollback() == ()
 
 
+@pytest.mark.oldest_too
 def test_a_drop_that_stops_half_way_is_said_and_finished_by_the_next(shop: TestDatabase) -> None:
     Run(shop, manifest_of(SENDER)).init()
     with shop.connect() as reader:
@@ -539,6 +544,7 @@ def test_an_index_that_became_valid_is_not_dropped_as_a_leftover(shop: TestDatab
         assert journal.created() == {}
 
 
+@pytest.mark.oldest_too
 def test_the_deadline_is_the_servers(shop: TestDatabase) -> None:
     seen: list[str] = []
 

@@ -263,6 +263,7 @@ def test_what_a_stranger_began_is_left_alone_until_told_otherwise(events: TestDa
     assert is_valid(events, "idx_events_sender")
 
 
+@pytest.mark.oldest_too
 def test_an_invalid_child_that_somebody_attached_is_named_and_completed_after_its_repair(
     events: TestDatabase,
 ) -> None:
@@ -399,6 +400,7 @@ TWINS = "INSERT INTO events VALUES (1, 1, '2025-05-05'), (1, 1, '2025-05-05')"
 DUPLICATES = declare("idx_unique", "events", "sender_id", "at", "id", unique=True)
 
 
+@pytest.mark.oldest_too
 def test_a_child_that_fails_is_cleaned_up_and_the_next_run_goes_on(events: TestDatabase) -> None:
     manifest = manifest_of(DUPLICATES)
 
@@ -427,6 +429,7 @@ def rows_inserted(database: TestDatabase) -> bool:
     return True
 
 
+@pytest.mark.oldest_too
 def test_an_invalid_leftover_on_a_leaf_is_rebuilt_by_the_next_run(events: TestDatabase) -> None:
     run = Run(events, MANIFEST, replace(QUICK, deadline_seconds=1, cleanup_budget_seconds=0.5))
     with writer(events, "events_2024"):

@@ -13,6 +13,7 @@ from exporter.postgres.target import connect
 from tests.conftest import OwnServer, TestDatabase
 from tests.support.builds import as_declared, session
 from tests.support.declared import declare, manifest_of
+from tests.support.postgres_server import Kind
 
 MANIFEST = manifest_of(declare("idx_a", "messages"), analyze=("messages", "posts"))
 ODD_ROLE = 'the "builder"'
@@ -61,6 +62,7 @@ def test_the_owner_passes_everything(shop: TestDatabase, role: str) -> None:
     assert not_passed(findings_of(shop, role)) == []
 
 
+@pytest.mark.oldest_too
 @pytest.mark.parametrize(
     ("statement", "finding"),
     [
@@ -119,6 +121,7 @@ def test_what_is_missing_is_found_with_its_mend(
     assert not_passed(findings_of(shop, role)) == [finding]
 
 
+@pytest.mark.oldest_too
 def test_temporary_tables_are_needed(shop: TestDatabase, role: str) -> None:
     shop.execute(sql.SQL("REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC").format(sql.Identifier(shop.name)))
 
@@ -156,8 +159,9 @@ def test_a_role_that_starts_read_only_may_still_build(shop: TestDatabase, role: 
     assert [(one[0], one[2]) for one in not_passed(findings_of(shop, role))] == [("writable", Verdict.WARN)]
 
 
-def test_a_standby_is_refused(own_server: OwnServer, own_standby: OwnServer) -> None:
-    primary = own_server()
+@pytest.mark.parametrize("kind", [None, "14"])
+def test_a_standby_is_refused(own_server: OwnServer, own_standby: OwnServer, kind: Kind | None) -> None:
+    primary = own_server(kind=kind)
     primary.execute("CREATE TABLE messages (id int)")
     primary.execute("CREATE TABLE posts (id int)")
     standby = own_standby(primary)

@@ -266,6 +266,7 @@ def test_leftovers_are_told_with_the_command_that_removes_them(shop: TestDatabas
 # ------------------------------------------------------------------ rows
 
 
+@pytest.mark.oldest_too
 def test_duplicates_are_counted_and_not_shown(shop: TestDatabase) -> None:
     by_sender = declare("u", "messages", "sender_id", unique=True)
     finding = only(findings_of(shop, by_sender), "duplicates")
@@ -566,6 +567,7 @@ def test_it_is_not_run_where_nothing_may_be_touched(shop: TestDatabase, tmp_path
 # ------------------------------------------------------------------ a pooler
 
 
+@pytest.mark.oldest_too
 @pytest.mark.parametrize("pool_mode", ["transaction", "session"])
 def test_a_pooler_is_refused(shop: TestDatabase, pool_mode: str) -> None:
     with pooled(shop.server, shop.name, pool_mode) as dsn:
@@ -576,6 +578,7 @@ def test_a_pooler_is_refused(shop: TestDatabase, pool_mode: str) -> None:
     assert told(findings, "direct connection") == {"the server": (Verdict.FAIL, "pooler")}
 
 
+@pytest.mark.oldest_too
 def test_a_default_that_is_read_only_for_everybody_is_refused(shop: TestDatabase) -> None:
     alter = sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = on")
     with shop.connect() as connection:

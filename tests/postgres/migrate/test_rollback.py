@@ -347,6 +347,7 @@ def test_a_degraded_index_is_said_and_the_exporters_page_shows_it_invalid(shop: 
     assert [line for line in page.splitlines() if line.startswith("pg_index_build_phase{")] == []
 
 
+@pytest.mark.oldest_too
 def test_the_next_rollback_finishes_the_drop(shop: TestDatabase) -> None:
     manifest = degrade(shop)
 
@@ -357,6 +358,7 @@ def test_the_next_rollback_finishes_the_drop(shop: TestDatabase) -> None:
     assert (indexes_of(shop), log_of(shop)) == ({}, ("dropped", "done"))
 
 
+@pytest.mark.oldest_too
 def test_the_next_init_builds_a_degraded_index_anew(shop: TestDatabase) -> None:
     manifest = degrade(shop)
 

@@ -243,6 +243,7 @@ def phases_of(database: TestDatabase) -> list[tuple[str, str]]:
 # ------------------------------------------------------------------ victims
 
 
+@pytest.mark.oldest_too
 def test_who_queues_is_told_of_with_what_comes_of_it(shop: TestDatabase) -> None:
     run = run_of(shop, AT_ONCE)
     with in_transaction(shop, "checkout", WRITING) as writer, Beside(run.init):
@@ -256,6 +257,7 @@ def test_who_queues_is_told_of_with_what_comes_of_it(shop: TestDatabase) -> None
     assert "at its end the build waits for it in turn, and fails" in note
 
 
+@pytest.mark.oldest_too
 def test_a_build_makes_way_and_is_tried_again(shop: TestDatabase) -> None:
     options = replace(AT_ONCE, on_victim=VictimPolicy.YIELD, victim_limit_seconds=0.2)
     run = run_of(shop, options)
@@ -275,6 +277,7 @@ def test_a_build_makes_way_and_is_tried_again(shop: TestDatabase) -> None:
     assert indexes_of(shop) == BUILT
 
 
+@pytest.mark.oldest_too
 def test_a_victim_that_matches_is_cancelled_and_the_build_saved(shop: TestDatabase) -> None:
     patterns = Patterns(applications=("maintenance",))
     options = replace(AT_ONCE, on_victim=VictimPolicy.CANCEL, victim_limit_seconds=0.2, patterns=patterns)
@@ -359,6 +362,7 @@ def test_a_build_outlasts_who_queues_behind_it_where_it_may(
 # ------------------------------------------------------------------ drops
 
 
+@pytest.mark.oldest_too
 def test_a_reader_that_blocks_a_drop_is_ended_where_the_policy_says_so(shop: TestDatabase) -> None:
     assert run_of(shop, AT_ONCE).init()[0].status is StepStatus.DONE
     options = replace(
