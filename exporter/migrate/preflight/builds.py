@@ -66,13 +66,25 @@ def estimate_builds(
 
 
 def check_duplicates(
-    connection: Connection, shapes: Mapping[DeclaredIndex, IndexShape], options: PreflightOptions
+    connection: Connection,
+    builds: Sequence[DeclaredIndex],
+    shapes: Mapping[DeclaredIndex, IndexShape],
+    options: PreflightOptions,
 ) -> Iterator[Finding]:
     """One finding for each unique index: whether its rows allow it. All of them share one budget of time."""
     ends_at_seconds = time.monotonic() + options.query_budget_seconds
-    for index, shape in shapes.items():
-        if shape.is_unique:
+    for index in builds:
+        shape = shapes.get(index)
+        if shape is not None and shape.is_unique:
             yield _duplicates(connection, index, shape, ends_at_seconds)
+        elif shape is None and index.unique:
+            yield unknown(
+                "duplicates",
+                index.relation.quoted,
+                "not_compiled",
+                "not counted, because the declaration could not be compiled",
+                "do first what is said of its estimate",
+            )
 
 
 def _not_estimated(index: DeclaredIndex, error: psycopg.Error) -> Finding:
@@ -103,9 +115,9 @@ def _duplicates(
             f"not counted within {duration(budget_seconds)}: the whole table has to be read",
             "count them at a quiet hour: GROUP BY the declared columns, HAVING count(*) > 1",
         )
-    except errors.InsufficientPrivilege:
-        mend = f"GRANT SELECT ON {index.table.quoted} to this role"
-        return unknown("duplicates", subject, "not_permitted", "the table may not be read", mend)
+    except errors.InsufficientPrivilege as error:
+        mend = "grant that to this role, to have duplicates counted before the build"
+        return unknown("duplicates", subject, "not_permitted", first_line(error), mend)
     except psycopg.Error as error:
         # Not its text: it can show values.
         return failed(

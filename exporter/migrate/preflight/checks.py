@@ -165,7 +165,7 @@ class _Builds:
 def _check_plan(connection: Connection, manifest: Manifest, looked: _Builds) -> Iterator[Finding]:
     options, builds, tables = looked.options, looked.builds, looked.tables
     estimates = looked.estimated.estimates
-    yield from check_duplicates(connection, looked.estimated.shapes, options)
+    yield from check_duplicates(connection, builds, looked.estimated.shapes, options)
     wal_bytes = sum(one.wal_bytes for one in estimates) if len(estimates) == len(builds) else None
     yield from check_slots(read_slots(connection), wal_bytes, looked.storage.max_slot_wal_keep_size_bytes)
     yield check_archiving(read_archiver(connection))

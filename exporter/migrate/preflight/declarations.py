@@ -30,7 +30,7 @@ def _declaration(index: ObservedIndex) -> Finding:
     if index.state is IndexState.INVALID_FOREIGN:
         mend = f"init --adopt-invalid replaces it; or DROP INDEX CONCURRENTLY {subject}"
         return failed(_CRITERION, subject, index.state.value, index.detail, mend, **facts)
-    if index.state is IndexState.INVALID_OURS:
+    if index.state in (IndexState.INVALID_OURS, IndexState.DEGRADED):
         return warned(
             _CRITERION, subject, index.state.value, index.detail, "init cleans it up first", **facts
         )

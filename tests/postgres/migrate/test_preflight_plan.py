@@ -696,3 +696,75 @@ def test_a_declaration_that_the_server_refuses_does_not_hide_the_rest(shop: Test
     assert [verdict for verdict, _ in told(findings, "definition").values()] == [Verdict.FAIL]
     assert told(findings, "estimate") == {"public.i": (Verdict.UNKNOWN, "not_planned")}
     assert only(findings, "archiving").verdict is Verdict.PASS
+
+
+def test_what_bears_the_name_already_is_told(shop: TestDatabase) -> None:
+    taken = declare("idx_taken", "messages", "content")
+    left = declare("idx_left", "messages", "created_at")
+    missing = declare("idx_missing", "messages", "status")
+    shop.execute("CREATE INDEX idx_taken ON messages (status)")
+    leave_invalid(shop, sql.SQL("CREATE INDEX CONCURRENTLY idx_left ON messages (created_at)"))
+    manifest = manifest_of(taken, left, missing, analyze=())
+
+    assert told(check_readiness(as_declared(shop), manifest, READINESS).findings, "definition") == {
+        "public.idx_taken": (Verdict.FAIL, "conflict"),
+        "public.idx_left": (Verdict.FAIL, "invalid_foreign"),
+        "public.idx_missing": (Verdict.PASS, "ok"),
+    }
+
+
+def test_who_may_not_build_is_told_all_that_can_be_seen(shop: TestDatabase, stranger: str) -> None:
+    index = declare("u", "messages", "id", unique=True)
+    declared = as_declared(shop, stranger, PASSWORD)
+    findings = check_readiness(declared, manifest_of(index, analyze=("posts",)), READINESS).findings
+
+    assert told(findings, "definition") == {"the database": (Verdict.UNKNOWN, "not_tried")}
+    assert told(findings, "duplicates") == {"public.u": (Verdict.UNKNOWN, "not_compiled")}
+    assert told(findings, "ownership") == {"public.messages": (Verdict.FAIL, "not_owner")}
+    assert told(findings, "may analyze") == {"public.posts": (Verdict.FAIL, "not_owner")}
+    assert told(findings, "table kind") == {"public.messages": (Verdict.PASS, "ok")}
+    assert told(findings, "wraparound")["the database"] == (Verdict.PASS, "ok")
+
+
+@pytest.mark.pg(">= 15")
+def test_who_may_create_in_the_tablespace_passes(shop: TestDatabase, tablespace: str) -> None:
+    with session(shop) as connection:
+        findings = check_before_build(
+            connection, manifest_of(declare("i1", "messages", tablespace=tablespace))
+        )
+
+    assert told(findings, "create in tablespace") == {"public.i1": (Verdict.PASS, "ok")}
+
+
+def test_the_owner_of_the_whole_must_own_the_partitions(shop: TestDatabase, stranger: str) -> None:
+    for statement in (
+        "CREATE TABLE events (id int) PARTITION BY RANGE (id)",
+        "CREATE TABLE events_1 PARTITION OF events FOR VALUES FROM (0) TO (10)",
+        "GRANT CREATE ON SCHEMA public TO {}",
+        "ALTER TABLE ONLY events OWNER TO {}",
+    ):
+        shop.execute(sql.SQL(statement).format(sql.Identifier(stranger)))
+    with closing(connect(as_declared(shop, stranger, PASSWORD), read_only=False)) as connection:
+        findings = check_before_build(connection, manifest_of(declare("i", "events"), analyze=()))
+
+    assert told(findings, "ownership") == {
+        "public.events": (Verdict.PASS, "ok"),
+        "public.events_1": (Verdict.FAIL, "not_owner"),
+    }
+
+
+def test_a_function_that_may_not_be_called_hides_the_duplicates(shop: TestDatabase, stranger: str) -> None:
+    for statement in (
+        "CREATE FUNCTION secret(n bigint) RETURNS bigint IMMUTABLE LANGUAGE plpgsql "
+        "AS $$ BEGIN RETURN n; END $$",
+        "REVOKE EXECUTE ON FUNCTION secret FROM PUBLIC",
+        "GRANT SELECT ON messages TO {}",
+    ):
+        shop.execute(sql.SQL(statement).format(sql.Identifier(stranger)))
+    found = only(
+        findings_of(shop, declare("u", "messages", "public.secret(id)", unique=True), user=stranger),
+        "duplicates",
+    )
+
+    assert (found.verdict, found.reason) == (Verdict.UNKNOWN, "not_permitted")
+    assert found.found == "permission denied for function secret"

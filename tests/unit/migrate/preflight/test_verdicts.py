@@ -7,16 +7,17 @@ import pytest
 
 from exporter.migrate.preflight import PreflightOptions
 from exporter.migrate.preflight.activity import check_blockers, check_running_backups
+from exporter.migrate.preflight.declarations import check_declarations, not_compiled
 from exporter.migrate.preflight.limits import check_duration, check_temporary_files
 from exporter.migrate.preflight.replication import check_archiving, check_lag, check_slots
 from exporter.migrate.preflight.session import check_session
 from exporter.migrate.preflight.tables import check_table_age, check_wraparound
-from exporter.model import Finding, IndexEstimate, Verdict
+from exporter.model import Finding, IndexEstimate, IndexState, ObservedIndex, Verdict
 from exporter.postgres.blockers import Blocker
 from exporter.postgres.replication import ArchiverFacts, ReplicationLag, ReplicationSlot, RunningBackup
 from exporter.postgres.session_facts import SessionFacts
 from exporter.postgres.storage import StorageFacts, TableAge, WraparoundFacts
-from tests.support.declared import declare, relation
+from tests.support.declared import declare, manifest_of, relation
 
 PASS, WARN, FAIL, UNKNOWN = Verdict.PASS, Verdict.WARN, Verdict.FAIL, Verdict.UNKNOWN
 SESSION = SessionFacts(
@@ -336,3 +337,44 @@ def test_backups_that_run(
 
     assert judged(found, "running dump") == dump
     assert judged(found, "running base backup") == base_backup
+
+
+# ------------------------------------------------------------------ declarations
+
+
+@pytest.mark.parametrize(
+    ("state", "verdict"),
+    [
+        (IndexState.ABSENT, PASS),
+        (IndexState.PRESENT, PASS),
+        (IndexState.COVERED, PASS),
+        (IndexState.INCOMPLETE, PASS),
+        (IndexState.BUILDING_OURS, PASS),
+        (IndexState.DROPPING_OURS, PASS),
+        (IndexState.INVALID_OURS, WARN),
+        (IndexState.DEGRADED, WARN),
+        (IndexState.INVALID_FOREIGN, FAIL),
+        (IndexState.CONFLICT, FAIL),
+        (IndexState.BUILDING_FOREIGN, FAIL),
+    ],
+)
+def test_where_a_declaration_stands(state: IndexState, verdict: Verdict) -> None:
+    index = ObservedIndex(declare("i", "messages"), state, "CREATE INDEX …", detail="as it stands")
+
+    assert judged(check_declarations([index]), "definition") == (
+        verdict,
+        "ok" if verdict is PASS else state.value,
+    )
+
+
+def test_every_state_of_an_index_is_judged() -> None:
+    (marker,) = test_where_a_declaration_stands.pytestmark  # type: ignore[attr-defined]  # pytest's own
+
+    assert {state for state, _ in marker.args[1]} == set(IndexState)
+
+
+def test_declarations_that_could_not_be_tried_are_unknown() -> None:
+    assert judged([not_compiled(manifest_of(declare("i", "messages")))], "definition") == (
+        UNKNOWN,
+        "not_tried",
+    )
