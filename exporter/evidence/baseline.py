@@ -34,6 +34,14 @@ def from_detail(detail: Mapping[str, Any]) -> tuple[ProbeMeasurement, ...]:
     )
 
 
+def with_fresh(
+    kept: Sequence[ProbeMeasurement], fresh: Sequence[ProbeMeasurement]
+) -> tuple[ProbeMeasurement, ...]:
+    """The measurements of both, the fresh one where a probe has two."""
+    merged = {(one.index_name, one.probe): one for one in (*kept, *fresh)}
+    return tuple(merged.values())
+
+
 def _measurement(entry: Mapping[str, Any]) -> ProbeMeasurement:
     return ProbeMeasurement(
         index_name=_text(entry, "index_name") or "",

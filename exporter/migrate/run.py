@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from exporter.errors import SettingsError
-from exporter.evidence.baseline import from_detail, to_detail
+from exporter.evidence.baseline import from_detail, to_detail, with_fresh
 from exporter.evidence.plans import measure_probes
 from exporter.migrate.build import Build, Event
 from exporter.migrate.facts import read_index_facts
@@ -29,6 +29,7 @@ from exporter.migrate.situation import (
 from exporter.migrate.verify import verify
 from exporter.model import (
     Database,
+    IndexState,
     Manifest,
     Outcome,
     Plan,
@@ -81,7 +82,7 @@ def initialise(
         if plan.steps:
             journal.ensure()
             record_plan(journal, situation)
-            before = _baseline(connection, manifest, journal, options, on_stage)
+            before = _baseline(connection, manifest, journal, situation, options, on_stage)
             # After the probes, which write too: hint bits, with checksums whole pages.
             wal_position = read_wal_position(connection)
             build = Build(database, journal, options.build, on_event)
@@ -175,15 +176,33 @@ def _baseline(
     connection: Connection,
     manifest: Manifest,
     journal: Journal,
+    situation: Situation,
     options: RunOptions,
     on_stage: Callable[[str], None],
 ) -> tuple[ProbeMeasurement, ...]:
-    """The probes' figures before the first build; a later run compares with the same."""
+    """The probes' figures before their index was built; a later run compares with the same.
+
+    Of a build that was begun before, the figures of then stay; one that was rolled back has new ones.
+    """
     kept = from_detail(journal.baseline())
-    if kept:
+    is_kept = {(one.index_name, one.probe) for one in kept}
+    begun = journal.created()
+    lacking = tuple(
+        observed.declared
+        for observed in situation.observed
+        if observed.state not in (IndexState.PRESENT, IndexState.COVERED)
+        and observed not in situation.plan.refused
+        and not (
+            observed.declared.name in begun
+            and is_kept.issuperset((observed.declared.name, probe.name) for probe in observed.declared.probes)
+        )
+    )
+    unmeasured = replace(manifest, indexes=lacking)
+    if not any(index.probes for index in lacking):
         return kept
-    _tell_probes(manifest, options, on_stage, "before the build")
-    before = measure_probes(connection, manifest, budget_seconds_per_probe=options.probe_budget_seconds)
+    _tell_probes(unmeasured, options, on_stage, "before the build")
+    fresh = measure_probes(connection, unmeasured, budget_seconds_per_probe=options.probe_budget_seconds)
+    before = with_fresh(kept, fresh)
     journal.append(Phase.BASELINE, EventStatus.DONE, detail=to_detail(before))
     return before
 

@@ -286,9 +286,9 @@ class Journal:
         return {row.index_name: row for row in rows}
 
     def baseline(self) -> dict[str, Any]:
-        """The detail of the first baseline that is on record, empty when there is none."""
+        """The detail of the last baseline that is on record, empty when there is none."""
         parameters = {"name": self.migration, "phase": Phase.BASELINE.value}
-        rows = self._read("journal_first", LogRow, parameters)
+        rows = self._read("journal_baseline", LogRow, parameters)
         return rows[0].detail if rows else {}
 
     def created(self) -> dict[str, CreatedIndex]:

@@ -92,12 +92,12 @@ def test_what_the_migration_created(
         assert ("idx_a" in journal.created()) is is_created
 
 
-def test_the_first_baseline_is_kept(database: TestDatabase) -> None:
+def test_the_last_baseline_counts(database: TestDatabase) -> None:
     with journal_of(database) as journal:
         journal.append(Phase.BASELINE, EventStatus.DONE, detail={"probes": [1]})
         journal.append(Phase.BASELINE, EventStatus.DONE, detail={"probes": [2]})
 
-        assert journal.baseline() == {"probes": [1]}
+        assert journal.baseline() == {"probes": [2]}
 
 
 def test_it_lives_in_any_schema_whatever_its_name(database: TestDatabase) -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from exporter.evidence.baseline import from_detail, to_detail
+from exporter.evidence.baseline import from_detail, to_detail, with_fresh
 from exporter.model import ProbeMeasurement
 from tests.unit.migrate.samples import MESSAGES, ODD, measured_after, measured_before
 
@@ -23,6 +23,14 @@ def test_measurements_come_back_from_the_journal_as_they_were() -> None:
     stored = json.loads(json.dumps(to_detail(measurements), allow_nan=False))
 
     assert from_detail(stored) == measurements
+
+
+def test_a_fresh_measurement_takes_the_place_of_the_kept_one_of_its_probe() -> None:
+    kept = (measured_before(MESSAGES), measured_before(ODD))
+    again = replace(measured_before(ODD), median_seconds=7.0)
+
+    assert with_fresh(kept, (again,)) == (measured_before(MESSAGES), again)
+    assert with_fresh((), kept) == with_fresh(kept, ()) == kept
 
 
 def test_other_shapes_are_read_as_far_as_they_go() -> None:
