@@ -19,6 +19,7 @@ from exporter.model import (
     Manifest,
     ObservedIndex,
     Outcome,
+    Probe,
     RelationName,
     StepKind,
     StepStatus,
@@ -573,5 +574,59 @@ def test_verify_and_status_speak_of_partitions(events: TestDatabase) -> None:
     (index,) = status.indexes
     assert index.observed.state is IndexState.INCOMPLETE
     assert "0 of 4 partitions attached, 4 without it" in index.observed.detail
-    assert [finding.verdict for finding in outcome.findings] == [Verdict.FAIL]
+    assert {finding.verdict for finding in outcome.findings} == {Verdict.FAIL}
     assert "0 of 4 partitions attached" in outcome.findings[0].found
+    assert [(finding.subject, finding.reason) for finding in outcome.findings[1:]] == [
+        ("public.idx_events_sender, partition archive.old_0", "absent"),
+        ("public.idx_events_sender, partition archive.old_1", "absent"),
+        ("public.idx_events_sender, partition public.events_2024", "absent"),
+        ("public.idx_events_sender, partition public.events_2025", "absent"),
+    ]
+
+
+def test_verify_names_each_partition_that_lacks_its_index(events: TestDatabase) -> None:
+    leave_invalid(events, ON_2024.format("", "CONCURRENTLY ", "by_hand"), "events_2024")
+    events.execute("CREATE INDEX idx_events_sender ON ONLY events (sender_id, at DESC) WHERE sender_id > 0")
+    events.execute("ALTER INDEX idx_events_sender ATTACH PARTITION by_hand")
+    events.execute("CREATE INDEX alone ON events_2025 (sender_id, at DESC) WHERE sender_id > 0")
+
+    outcome = check_result(as_declared(events), MANIFEST, RunOptions())
+
+    told = {finding.subject.rpartition(" ")[2]: finding for finding in outcome.findings}
+    assert {subject: finding.reason for subject, finding in told.items()} == {
+        "public.idx_events_sender": "partition_lacking",
+        "archive.old_0": "absent",
+        "archive.old_1": "absent",
+        "public.events_2024": "conflict",
+        "public.events_2025": "not_attached",
+    }
+    assert "REINDEX INDEX CONCURRENTLY public.by_hand" in told["public.events_2024"].found
+    assert told["public.events_2025"].found == "public.alone is valid, and not attached"
+
+
+def test_sizes_and_probes_are_those_of_all_partitions(events: TestDatabase) -> None:
+    events.execute(
+        "INSERT INTO events SELECT g, g, date '2024-01-01' + g % 700 FROM generate_series(1, 20000) g"
+    )
+    probe = Probe(
+        "by_sender",
+        "SELECT id FROM events WHERE sender_id = %(sender_id)s AND sender_id > 0 ORDER BY at DESC LIMIT 5",
+        "SELECT sender_id FROM events WHERE sender_id > 1000 LIMIT 3",
+        None,
+    )
+    manifest = manifest_of(replace(DECLARED, max_size_ratio=0.9, probes=(probe,)), analyze=("events",))
+
+    outcome = init(events, manifest)
+
+    (facts,) = outcome.facts
+    [(index_bytes, table_bytes)] = events.execute(
+        """
+        SELECT (SELECT sum(pg_relation_size(relid)) FROM pg_partition_tree('idx_events_sender')),
+            (SELECT sum(pg_table_size(relid)) FROM pg_partition_tree('events'))
+        """
+    )
+    assert (facts.size_bytes, facts.table_size_bytes) == (index_bytes, table_bytes)
+    verdicts = {finding.criterion: finding.verdict for finding in outcome.findings}
+    assert {verdicts[name] for name in ("partitions", "size", "plan uses the index")} == {Verdict.PASS}
+    (after,) = outcome.after
+    assert after.samples_using_index == after.samples == 3

@@ -1,0 +1,170 @@
+"""Whether each declared index stands, is valid and fits its table; partitions and probes beside it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+
+from exporter.migrate.figures import moment, size_ratio
+from exporter.migrate.verify.findings import failed, is_small, passed, subject_of, unknown
+from exporter.migrate.verify.partitions import judge_partitions, lacking
+from exporter.migrate.verify.probes import judge_probes
+from exporter.model import Finding, IndexFacts, IndexState, ObservedIndex, ProbeMeasurement, quote_identifier
+
+_INIT = "run init"
+_JUDGED = {IndexState.PRESENT, IndexState.COVERED}
+
+
+def verify(
+    facts: Sequence[IndexFacts],
+    before: Sequence[ProbeMeasurement],
+    after: Sequence[ProbeMeasurement],
+    *,
+    built_at: Mapping[str, datetime] | None = None,
+) -> tuple[Finding, ...]:
+    """The findings of every index in the order of `facts`, each index's criteria as listed above.
+
+    `built_at` says when each index's build ended, by the server's clock; without it the freshness of the
+    statistics is unknown.
+    """
+    baseline = {(found.index_name, found.probe): found for found in before}
+    measured = {(found.index_name, found.probe): found for found in after}
+    findings: list[Finding] = []
+    for index in facts:
+        findings += _presence(index.observed)
+        findings += judge_partitions(index.observed)
+        if index.observed.state in _JUDGED:
+            built = (built_at or {}).get(index.observed.declared.name)
+            findings += _judge_index(index, built)
+            findings += judge_probes(index, baseline, measured)
+    return tuple(findings)
+
+
+# Whether it stands
+
+
+def _presence(observed: ObservedIndex) -> Iterator[Finding]:
+    name = subject_of(observed.declared)
+    match observed.state:
+        case IndexState.PRESENT:
+            yield passed("exists", name, "present", observed.detail or "present as declared")
+            yield passed("definition", name, "as_declared", observed.found_definition or observed.definition)
+        case IndexState.COVERED:
+            twin = quote_identifier(observed.covered_by or "another index")
+            yield passed("exists", name, "covered", f"{twin} is the same index under another name")
+            yield passed("definition", name, "as_declared", observed.found_definition or observed.definition)
+        case IndexState.ABSENT:
+            yield failed("exists", name, "absent", "no index bears the name", f"{_INIT} to build it")
+        case IndexState.CONFLICT:
+            yield from _conflict(observed, name)
+        case IndexState.INCOMPLETE:
+            yield failed("valid and ready", name, "incomplete", observed.detail, f"{_INIT} to complete it")
+        case IndexState.INVALID_OURS:
+            yield failed("valid and ready", name, "invalid", observed.detail, f"{_INIT} to rebuild it")
+        case IndexState.INVALID_FOREIGN:
+            yield failed(
+                "valid and ready",
+                name,
+                "invalid",
+                observed.detail,
+                f"{_INIT} --adopt-invalid to replace it, or drop it: "
+                f"DROP INDEX CONCURRENTLY {observed.declared.relation.quoted}",
+            )
+        case IndexState.BUILDING_OURS | IndexState.BUILDING_FOREIGN:
+            yield unknown(
+                "valid and ready", name, "being_built", observed.detail, "verify again when it is built"
+            )
+
+
+def _conflict(observed: ObservedIndex, name: str) -> Iterator[Finding]:
+    if lacking(observed):
+        # It is a partition that stands in the way.
+        yield failed("valid and ready", name, "partition_lacking", observed.detail, "see its partitions")
+        return
+    mend = "give the declared index another name, or rename or drop what bears it now"
+    if observed.found_definition is None:
+        yield failed("exists", name, "name_taken", observed.detail, mend)
+    else:
+        found = f"{observed.found_definition}, declared is {observed.definition}"
+        yield failed("definition", name, "definition_differs", found, mend)
+
+
+# What the catalogue says of it
+
+
+def _judge_index(facts: IndexFacts, built_at: datetime | None) -> Iterator[Finding]:
+    yield _valid(facts)
+    yield from _size(facts)
+    yield from _not_null(facts)
+    yield _statistics(facts, built_at)
+
+
+def _valid(facts: IndexFacts) -> Finding:
+    name, criterion = subject_of(facts.observed.declared), "valid and ready"
+    if facts.indisvalid is None or facts.indisready is None:
+        return unknown(criterion, name, "not_readable", "the catalogue shows no row of it", "verify again")
+    if facts.indisvalid and facts.indisready:
+        return passed(criterion, name, "valid", "queries may use it and writes maintain it")
+    flags = f"indisvalid is {facts.indisvalid}, indisready is {facts.indisready}".lower()
+    return failed(criterion, name, "invalid", flags, f"{_INIT} to rebuild it")
+
+
+def _size(facts: IndexFacts) -> Iterator[Finding]:
+    declared = facts.observed.declared
+    name, limit = subject_of(declared), declared.max_size_ratio
+    if limit is None:
+        return
+    ratio = size_ratio(facts)
+    if ratio is None:
+        mend = "verify again when nothing locks index or table"
+        yield unknown("size", name, "not_readable", "the sizes could not be read", mend)
+        return
+    found = f"{ratio:.3f} of the table, at most {limit:.3f} is declared"
+    if is_small(facts):
+        yield unknown("size", name, "table_too_small", found, "verify again when the table has grown")
+    elif ratio <= limit:
+        yield passed("size", name, "within_limit", found)
+    else:
+        mend = (
+            "leave out columns or narrow the predicate, or raise max_size_ratio; an index that grew by "
+            f"updates: REINDEX INDEX CONCURRENTLY {declared.relation.quoted}"
+        )
+        yield failed("size", name, "too_large", found, mend)
+
+
+def _not_null(facts: IndexFacts) -> Iterator[Finding]:
+    declared = facts.observed.declared
+    if not declared.not_null:
+        return
+    name, table = subject_of(declared), declared.table.quoted
+    if facts.nullable:
+        columns = _columns(facts.nullable)
+        mend = f"fill or delete those rows of {table}, then SET NOT NULL; or take the column from not_null"
+        yield failed("not null", name, "null_found", f"NULL in {columns}", mend)
+    elif facts.unproven:
+        mend = f"ALTER TABLE {table} … SET NOT NULL proves it; or grant SELECT, or verify at a quiet hour"
+        found = f"not decided in time, or not permitted, for {_columns(facts.unproven)}"
+        yield unknown("not null", name, "not_proven", found, mend)
+    else:
+        yield passed("not null", name, "no_null", f"no NULL in {_columns(declared.not_null)}")
+
+
+def _statistics(facts: IndexFacts, built_at: datetime | None) -> Finding:
+    declared = facts.observed.declared
+    name, criterion = subject_of(declared), "statistics"
+    mend = f"ANALYZE {declared.table.quoted}"
+    analyzed_at = facts.table_last_analyze
+    if analyzed_at is None:
+        found = "when the table was last analyzed is not known; the counters may have been reset"
+        return unknown(criterion, name, "analyze_unknown", found, mend)
+    if built_at is None:
+        found = f"analyzed at {moment(analyzed_at)}; when the index was built is not known"
+        return unknown(criterion, name, "build_unknown", found, f"{mend}, if it was built after that")
+    if analyzed_at < built_at:
+        found = f"analyzed at {moment(analyzed_at)}, built at {moment(built_at)}"
+        return failed(criterion, name, "stale", found, mend)
+    return passed(criterion, name, "fresh", f"analyzed at {moment(analyzed_at)}, after the build")
+
+
+def _columns(names: Sequence[str]) -> str:
+    return ", ".join(map(quote_identifier, names))

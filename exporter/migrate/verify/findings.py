@@ -1,0 +1,54 @@
+"""How the findings of verify are made, and what they name."""
+
+from __future__ import annotations
+
+from exporter.model import DeclaredIndex, Finding, IndexFacts, Probe, RelationName, Verdict
+
+# Below this the planner rightly reads the whole table, and one page more or less decides a ratio.
+SMALL_TABLE_PAGES = 100
+
+
+def concerns(finding: Finding, declared: DeclaredIndex) -> bool:
+    """True when the finding is about the declared index, one of its partitions or of its probes."""
+    subject = subject_of(declared)
+    probes = {probe_subject(declared, probe) for probe in declared.probes}
+    return finding.subject in {subject, *probes} or finding.subject.startswith(_partition_prefix(subject))
+
+
+def subject_of(declared: DeclaredIndex) -> str:
+    """What findings about an index name."""
+    return declared.relation.quoted
+
+
+def probe_subject(declared: DeclaredIndex, probe: Probe) -> str:
+    """What findings about a probe name."""
+    return f"{subject_of(declared)}, probe {probe.name}"
+
+
+def partition_subject(declared: DeclaredIndex, partition: RelationName) -> str:
+    """What findings about a partition of a partitioned table name."""
+    return _partition_prefix(subject_of(declared)) + partition.quoted
+
+
+def _partition_prefix(subject: str) -> str:
+    return f"{subject}, partition "
+
+
+def is_small(facts: IndexFacts) -> bool:
+    """True where the table is too small to judge by."""
+    return facts.table_pages is not None and facts.table_pages < SMALL_TABLE_PAGES
+
+
+def passed(criterion: str, subject: str, reason: str, found: str) -> Finding:
+    """A finding that nothing is wrong with."""
+    return Finding(criterion, subject, Verdict.PASS, reason, found)
+
+
+def failed(criterion: str, subject: str, reason: str, found: str, mend: str) -> Finding:
+    """A criterion that does not hold."""
+    return Finding(criterion, subject, Verdict.FAIL, reason, found, mend)
+
+
+def unknown(criterion: str, subject: str, reason: str, found: str, mend: str) -> Finding:
+    """A criterion that cannot be judged."""
+    return Finding(criterion, subject, Verdict.UNKNOWN, reason, found, mend)

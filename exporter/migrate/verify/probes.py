@@ -1,0 +1,126 @@
+"""Whether the probes of an index use it, how long they take, and how long they took before. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from exporter.migrate.figures import duration, faster_by, speedup, taken
+from exporter.migrate.verify.findings import failed, is_small, passed, probe_subject, subject_of, unknown
+from exporter.model import Finding, IndexFacts, Probe, ProbeMeasurement, Role
+
+# A probe that became slower by less than one of these differs by noise.
+SLOWER_FACTOR = 2.0
+SLOWER_SECONDS = 0.005
+FASTER_FACTOR = 1.5
+
+Key = tuple[str, str]
+
+
+def judge_probes(
+    facts: IndexFacts,
+    baseline: Mapping[Key, ProbeMeasurement],
+    measured: Mapping[Key, ProbeMeasurement],
+) -> Iterator[Finding]:
+    """Each probe of one index: its plan, its time, and its time before, by index name and probe."""
+    declared = facts.observed.declared
+    if not declared.probes and declared.role is Role.READ:
+        mend = "declare a probe: the query that the index is for, with a sample"
+        yield unknown("plan uses the index", subject_of(declared), "no_probe", "no query is declared", mend)
+    for probe in declared.probes:
+        key = (declared.name, probe.name)
+        subject = probe_subject(declared, probe)
+        after = measured.get(key)
+        if after is None:
+            yield unknown("plan uses the index", subject, "not_measured", "not measured", "verify again")
+            continue
+        yield _plan(facts, subject, after)
+        if after.samples_using_index is None:
+            continue
+        yield from _time(probe, subject, after)
+        yield _change(probe, subject, baseline.get(key), after)
+
+
+_UNPLANNED_MENDS = {
+    "no_sample": "correct the sample so that it returns rows, or verify when the table has such rows",
+    "not_permitted": "grant SELECT on the tables of the probe to this role",
+    "timed_out": "verify at a quiet hour, or shorten the sample",
+    "failed": "correct the probe in the manifest",
+}
+
+
+def _plan(facts: IndexFacts, subject: str, after: ProbeMeasurement) -> Finding:
+    criterion = "plan uses the index"
+    if after.samples_using_index is None:
+        reason = after.reason or "not_measured"
+        mend = _UNPLANNED_MENDS.get(reason, "verify again")
+        return unknown(criterion, subject, reason, after.detail or "no plan was made", mend)
+    found = f"{after.samples_using_index} of {after.samples} plans use it"
+    if after.samples and after.samples_using_index == after.samples:
+        return passed(criterion, subject, "used", f"{found}: {after.node}" if after.node else found)
+    found += f"; the first: {after.node or 'no scan of the table'}"
+    if is_small(facts):
+        mend = "verify again when the table has grown: reading all of a small table is cheaper"
+        return unknown(criterion, subject, "table_too_small", found, mend)
+    mend = (
+        "compare the probe's WHERE and ORDER BY with the declared columns and predicate; see its EXPLAIN; "
+        "a setting such as enable_indexscan or random_page_cost can work against indexes"
+    )
+    reason = "used_by_some" if after.samples_using_index else "not_used"
+    return failed(criterion, subject, reason, found, mend)
+
+
+def _time(probe: Probe, subject: str, after: ProbeMeasurement) -> Iterator[Finding]:
+    limit = probe.max_seconds
+    if limit is None:
+        return
+    stopped = after.stopped_after_seconds
+    if after.median_seconds is None and (stopped is None or stopped <= limit):
+        yield _untimed("time", subject, after)
+        return
+    found = f"{taken(after)}, at most {duration(limit)} is declared"
+    if after.median_seconds is not None and after.median_seconds <= limit:
+        yield passed("time", subject, "within_limit", found)
+    else:
+        mend = "look at the probe with EXPLAIN (ANALYZE, BUFFERS); verify again when the server is not busy"
+        yield failed("time", subject, "too_slow", found, mend)
+
+
+def _change(probe: Probe, subject: str, before: ProbeMeasurement | None, after: ProbeMeasurement) -> Finding:
+    """A run that was stopped gives a lower bound: it proves a slow time only, never a fast one."""
+    criterion = "time before and after"
+    after_took = taken(after)
+    if after_took is None:
+        return _untimed(criterion, subject, after)
+    before_took = None if before is None else taken(before)
+    if before is None or before_took is None:
+        found = f"no figure from before, now {after_took}"
+        mend = "none is possible now: the baseline is taken before the first build"
+        return unknown(criterion, subject, "no_baseline", found, mend)
+    found = f"{before_took} before, now {after_took}"
+    times = speedup(before, after)
+    if times is not None and times >= FASTER_FACTOR:
+        return passed(criterion, subject, "faster", f"{found}: {faster_by(before, after)} faster")
+    if before.median_seconds is None:
+        mend = "none is needed while the time is within its limit"
+        return unknown(criterion, subject, "no_baseline", found, mend)
+    after_seconds = after.median_seconds or after.stopped_after_seconds or 0.0
+    if _is_slower(before.median_seconds, after_seconds):
+        if probe.max_seconds is not None and after_seconds <= probe.max_seconds:
+            return passed(criterion, subject, "slower_within_limit", f"{found}: slower, but within its limit")
+        mend = "verify again when the server is not busy; if it stays slower, look at the probe's EXPLAIN"
+        return failed(criterion, subject, "slower", found, mend)
+    if after.median_seconds is None:
+        return _untimed(criterion, subject, after)
+    return passed(criterion, subject, "not_slower", found)
+
+
+def _is_slower(before_seconds: float, after_seconds: float) -> bool:
+    return after_seconds > before_seconds * SLOWER_FACTOR and after_seconds - before_seconds > SLOWER_SECONDS
+
+
+def _untimed(criterion: str, subject: str, after: ProbeMeasurement) -> Finding:
+    mend = _UNPLANNED_MENDS.get(
+        after.reason or "",
+        "time it by hand: a probe that writes, or that fails when it runs, is only planned here",
+    )
+    return unknown(criterion, subject, after.reason or "not_timed", after.detail or "not timed", mend)
