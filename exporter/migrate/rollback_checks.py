@@ -6,36 +6,33 @@ the rollback before its first step.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
-import psycopg
-
-from exporter.errors import ExporterError
 from exporter.migrate.figures import moment
+from exporter.migrate.partitions import with_partitions
+from exporter.migrate.rollback_standbys import check_standbys
 from exporter.model import Database, Finding, ObservedIndex, RelationName, Verdict, quote_identifier
 from exporter.postgres.blockers import Blocker, read_drop_blockers
 from exporter.postgres.dependents import DroppedIndexFacts, read_dropped_index_facts
 from exporter.postgres.journal import CreatedIndex
-from exporter.postgres.servers import read_epoch, read_walsenders
-from exporter.postgres.target import Connection, SessionLimits, address, connect, read_facts
+from exporter.postgres.servers import read_epoch
+from exporter.postgres.target import Connection
 
 _SERVER = "the server"
 _NAMED_BLOCKERS = 5
 _QUERY_CHARACTERS = 60
 # Shorter transactions end by themselves before anybody has read about them.
 _LONG_SECONDS = 1.0
+_MEND_CONCURRENT = (
+    "the drop waits for them without a limit, and no query may use the index meanwhile: wait until they end, "
+    "or end them"
+)
+_MEND_WHOLE = (
+    "the drop needs the table and all its partitions at once, waits a second at a time, and gives up "
+    "whole after the budget for locks: wait until they end, or end them"
+)
 _SIBLING_TIMEOUT_SECONDS = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Standby:
-    """A standby of this server that the settings name, and the scans there by indexrelid."""
-
-    address: str
-    scans: Mapping[int, DroppedIndexFacts]
 
 
 def check_before_drop(
@@ -60,7 +57,9 @@ def check_before_drop(
         findings.append(_identity(index, entry))
         findings += leaning(index, found)
         findings.append(usage(index, found, entry, counters_since))
-    findings += _standbys(connection, [index for index in indexes if index.indexrelid in facts], siblings)
+    findings += check_standbys(
+        connection, [index for index in indexes if index.indexrelid in facts], siblings
+    )
     findings += _blockers(connection, indexes)
     return tuple(findings)
 
@@ -180,106 +179,20 @@ def usage(
     )
 
 
-# Standbys
-
-
-def _standbys(
-    connection: Connection, indexes: Sequence[ObservedIndex], siblings: Sequence[Database]
-) -> Iterator[Finding]:
-    if not indexes:
-        return
-    streaming = read_walsenders(connection).walsenders
-    oids = [index.indexrelid for index in indexes if index.indexrelid is not None]
-    known = _read_standbys(read_facts(connection).system_identifier, oids, siblings)
-    for index in indexes:
-        yield standby_usage(index, streaming, known)
-    if streaming or known:
-        yield Finding(
-            "replay on standbys",
-            _SERVER,
-            Verdict.WARN,
-            "replays_drop",
-            "a standby replays the drop with an exclusive lock: it waits for queries on the table there, "
-            "up to max_standby_streaming_delay, then cancels them",
-            "choose a moment without long queries on the standbys",
-        )
-
-
-def standby_usage(index: ObservedIndex, streaming: int | None, known: Sequence[Standby]) -> Finding:
-    """Whether queries on standbys use the index: known of those that the settings name."""
-    criterion, subject = "usage on standbys", index.declared.relation.quoted
-    used = [
-        f"{facts.idx_scan} scans on {standby.address}"
-        for standby in known
-        if (facts := standby.scans.get(index.indexrelid or 0)) is not None and facts.idx_scan
-    ]
-    if used:
-        return Finding(
-            criterion,
-            subject,
-            Verdict.WARN,
-            "used_on_standby",
-            "; ".join(used),
-            "queries there will be planned without it: look at them first",
-        )
-    if streaming is None:
-        return Finding(
-            criterion,
-            subject,
-            Verdict.UNKNOWN,
-            "not_permitted",
-            "this role may not see which standbys there are",
-            "GRANT pg_read_all_stats to it",
-        )
-    if len(known) < streaming:
-        return Finding(
-            criterion,
-            subject,
-            Verdict.UNKNOWN,
-            "not_asked",
-            f"{streaming - len(known)} of {streaming} standbys that stream are no targets of the settings: "
-            "queries there may use it",
-            "look at pg_stat_user_indexes on each, or name them as targets",
-        )
-    names = ", ".join(standby.address for standby in known)
-    found = f"never scanned on {names}" if known else "no standby streams from this server"
-    return Finding(criterion, subject, Verdict.PASS, "not_scanned" if known else "no_standby", found)
-
-
-def _read_standbys(
-    system_identifier: str | None, oids: Collection[int], siblings: Sequence[Database]
-) -> list[Standby]:
-    """Those of the siblings that are standbys of this server and answer."""
-    limits = SessionLimits(
-        connect_timeout_seconds=_SIBLING_TIMEOUT_SECONDS, statement_timeout_seconds=_SIBLING_TIMEOUT_SECONDS
-    )
-    found: list[Standby] = []
-    for sibling in siblings:
-        try:
-            with closing(connect(sibling, limits=limits)) as connection:
-                facts = read_facts(connection)
-                is_standby = facts.in_recovery and facts.system_identifier == system_identifier
-                if is_standby and system_identifier is not None:
-                    scans = read_dropped_index_facts(connection, oids)
-                    found.append(Standby(address(sibling), scans))
-        except (ExporterError, psycopg.Error):
-            # Not asked is not known: the finding counts who is missing.
-            continue
-    return found
-
-
 # Sessions
 
 
 def _blockers(connection: Connection, indexes: Sequence[ObservedIndex]) -> Iterator[Finding]:
-    tables = {index.relid: index.declared.table for index in indexes if index.relid is not None}
+    # With the index of a partitioned table those of all its partitions go, and all these are locked.
+    whole = {one.relid for root in indexes if root.is_partitioned for one in with_partitions([root])}
+    tables = {one.relid: one.declared.table for one in with_partitions(indexes) if one.relid is not None}
     blockers = [one for one in read_drop_blockers(connection, tables) if _is_long(one)]
     for relid, table in tables.items():
-        yield blocking(table, [one for one in blockers if one.relid == relid])
+        yield blocking(table, [one for one in blockers if one.relid == relid], is_whole=relid in whole)
 
 
-def blocking(table: RelationName, blockers: Sequence[Blocker]) -> Finding:
-    """Whom a drop on the table would wait for."""
+def blocking(table: RelationName, blockers: Sequence[Blocker], *, is_whole: bool = False) -> Finding:
+    """Whom a drop on the table would wait for; `is_whole` where the index of a partitioned table goes."""
     if not blockers:
         found = "no session holds the table for long"
         return Finding("blockers", table.quoted, Verdict.PASS, "ok", found)
@@ -292,8 +205,7 @@ def blocking(table: RelationName, blockers: Sequence[Blocker]) -> Finding:
         Verdict.WARN,
         "blocked",
         "; ".join(named),
-        "the drop waits for them without a limit, and no query may use the index meanwhile: wait until they "
-        "end, or end them",
+        _MEND_WHOLE if is_whole else _MEND_CONCURRENT,
     )
 
 

@@ -34,6 +34,7 @@ from tests.support.builds import (
     journal_of,
     leave_invalid,
     look_at,
+    reader,
     writer,
 )
 from tests.support.declared import declare, manifest_of
@@ -489,6 +490,24 @@ def test_the_whole_is_not_created_past_a_writer_but_waits_in_turns(events: TestD
     assert notes
 
 
+def test_before_a_rollback_every_partition_is_asked_who_holds_it(events: TestDatabase) -> None:
+    init(events)
+    with reader(events, "events_2024"):
+        outcome = roll_back(as_declared(events), MANIFEST, RunOptions(dry_run=True))
+
+    told = {one.subject: one for one in outcome.preflight if one.criterion == "blockers"}
+    assert {subject: one.verdict for subject, one in told.items()} == {
+        "public.events": Verdict.PASS,
+        "public.events_2024": Verdict.WARN,
+        "public.events_2025": Verdict.PASS,
+        "archive.events_old": Verdict.PASS,
+        "archive.old_0": Verdict.PASS,
+        "archive.old_1": Verdict.PASS,
+    }
+    assert "a reader, idle in transaction" in told["public.events_2024"].found
+    assert "gives up whole" in (told["public.events_2024"].mend or "")
+
+
 def test_a_reader_holds_up_the_drop_which_gives_up_whole(events: TestDatabase) -> None:
     init(events)
     run = Run(events, MANIFEST, options=replace(QUICK, lock_budget_seconds=1))
@@ -576,7 +595,7 @@ def test_verify_and_status_speak_of_partitions(events: TestDatabase) -> None:
     assert "0 of 4 partitions attached, 4 without it" in index.observed.detail
     assert {finding.verdict for finding in outcome.findings} == {Verdict.FAIL}
     assert "0 of 4 partitions attached" in outcome.findings[0].found
-    assert [(finding.subject, finding.reason) for finding in outcome.findings[1:]] == [
+    assert sorted((finding.subject, finding.reason) for finding in outcome.findings[1:]) == [
         ("public.idx_events_sender, partition archive.old_0", "absent"),
         ("public.idx_events_sender, partition archive.old_1", "absent"),
         ("public.idx_events_sender, partition public.events_2024", "absent"),
