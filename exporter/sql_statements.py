@@ -1,7 +1,7 @@
-"""SQL text taken apart as the server's own scanner would, as far as CREATE INDEX needs it.
+"""The CREATE INDEX statements of an SQL text, and what the server shows of an index, in parts.
 
-What a statement means is left to the server: here are only its tokens, where it ends, and the names that
-stand before and after ON.
+What a statement means is left to the server: here is only where it ends, and the names that stand before and
+after ON.
 """
 
 from __future__ import annotations
@@ -11,51 +11,49 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from exporter.sql_text import InvalidText, parse_identifier, parse_qualified
+from exporter.sql_tokens import InvalidStatement, Token, tokens_of
 
-_TOKEN = re.compile(
-    r"""
-      (?P<blank> [ \t\n\r\f\v]+ | --[^\n]* )
-    | (?P<comment> /\* )
-    | (?P<text> [eE]'(?: [^'\\] | \\. | '' )*' | (?: [uU]& | [bBxXnN] )? '(?: [^'] | '' )*' )
-    | (?P<dollar> \$ (?P<tag> (?: [A-Za-z_\x80-\U0010ffff] [A-Za-z_0-9\x80-\U0010ffff]* )? ) \$
-          .*? \$ (?P=tag) \$ )
-    | (?P<name> (?: [uU]& )? "(?: [^"] | "" )*" )
-    | (?P<word> [A-Za-z_\x80-\U0010ffff] [A-Za-z_0-9$\x80-\U0010ffff]* )
-    | (?P<number> [0-9]+ )
-    | (?P<cast> :: )
-    | (?P<other> . )
-    """,
-    re.VERBOSE | re.DOTALL,
+_PSQL_MENDS = dict.fromkeys(
+    ("\\i", "\\ir", "\\include", "\\include_relative"),
+    "leave it out, and import the file that it names by itself",
 )
-_COMMENT_MARK = re.compile(r"/\*|\*/")
+_IN_NO_TRANSACTION = "leave it out: init builds concurrently, outside of transactions"
+_OTHER_MENDS = {
+    ("BEGIN",): _IN_NO_TRANSACTION,
+    ("START", "TRANSACTION"): _IN_NO_TRANSACTION,
+    ("COMMIT",): _IN_NO_TRANSACTION,
+    ("END",): _IN_NO_TRANSACTION,
+    ("ROLLBACK",): _IN_NO_TRANSACTION,
+    ("SET", "SEARCH_PATH"): "leave it out, and name the schemas: --search-path",
+    ("SET",): "leave it out: init sets what a build needs",
+    ("ANALYZE",): "leave it out: init analyzes the tables that it builds on",
+    ("REINDEX",): "leave it out: a manifest says what stands, not when it is built anew",
+    ("DROP", "INDEX"): "leave it out: init drops nothing that stands, rollback only what init created",
+    (
+        "ALTER",
+        "INDEX",
+    ): "leave it out: what it sets is written in CREATE INDEX; partitions are attached by init",
+    ("COMMENT",): "leave it out: comments are not kept",
+    ("ALTER", "TABLE"): "leave it out; for a unique constraint write CREATE UNIQUE INDEX instead",
+    ("CREATE", "TABLE"): "leave it out: the tables are there when a manifest is written",
+    ("COPY",): "leave it out, and its rows: a manifest declares indexes only",
+}
 _OPENING, _CLOSING = {"(", "["}, {")", "]"}
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
-    """One token and where it begins and ends in the text; `line` counts from 1."""
-
-    kind: str
-    text: str
-    start: int
-    end: int
-    line: int
-
-    @property
-    def keyword(self) -> str:
-        """The token in upper case where it can be a keyword, else nothing."""
-        return self.text.upper() if self.kind == "word" else ""
-
-
-@dataclass(frozen=True, slots=True)
 class IndexStatement:
-    """A CREATE INDEX statement: its names, and `rest`, which is all after the table, as it stands."""
+    """A CREATE INDEX statement: its names, and `rest`, which is all after the table, as it stands.
+
+    `only` where it is to be ON ONLY a partitioned table.
+    """
 
     line: int
     name: str | None
     unique: bool
     table: tuple[str, ...]
     rest: str
+    only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,73 +68,72 @@ class IndexParts:
     where: str | None
 
 
-class InvalidStatement(InvalidText):
-    """A statement is not what it should be; `line` is where it begins."""
+def index_statements(text: str) -> Iterator[IndexStatement | InvalidStatement]:
+    """Each statement of the text, which is to be CREATE INDEX; where it is not, why and what to do.
 
-    def __init__(self, line: int, what: str, mend: str) -> None:
-        super().__init__(what, mend)
-        self.line = line
-
-
-def tokens_of(text: str) -> Iterator[Token]:
-    """The tokens of the text without blanks and comments.
-
-    Raises: InvalidStatement.
-    """
-    position, line = 0, 1
-    while position < len(text):
-        match = _TOKEN.match(text, position)
-        if match is None or match.lastgroup is None:
-            raise InvalidStatement(line, "a character that is no SQL", "remove it")
-        end = _end_of_comment(text, match.end(), line) if match["comment"] else match.end()
-        kind = "dollar" if match["dollar"] else match.lastgroup
-        if kind not in ("blank", "comment"):
-            yield Token(kind, text[position:end], position, end, line)
-        line += text.count("\n", position, end)
-        position = end
-
-
-def _end_of_comment(text: str, position: int, line: int) -> int:
-    """Where a comment ends, those inside it included, as in SQL."""
-    depth = 1
-    while depth:
-        mark = _COMMENT_MARK.search(text, position)
-        if mark is None:
-            raise InvalidStatement(line, "a comment /* has no end", "close it: */")
-        depth += 1 if mark[0] == "/*" else -1
-        position = mark.end()
-    return position
-
-
-def index_statements(text: str) -> Iterator[IndexStatement]:
-    """Each statement of the text, which is to be CREATE INDEX.
-
-    Raises: InvalidStatement.
+    After what has no end nothing more is read: what follows could be anything.
     """
     statement: list[Token] = []
-    for token in tokens_of(text):
-        _refuse_psql(token, text)
-        if token.text != ";":
-            statement.append(token)
-        elif statement:
-            yield _index_statement(statement, text)
-            statement = []
-    if statement:
-        yield _index_statement(statement, text)
+    is_broken = False
+    try:
+        for token in tokens_of(text):
+            fault = _fault_of(token, text)
+            if fault is not None:
+                is_broken = True
+                yield fault
+            elif token.text != ";":
+                statement.append(token)
+            if token.text == ";" or _sends(token):
+                if statement and not is_broken:
+                    yield _read(statement, text)
+                statement, is_broken = [], False
+            elif not statement:
+                # A command of psql between statements.
+                is_broken = False
+    except InvalidStatement as error:
+        yield error
+        return
+    if statement and not is_broken:
+        yield _read(statement, text)
 
 
-def _refuse_psql(token: Token, text: str) -> None:
-    if token.text == "\\":
-        command = text[token.start :].split(maxsplit=1)[0]
-        raise InvalidStatement(
-            token.line, f"a command of psql: {command}", "leave it out: only CREATE INDEX is read"
-        )
-    if token.text == ":" and re.match(r"[A-Za-z_'\"{]", text[token.end :]):
-        raise InvalidStatement(
-            token.line, "a variable of psql, which only psql would fill in", "write what it stands for"
-        )
+def _read(statement: Sequence[Token], text: str) -> IndexStatement | InvalidStatement:
+    try:
+        return _index_statement(statement, text)
+    except InvalidStatement as error:
+        return error
+
+
+def _fault_of(token: Token, text: str) -> InvalidStatement | None:
+    """What only psql understands, and quotes without an end."""
+    if token.kind == "psql":
+        command = token.text.split(maxsplit=1)[0]
+        mend = _PSQL_MENDS.get(command, "leave it out: only CREATE INDEX is read")
+        return InvalidStatement(token.line, f"a command of psql: {command}", mend)
+    if token.text == ":" and re.match(r"[A-Za-z_'\"{]", text[token.end : token.end + 1]):
+        what = "a variable of psql, which only psql would fill in"
+        return InvalidStatement(token.line, what, "write what it stands for")
     if token.text in ("'", '"'):
         raise InvalidStatement(token.line, f"a quote {token.text} has no end", "close it")
+    return None
+
+
+def _sends(token: Token) -> bool:
+    """True for a command of psql that sends the statement before it."""
+    return token.kind == "psql" and token.text.startswith(("\\g", "\\;"))
+
+
+def _not_an_index(statement: Sequence[Token]) -> InvalidStatement:
+    words = [token.keyword for token in statement]
+    begin = " ".join(token.text for token in statement[:3])
+    return InvalidStatement(
+        statement[0].line,
+        f"{begin}{' …' if len(statement) > 3 else ''} is not CREATE INDEX",
+        next(
+            (mend for beginning, mend in _OTHER_MENDS.items() if words[: len(beginning)] == [*beginning]),
+            "leave it out: a manifest declares indexes only",
+        ),
+    )
 
 
 def _index_statement(statement: Sequence[Token], text: str) -> IndexStatement:
@@ -146,10 +143,7 @@ def _index_statement(statement: Sequence[Token], text: str) -> IndexStatement:
     unique = words[at : at + 1] == ["UNIQUE"]
     at += unique
     if words[0] != "CREATE" or words[at : at + 1] != ["INDEX"]:
-        begin = " ".join(token.text for token in statement[:3])
-        raise InvalidStatement(
-            line, f"{begin} … is not CREATE INDEX", "leave it out: a manifest declares indexes only"
-        )
+        raise _not_an_index(statement)
     at += 1
     at += words[at : at + 1] == ["CONCURRENTLY"]
     if words[at : at + 3] == ["IF", "NOT", "EXISTS"]:
@@ -161,7 +155,8 @@ def _index_statement(statement: Sequence[Token], text: str) -> IndexStatement:
     if words[at : at + 1] != ["ON"]:
         raise InvalidStatement(line, "CREATE INDEX without ON and a table", "correct the statement")
     at += 1
-    at += words[at : at + 1] == ["ONLY"]
+    only = words[at : at + 1] == ["ONLY"]
+    at += only
     table: list[Token] = statement[at : at + 1]  # type: ignore[assignment]  # a slice of a sequence of tokens
     at += 1
     while at + 1 < len(statement) and statement[at].text == ".":
@@ -172,7 +167,7 @@ def _index_statement(statement: Sequence[Token], text: str) -> IndexStatement:
     if not table or at >= len(statement):
         raise InvalidStatement(line, "CREATE INDEX without a table and columns", "correct the statement")
     rest = text[statement[at].start : statement[-1].end]
-    return IndexStatement(line, name, unique, tuple(_identifier(one) for one in table), rest)
+    return IndexStatement(line, name, unique, tuple(_identifier(one) for one in table), rest, only)
 
 
 def _identifier(token: Token) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -43,7 +44,9 @@ def import_file(arguments: argparse.Namespace) -> int:
         mapped_errors(database),
         closing(connect(database, read_only=False, limits=limits)) as connection,
     ):
-        indexes = import_indexes(connection, text, arguments.file, _search_path(arguments.search_path))
+        indexes = import_indexes(
+            connection, text, arguments.file, _search_path(arguments.search_path), on_note=_tell
+        )
     manifest = as_yaml(arguments.migration or _migration(Path(arguments.file)), indexes)
     if output is None:
         print_text(manifest)
@@ -54,6 +57,10 @@ def import_file(arguments: argparse.Namespace) -> int:
     except OSError as error:
         raise SettingsError(f"{output} cannot be written: {error.strerror}", mend="choose another") from error
     return 0
+
+
+def _tell(note: str) -> None:
+    print(f"pg-index-exporter: {note}", file=sys.stderr)  # noqa: T201 - this room prints
 
 
 def _only_database(databases: list[Database]) -> Database:

@@ -6,7 +6,7 @@ what the catalogue shows of it is declared. Nothing else is touched.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import psycopg
@@ -14,6 +14,7 @@ import yaml
 from psycopg import sql
 
 from exporter.errors import Fault, ManifestError
+from exporter.migrate.reconcile import why_unfit
 from exporter.model import DeclaredIndex, RelationName, quote_identifier
 from exporter.postgres import ddl
 from exporter.postgres.catalog import (
@@ -23,7 +24,8 @@ from exporter.postgres.catalog import (
     read_table,
 )
 from exporter.postgres.target import SESSION, Connection, fetch_version, first_line, set_session
-from exporter.sql_statements import IndexStatement, InvalidStatement, index_parts, index_statements
+from exporter.sql_statements import IndexStatement, index_parts, index_statements
+from exporter.sql_tokens import InvalidStatement
 
 _HEADER = """\
 # Written by pg-index-exporter import. Worth adding to each index: probes, the queries that it is for,
@@ -52,10 +54,16 @@ class ImportedIndex:
 
 
 def import_indexes(
-    connection: Connection, text: str, place: str, search_path: Sequence[str]
+    connection: Connection,
+    text: str,
+    place: str,
+    search_path: Sequence[str],
+    *,
+    on_note: Callable[[str], None] = lambda note: None,
 ) -> tuple[DeclaredIndex, ...]:
     """The indexes that the statements of the text would create. `search_path` is theirs.
 
+    `on_note` is told what a manifest says in another way than the statement does.
     Raises: ManifestError with every statement that cannot be taken, by its line.
     """
     faults: list[Fault] = []
@@ -67,12 +75,18 @@ def import_indexes(
             name = ".".join(quote_identifier(part) for part in statement.table)
             faults.append(Fault(where, f"there is no table {name}", "correct it, or give --search-path"))
             continue
+        unfit = why_unfit(table, read_table(connection, table))
+        if unfit is not None:
+            faults.append(Fault(where, *unfit))
+            continue
         try:
             index = _compile(connection, statement, table, search_path)
         except psycopg.Error as error:
             what = f"the server refuses the statement: {first_line(error)}"
             faults.append(Fault(where, what, "correct the statement"))
             continue
+        for note in _notes(statement, index):
+            on_note(f"{where}: {note}")
         if index.name in found:
             what = f"the name {quote_identifier(index.name)} is there twice"
             faults.append(Fault(where, what, "give it another name, or leave one of the two out"))
@@ -85,10 +99,19 @@ def import_indexes(
 
 
 def _statements(text: str, place: str, faults: list[Fault]) -> Iterator[IndexStatement]:
-    try:
-        yield from index_statements(text)
-    except InvalidStatement as error:
-        faults.append(Fault(f"{place}:{error.line}", error.what, error.mend))
+    """The statements that can be taken; of the others the faults."""
+    for statement in index_statements(text):
+        if isinstance(statement, InvalidStatement):
+            faults.append(Fault(f"{place}:{statement.line}", statement.what, statement.mend))
+        else:
+            yield statement
+
+
+def _notes(statement: IndexStatement, index: DeclaredIndex) -> Iterator[str]:
+    if statement.name is None:
+        yield f"the index has no name; the server would call it {quote_identifier(index.name)}"
+    if statement.only:
+        yield "ONLY is left out: the index is declared for all partitions, and init builds and attaches them"
 
 
 def _find_table(

@@ -21,6 +21,7 @@ LEVELS = (
     {"manifest"},
     {"yaml_section"},
     {"yaml_reader", "sql_statements", "text"},
+    {"sql_tokens"},
     {"sql_text"},
     {"model", "errors", "bundled", "file_state", "__init__"},
 )
