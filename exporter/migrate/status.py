@@ -7,7 +7,7 @@ what cannot be asked is said to be unknown, and the rest is told.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import psycopg
@@ -19,6 +19,7 @@ from exporter.migrate.situation import RunOptions, control_session
 from exporter.model import Database, DeclaredIndex, IndexState, Manifest, ObservedIndex
 from exporter.postgres.catalog import CompiledIndex, TableFacts, compile_index, read_table, read_table_indexes
 from exporter.postgres.journal import CreatedIndex, LogRow
+from exporter.postgres.locks import LockHolder, read_lock_holder
 from exporter.postgres.own_work import run_of
 from exporter.postgres.progress import BuildProgress, read_builds
 from exporter.postgres.target import (
@@ -48,6 +49,7 @@ class IndexStatus:
     `compared_with` is declaration (compiled by the server now) or journal (as it was compiled then), None
     where neither could be had: then `not_compared` says why, and whether it is the declared one is not known.
     `progress` is what works on it now, `run` the run of this tool that does, `since` when it began.
+    `holder` is the session of this tool that holds the table for another index of it, or is about to begin.
     """
 
     observed: ObservedIndex
@@ -57,6 +59,7 @@ class IndexStatus:
     progress: BuildProgress | None = None
     run: str | None = None
     since: datetime | None = None
+    holder: LockHolder | None = None
 
     @property
     def is_settled(self) -> bool:
@@ -152,8 +155,17 @@ def _unfit(index: DeclaredIndex, detail: str, log: LogRow | None) -> IndexStatus
     return IndexStatus(ObservedIndex(index, IndexState.CONFLICT, "", detail=detail), None, None, log)
 
 
+def _with_holder(connection: Connection, index: IndexStatus) -> IndexStatus:
+    """The same with who holds the table of what nobody builds: a run that lives is not taken for dead."""
+    relid = index.observed.relid
+    if index.observed.builder_pid is not None or relid is None:
+        return index
+    return replace(index, holder=read_lock_holder(connection, relid))
+
+
 def _with_work(connection: Connection, indexes: Sequence[IndexStatus]) -> tuple[IndexStatus, ...]:
     """The same with what works on them: phase, share, whom it waits for, which run and since when."""
+    indexes = [_with_holder(connection, one) for one in indexes]
     pids = [one.observed.builder_pid for one in indexes if one.observed.builder_pid is not None]
     if not pids:
         return tuple(indexes)
@@ -168,14 +180,11 @@ def _with_work(connection: Connection, indexes: Sequence[IndexStatus]) -> tuple[
         pid = one.observed.builder_pid or 0
         build = work.get(pid)
         found.append(
-            IndexStatus(
-                one.observed,
-                one.compared_with,
-                one.not_compared,
-                one.log,
-                build,
-                None if build is None else run_of(build.application_name),
-                starts.get(pid),
+            replace(
+                one,
+                progress=build,
+                run=None if build is None else run_of(build.application_name),
+                since=starts.get(pid),
             )
         )
     return tuple(found)

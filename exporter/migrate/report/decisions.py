@@ -41,7 +41,12 @@ def settled(plan: Plan, command: str) -> Section:
 
 def _told(index: ObservedIndex) -> tuple[str, ...]:
     """The detail where it says more than the label."""
-    return () if index.detail == _PLAINLY_PRESENT else (index.detail,)
+    return () if is_plainly_present(index) else (index.detail,)
+
+
+def is_plainly_present(index: ObservedIndex) -> bool:
+    """True where the detail says no more than the label."""
+    return index.state is IndexState.PRESENT and index.detail == _PLAINLY_PRESENT
 
 
 def refused(plan: Plan, command: str) -> Section:

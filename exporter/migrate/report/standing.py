@@ -8,12 +8,14 @@ from datetime import datetime
 from typing import Any
 
 from exporter.migrate.figures import duration, moment
-from exporter.migrate.report.decisions import definitions, init_mends, state_word
+from exporter.migrate.report.decisions import definitions, init_mends, is_plainly_present, state_word
 from exporter.migrate.report.summary import counted
 from exporter.migrate.report.verdict import DONE, FAILED, HALTED, LEFT_BEHIND
 from exporter.migrate.status import IndexStatus, Status
 from exporter.model import IndexState
 from exporter.postgres.journal import LogRow
+from exporter.postgres.own_work import run_of
+from exporter.postgres.sessions import shown_on_one_line
 from exporter.text.content import Content, Item, Section
 
 SCHEMA_VERSION = 1
@@ -58,16 +60,14 @@ def _summary(status: Status, standing: int) -> Iterator[str]:
         yield f"Without the journal: {status.no_journal}."
     elif status.log is not None:
         log = status.log
-        yield f"Journal: {log.phase} {log.status}, run {log.run}, {moment(log.at)}."
+        yield f"Journal: {_logged(log)}, run {log.run}, {moment(log.at)}."
 
 
 def _item(index: IndexStatus, status: Status) -> Item:
     observed = index.observed
-    details = [f"on {observed.declared.table.quoted}", *_work(index, status.at)]
+    details = [f"on {observed.declared.table.quoted}", *_work(index, status.at), *_holding(index)]
     if index.progress is None or observed.state is IndexState.CONFLICT:
-        details.append(
-            observed.detail if index.compared_with or not _stands(index) else "an index of that name"
-        )
+        details += _told(index)
     details += definitions(observed)
     if index.not_compared is not None:
         details.append(
@@ -78,7 +78,8 @@ def _item(index: IndexStatus, status: Status) -> Item:
     if status.no_journal is None:
         details.append(_journal(index))
     share = None if index.progress is None else index.progress.share
-    aside = "" if share is None else f"{share:.0%}"
+    # All done is what has ended.
+    aside = "" if share is None else f"{min(share, 0.99):.0%}"
     return Item(
         state_word(observed.state),
         observed.declared.relation.quoted,
@@ -86,6 +87,14 @@ def _item(index: IndexStatus, status: Status) -> Item:
         tuple(details),
         mend=_mend(index),
     )
+
+
+def _told(index: IndexStatus) -> Iterator[str]:
+    """What was found, where that is more than the label says."""
+    if not index.compared_with and _stands(index):
+        yield "an index of that name"
+    elif not is_plainly_present(index.observed):
+        yield index.observed.detail
 
 
 def _stands(index: IndexStatus) -> bool:
@@ -110,21 +119,53 @@ def _work(index: IndexStatus, at: datetime) -> Iterator[str]:
         who.append(f"since {moment(index.since)} ({duration(lasted)})")
     yield ", ".join(who)
     for blocker in progress.blockers:
-        yield f"waits for {blocker.described}"
-    if progress.victims:
-        yield f"{counted(progress.victim_count, 'session')} wait behind it"
+        if blocker.is_own_build:
+            name = shown_on_one_line((blocker.application_name or "").split("/", 2)[-1])
+            yield f"waits for the build of {name} beside it ({blocker.name}), which ends by itself"
+        else:
+            yield f"waits for {blocker.described}"
+    # Other builds of a run wait their turn.
+    behind = sum(not one.is_ours for one in progress.victims)
+    if behind:
+        readers = ": readers queue too" if progress.stops_readers else ""
+        yield f"{counted(behind, 'session')} {'waits' if behind == 1 else 'wait'} behind it{readers}"
 
 
 def _journal(index: IndexStatus) -> str:
     log = index.log
     if log is None:
         return "the journal knows nothing of it"
-    return f"journal: {log.phase} {log.status}, attempt {log.attempt}, run {log.run}, {moment(log.at)}"
+    attempt = f"attempt {log.attempt}, " if log.attempt > 1 else ""
+    return f"journal: {_logged(log)}, {attempt}run {log.run}, {moment(log.at)}"
+
+
+def _logged(log: LogRow) -> str:
+    """Phase and status as the journal has them, once where they are one word."""
+    return log.phase if log.phase == log.status else f"{log.phase} {log.status}"
+
+
+def _holding(index: IndexStatus) -> Iterator[str]:
+    """Which run of this tool holds the table of an index that nothing works on."""
+    holder = index.holder
+    if holder is None or index.is_settled:
+        return
+    run = run_of(holder.application_name)
+    who = "this tool" if run is None else f"run {run}"
+    yield f"{who} is at work on its table (pid {holder.pid})"
+
+
+def _is_alive(index: IndexStatus) -> bool:
+    """True when the run that the journal tells of last holds the table, or nobody can say which does."""
+    if index.holder is None or index.log is None:
+        return False
+    return run_of(index.holder.application_name) in (None, index.log.run)
 
 
 def _mend(index: IndexStatus) -> str | None:
     state, log = index.observed.state, index.log
     if state is IndexState.ABSENT:
+        if _is_alive(index):
+            return None
         if log is not None and log.status in _UNFINISHED:
             return f"run {log.run} did not live to see its end: run init again"
         return None if log is not None and log.phase == "dropped" else "init builds it"
@@ -175,6 +216,9 @@ def _index(index: IndexStatus) -> dict[str, Any]:
         "not_compared": index.not_compared,
         "mend": _mend(index),
         "journal": _log(index.log),
+        "table_held_by": None
+        if index.holder is None
+        else {"pid": index.holder.pid, "run": run_of(index.holder.application_name)},
         "work": None
         if progress is None
         else {

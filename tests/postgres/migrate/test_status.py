@@ -10,6 +10,7 @@ from exporter.migrate.situation import RunOptions
 from exporter.migrate.status import IndexStatus, Status, read_status
 from exporter.model import IndexState, Manifest
 from exporter.postgres.journal import EventStatus, Phase
+from exporter.postgres.locks import acquire_table_lock
 from tests.conftest import OwnServer, TestDatabase
 from tests.postgres.migrate.running import Run
 from tests.support.builds import as_declared, held_build, journal_of, look_at
@@ -72,6 +73,23 @@ def test_the_monitor_role_sees_a_build_with_everything_about_it(shop: TestDataba
     assert (index.log.phase, index.log.status) == ("building", "in_progress")
     assert status_exit_code(status) == 4
     assert "waits for pid" in status_as_text(status)
+
+
+def test_a_run_that_waits_before_it_begins_is_seen_to_live(shop: TestDatabase, monitor: str) -> None:
+    with journal_of(shop, run="0f3a9c1d") as journal:
+        journal.append(Phase.QUIESCED, EventStatus.IN_PROGRESS, index_name="idx_sender")
+    [(relid,)] = shop.execute("SELECT 'messages'::regclass::oid::int")
+    with shop.connect() as connection:
+        connection.execute("SET application_name = 'pg-index-exporter/0f3a9c1d/idx_sender'")
+        assert acquire_table_lock(connection, relid, budget_seconds=1)
+        held, index = status_of(shop, user=monitor)
+    wait_for("the end of the run", lambda: status_of(shop)[1].holder is None or None)
+    dead, _ = status_of(shop, user=monitor)
+
+    assert (index.observed.state, index.holder is not None) == (IndexState.ABSENT, True)
+    assert "run 0f3a9c1d is at work on its table" in status_as_text(held)
+    assert "did not live" not in status_as_text(held)
+    assert "run 0f3a9c1d did not live to see its end" in status_as_text(dead)
 
 
 def test_the_monitor_role_compares_what_stands(shop: TestDatabase, monitor: str) -> None:

@@ -18,6 +18,7 @@ from exporter.migrate.report import (
 from exporter.migrate.status import IndexStatus, Status
 from exporter.model import DeclaredIndex, IndexState
 from exporter.postgres.journal import LogRow
+from exporter.postgres.locks import LockHolder
 from exporter.postgres.own_work import run_of
 from exporter.postgres.progress import BuildProgress
 from exporter.postgres.sessions import OtherSession
@@ -134,10 +135,23 @@ def on_a_standby_without_a_journal() -> Status:
     return replace(status_of(present), in_recovery=True, no_journal="there is none in schema public")
 
 
+def about_to_begin() -> Status:
+    """A run holds the table of an index that it has not begun; of the other it had died."""
+    waiting = index_status(
+        MESSAGES, IndexState.ABSENT, log(MESSAGES.name, "quiesced", "in_progress"), "no index bears the name"
+    )
+    killed = index_status(
+        POSTS, IndexState.ABSENT, log(POSTS.name, "building", "in_progress", "deadbeef"), "no such index"
+    )
+    holder = LockHolder(4711, "pg-index-exporter/0f3a9c1d/idx", "index_builder", is_active=False)
+    return status_of(replace(waiting, holder=holder), replace(killed, holder=holder))
+
+
 STATUSES: dict[str, Callable[[], Status]] = {
     "building": building,
     "dropping": dropping,
     "troubled": troubled,
+    "about_to_begin": about_to_begin,
     "standby": on_a_standby_without_a_journal,
 }
 every_status = pytest.mark.parametrize("make", STATUSES.values(), ids=STATUSES)
@@ -215,3 +229,22 @@ def test_what_cannot_be_compared_does_not_count_as_declared() -> None:
 )
 def test_the_run_of_a_session_is_in_its_name(application_name: str | None, run: str | None) -> None:
     assert run_of(application_name) == run
+
+
+def test_a_run_that_is_about_to_begin_is_not_taken_for_dead() -> None:
+    waiting, killed = status_as_text(about_to_begin()).split("  absent ")[1:]
+
+    assert "run 0f3a9c1d is at work on its table (pid 4711)" in waiting
+    assert "->" not in waiting
+    assert "run deadbeef did not live to see its end: run init again" in killed
+
+
+def test_another_build_of_the_tool_is_no_session_in_the_way() -> None:
+    sibling = replace(session(99, None), application_name="pg-index-exporter/0f3a9c1d/idx_b")
+    work = building().indexes[0]
+    progress = replace(PROGRESS, blockers=(sibling,), victims=(sibling, session(100, "SELECT 1")))
+
+    text = " ".join(status_as_text(status_of(replace(work, progress=progress))).split())
+
+    assert "waits for the build of idx_b beside it (pid 99), which ends by itself" in text
+    assert "1 session waits behind it" in text
