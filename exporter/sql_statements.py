@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from exporter.sql_text import InvalidText, parse_identifier, parse_qualified
 from exporter.sql_tokens import InvalidStatement, Token, tokens_of
 
-_PSQL_MENDS = dict.fromkeys(
+_PSQL_MENDS: dict[str, str] = dict.fromkeys(
     ("\\i", "\\ir", "\\include", "\\include_relative"),
     "leave it out, and import the file that it names by itself",
 )
 _IN_NO_TRANSACTION = "leave it out: init builds concurrently, outside of transactions"
-_OTHER_MENDS = {
+_OTHER_MENDS: dict[tuple[str, ...], str] = {
     ("BEGIN",): _IN_NO_TRANSACTION,
     ("START", "TRANSACTION"): _IN_NO_TRANSACTION,
     ("COMMIT",): _IN_NO_TRANSACTION,
