@@ -71,7 +71,6 @@ def budget_of(
     A budget that somebody gave prevails: it holds for index, sort and WAL of what is under way.
     """
     tables = dict.fromkeys(one.index.table for one in estimates)
-    by_table = {table: [one for one in estimates if one.index.table == table] for table in tables}
     if options.disk_budget_bytes is not None:
         everywhere = {index_place(one.index, storage) for one in estimates}
         everywhere |= {*sort_places(storage), wal_place()}
@@ -81,7 +80,7 @@ def budget_of(
             {table: {GIVEN_BUDGET: DiskNeed(0, whole[table].all_bytes)} for table in tables},
         )
     ceilings: dict[str, int] = {}
-    needs: dict[RelationName, dict[str, DiskNeed]] = {table: {} for table in by_table}
+    needs: dict[RelationName, dict[str, DiskNeed]] = {table: {} for table in tables}
     for room in dict.fromkeys(rooms.by_place.values()):
         places = {place for place, its in rooms.by_place.items() if its == room}
         ceilings[room.title] = max(0, room.free_bytes - _reserve_bytes(room, options))

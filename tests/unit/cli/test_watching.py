@@ -229,6 +229,16 @@ def test_a_flag_for_several_servers_is_refused(two_targets: Path) -> None:
     assert "targets[].data_directory" in caught.value.faults[0].mend
 
 
+def test_the_command_says_so_before_it_asks_a_server(
+    two_targets: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command in ("init", "preflight", "plan"):
+        assert main([command, "--config.file", str(two_targets), "--free-bytes", "1GB"]) == 2
+        told = capsys.readouterr().err
+        assert "--free-bytes" in told
+        assert "choose one with --target" in told
+
+
 def test_the_top_of_a_file_with_several_targets_tells_of_none(two_targets: Path) -> None:
     two_targets.write_text("data_directory: /seen\nfree_bytes: 1GB\n" + two_targets.read_text())
     with pytest.raises(SettingsError) as caught:
