@@ -12,7 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
-from pydantic import SecretStr
+from exporter.secret import SecretStr
 
 WatchAll = Literal["all"]
 WatchDeclared = Literal["declared"]

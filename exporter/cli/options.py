@@ -8,10 +8,15 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from exporter.errors import SettingsError
 from exporter.model import Database, Manifest, Target
-from exporter.settings import ENVIRONMENT_PREFIX, Settings, Source, resolve_targets, take_environment
+from exporter.settings.conninfo import take_environment
+from exporter.settings.source import ENVIRONMENT_PREFIX, Source
+
+if TYPE_CHECKING:
+    from exporter.settings.model import Settings
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
@@ -117,7 +122,11 @@ def read_settings(arguments: argparse.Namespace) -> Settings:
 
     Raises: SettingsError, with all faults.
     """
-    return settings_source(arguments).load()
+    # Loaded where settings are read: `serve` has it done elsewhere.
+    from exporter.settings.loading import load_settings
+
+    source = settings_source(arguments)
+    return load_settings(file=source.file, flags=source.flags, environment=source.environment)
 
 
 def settings_source(arguments: argparse.Namespace) -> Source:
@@ -178,6 +187,8 @@ def chosen(arguments: argparse.Namespace, settings: Settings) -> Iterator[Chosen
 
 def chosen_targets(arguments: argparse.Namespace, settings: Settings) -> list[Target]:
     """The targets that the choice leaves. Raises: SettingsError."""
+    from exporter.settings.binding import resolve_targets
+
     return [target for target in resolve_targets(settings) if arguments.target in (None, target.name)]
 
 

@@ -113,9 +113,14 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
+    from exporter.settings.apart import begin_reading, read_apart
+
+    source = settings_source(arguments)
+    begun = begin_reading(source)
+    # Meanwhile.
     from exporter.metrics.service import run
 
-    return run(settings_source(arguments))
+    return run(begun, lambda: read_apart(source))
 
 
 def _configure_check(parser: argparse.ArgumentParser) -> None:

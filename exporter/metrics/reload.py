@@ -15,7 +15,7 @@ from exporter.errors import Fault, SettingsError
 from exporter.file_state import have_changed
 from exporter.metrics.live_web_config import LiveWebConfig
 from exporter.metrics.threads import in_thread
-from exporter.settings import Configuration, Reading, Settings
+from exporter.settings import Configuration, Reading
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class Reloader:
     @property
     def is_enabled(self) -> bool:
         """True when the settings allow to ask for a reload over HTTP."""
-        return self._configuration.settings.web_enable_lifecycle
+        return bool(self._configuration.settings.web_enable_lifecycle)
 
     @property
     def is_current(self) -> bool:
@@ -182,9 +182,7 @@ def _tell_changes(before: Configuration, after: Configuration) -> None:
         "removed": sorted(old.keys() - new.keys()),
         "changed": sorted(name for name in old.keys() & new.keys() if old[name] != new[name]),
         "settings": [
-            name
-            for name in Settings.model_fields
-            if name != "targets" and getattr(before.settings, name) != getattr(after.settings, name)
+            name for name, value in vars(after.settings).items() if getattr(before.settings, name) != value
         ],
     }
     logger.info(

@@ -8,12 +8,11 @@ import platform
 import socket
 import threading
 import time
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import Literal, Protocol
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -33,7 +32,7 @@ from exporter.metrics.service_discovery import CONTENT_TYPE, target_groups
 from exporter.metrics.snapshot import ExporterFacts
 from exporter.metrics.web import make_app
 from exporter.model import Target
-from exporter.settings import Configuration, Settings, Source, read
+from exporter.settings import Configuration, Reading
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +59,7 @@ class ServiceOptions:
     log_format: Literal["logfmt", "json"] = "logfmt"
 
     @classmethod
-    def of(cls, settings: Settings) -> ServiceOptions:
+    def of(cls, settings: SimpleNamespace) -> ServiceOptions:
         """The options that the settings hold."""
         return cls(
             listen_address=settings.web_listen_address,
@@ -219,13 +218,15 @@ def _page(segments: tuple[Segment, ...], page_format: PageFormat) -> Page:
     return Page(page_format.value, segments)
 
 
-def run(source: Source) -> int:
+def run(begun: Callable[[], Reading], read: Callable[[], Reading]) -> int:
     """Serves until SIGTERM or SIGINT and logs to standard error; the exit code.
+
+    `begun` gives the first reading of the settings, `read` each one after it.
 
     Raises: SettingsError when the settings or the web configuration are wrong, or nobody may listen there.
     """
     hangup = server.Hangup()
-    reading = read(source)
+    reading = begun()
     options = ServiceOptions.of(reading.configuration.settings)
     configure_logging(options.log_level, options.log_format)
     web = LiveWebConfig(options.web_config_file)
@@ -237,7 +238,7 @@ def run(source: Source) -> int:
         configure_logging(options.log_level, options.log_format)
 
     async def serve(listener: socket.socket) -> None:
-        exporter.status = reloader = Reloader(reading, partial(read, source), swap, web)
+        exporter.status = reloader = Reloader(reading, read, swap, web)
         app = make_app(exporter, reloader)
         hangup.connect(reloader.request)
         reloading = asyncio.create_task(reloader.run())

@@ -6,11 +6,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pydantic import SecretStr
-
 from exporter.errors import Fault, ManifestError, SettingsError
 from exporter.manifest import load_manifest
 from exporter.model import Database, DatabasePattern, Manifest, RelationName, ServerDisk, Target
+from exporter.secret import SecretStr
 from exporter.settings.conninfo import looks_like_dsn, parse_dsn, sealed
 from exporter.settings.credentials import credential_faults
 from exporter.settings.model import DatabaseSettings, Settings, TargetSettings

@@ -5,64 +5,22 @@ A source is read as often as one likes: the command line and the environment sta
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 from psycopg.conninfo import conninfo_to_dict
 
 from exporter.errors import SettingsError
 from exporter.file_state import FileState, file_state
 from exporter.model import Target
+from exporter.secret import SecretStr
 from exporter.settings.binding import resolve_targets
 from exporter.settings.credentials import FILE_KEYWORDS
 from exporter.settings.loading import load_settings
 from exporter.settings.model import Settings
+from exporter.settings.source import Configuration, Reading, Source
 from exporter.settings.sources import settings_file
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where settings come from: `flags` maps names of settings to values, --config.file names `file`."""
-
-    file: Path | None
-    # Both may hold secrets.
-    flags: Mapping[str, object] = field(repr=False)
-    environment: Mapping[str, str] = field(repr=False)
-
-    def load(self) -> Settings:
-        """The settings alone.
-
-        Raises: SettingsError, with all faults.
-        """
-        return load_settings(file=self.file, flags=self.flags, environment=self.environment)
-
-
-@dataclass(frozen=True, slots=True)
-class Configuration:
-    """Settings, and the servers that they mean."""
-
-    settings: Settings
-    targets: tuple[Target, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What came of reading a source: a configuration or an error.
-
-    `files` are those that a new reading may find changed, each in the state it was read in: the settings,
-    secrets and manifests, and what libpq reads when it connects.
-    """
-
-    files: Mapping[Path, FileState | None]
-    outcome: Configuration | SettingsError
-
-    @property
-    def configuration(self) -> Configuration:
-        """The configuration. Raises: SettingsError, with all faults."""
-        if isinstance(self.outcome, SettingsError):
-            raise self.outcome
-        return self.outcome
 
 
 def read(source: Source) -> Reading:
@@ -77,13 +35,20 @@ def read(source: Source) -> Reading:
     try:
         file = settings_file(source.file, source.environment)
         note([] if file is None else [file])
-        settings = source.load()
+        settings = load_settings(file=source.file, flags=source.flags, environment=source.environment)
         note(_named_files(settings))
         targets = resolve_targets(settings)
         note(_files_of_connections(targets))
     except SettingsError as error:
         return Reading(files, error)
-    return Reading(files, Configuration(settings, targets))
+    return Reading(files, Configuration(_plain(settings), targets))
+
+
+def _plain(settings: Settings) -> SimpleNamespace:
+    values = {name: getattr(settings, name) for name in Settings.model_fields if name != "targets"}
+    if settings.dsn is not None:
+        values["dsn"] = SecretStr(settings.dsn.get_secret_value())
+    return SimpleNamespace(**values)
 
 
 def _named_files(settings: Settings) -> Iterator[Path]:

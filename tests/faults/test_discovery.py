@@ -7,10 +7,10 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 from psycopg import sql
-from pydantic import SecretStr
 
 from exporter.metrics.service import ServiceOptions, serving
 from exporter.model import Database, DatabasePattern, Manifest, Target
+from exporter.secret import SecretStr
 from tests.conftest import OwnServer
 from tests.faults.scraping import Scrape, scrape
 from tests.postgres.metrics.collecting import declare

@@ -7,9 +7,9 @@ from pathlib import Path
 import psycopg
 import pytest
 from psycopg import sql
-from pydantic import SecretStr
 
 from exporter.model import Database, Manifest
+from exporter.secret import SecretStr
 from tests.conftest import TestDatabase
 from tests.faults.scraping import Scrape, scrape
 from tests.faults.test_database_faults import DECLARED, assert_is_down, assert_is_up, exporter_of, recovered

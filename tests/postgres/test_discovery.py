@@ -6,13 +6,13 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 from psycopg import sql
-from pydantic import SecretStr
 
 from exporter.errors import TargetUnreachable
 from exporter.model import Database, DatabasePattern, Target
 from exporter.postgres.discovery import DatabaseRow, find_databases, read_databases
 from exporter.postgres.queries import query_text
 from exporter.postgres.target import column_names
+from exporter.secret import SecretStr
 from tests.conftest import OwnServer
 from tests.support.postgres_server import PostgresServer
 

@@ -8,12 +8,12 @@ from threading import Thread
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
-from pydantic import SecretStr
 
 from exporter.migrate.reconcile import observe
 from exporter.model import Database, Manifest, ObservedIndex
 from exporter.postgres.journal import CreatedIndex, Journal, Phase
 from exporter.postgres.target import SessionLimits, connect
+from exporter.secret import SecretStr
 from tests.conftest import TestDatabase
 from tests.support.postgres_server import Connection, Statement
 from tests.support.waiting import wait_for

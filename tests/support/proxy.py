@@ -7,7 +7,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from psycopg.conninfo import make_conninfo
-from pydantic import SecretStr
+
+from exporter.secret import SecretStr
 
 CHUNK_BYTES = 64 * 1024
 

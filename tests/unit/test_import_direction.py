@@ -24,6 +24,7 @@ LEVELS = (
     {"sql_tokens"},
     {"sql_text"},
     {"model", "errors", "bundled", "file_state", "__init__"},
+    {"secret"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 PURE = (

@@ -7,13 +7,12 @@ from time import monotonic
 from types import SimpleNamespace
 from typing import Any
 
-from pydantic import SecretStr
-
 from exporter.metrics.collect import CollectOptions, DatabaseCollector, Draft
 from exporter.metrics.page import PageFormat
 from exporter.metrics.render import RenderCache, render
 from exporter.metrics.snapshot import DatabaseSnapshot, IndexRow, TableRow, TargetSnapshot, Watched
 from exporter.model import Database, DeclaredIndex, Manifest, RelationName, WatchAll, WatchDeclared
+from exporter.secret import SecretStr
 from tests.conftest import TestDatabase
 from tests.support.snapshots import whole
 

@@ -7,10 +7,10 @@ from typing import Literal
 import psycopg
 import pytest
 from psycopg import sql
-from pydantic import SecretStr
 
 from exporter.model import Database, DeclaredIndex, Manifest
 from exporter.postgres.journal import EventStatus, Journal, Phase
+from exporter.secret import SecretStr
 from tests.conftest import TestDatabase
 from tests.support.builds import session
 from tests.support.declared import declare, relation

@@ -4,13 +4,13 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from pydantic import SecretStr
 
 from exporter.errors import TargetError, TargetUnreachable
 from exporter.metrics import session
 from exporter.metrics.session import FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS, WarmConnection
 from exporter.model import Database
 from exporter.postgres.target import Connection, SessionLimits, connect
+from exporter.secret import SecretStr
 
 # Nobody listens there.
 DATABASE = Database("nova", SecretStr("host=127.0.0.1 port=1 user=app"))

@@ -1,10 +1,10 @@
 """Which of a server's databases the patterns of a target take."""
 
 import pytest
-from pydantic import SecretStr
 
 from exporter.model import Database, DatabasePattern, Manifest, Target
 from exporter.postgres.discovery import match_databases
+from exporter.secret import SecretStr
 
 CONNINFO = SecretStr("host=h dbname=postgres")
 MANIFEST = Manifest("m.yaml", "090_test", ("public",), (), ())

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 from psycopg import sql
-from pydantic import SecretStr
 
 from exporter.migrate.preflight import check_before_build
 from exporter.model import Database, Verdict
 from exporter.postgres.target import connect
+from exporter.secret import SecretStr
 from tests.conftest import TestDatabase
 from tests.postgres.migrate.preflight.looking import INDEX, OPTIONS, only, told
 from tests.support.builds import as_declared, session
