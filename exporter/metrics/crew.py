@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
-from exporter.metrics.collect import CollectOptions, DatabaseCollector, Draft
+from exporter.metrics.collect import DatabaseCollector
+from exporter.metrics.draft import CollectOptions, Draft
 from exporter.metrics.threads import in_thread
 from exporter.model import Database
 

@@ -12,9 +12,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from exporter.metrics.collect import CollectOptions, DatabaseCollector, Draft
+from exporter.metrics.collect import DatabaseCollector
 from exporter.metrics.crew import CANCEL_GRACE_SECONDS, SEVER_GRACE_SECONDS, Crew
 from exporter.metrics.discovery import Discovery, Question
+from exporter.metrics.draft import CollectOptions, Draft
 from exporter.metrics.page import PageFormat
 from exporter.metrics.render import SEGMENT_LINES, RenderCache, prepare, render
 from exporter.metrics.segment import Segment

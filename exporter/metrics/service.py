@@ -20,7 +20,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 
 from exporter import __version__
 from exporter.metrics import server
-from exporter.metrics.collect import CollectOptions
+from exporter.metrics.draft import CollectOptions
 from exporter.metrics.flight import TargetService
 from exporter.metrics.live_web_config import LiveWebConfig
 from exporter.metrics.logs import configure_logging

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from exporter.metrics.collect import CollectOptions, DatabaseCollector, Draft
+from exporter.metrics.collect import DatabaseCollector
+from exporter.metrics.draft import CollectOptions, Draft
 from exporter.metrics.flight import TargetService
 from exporter.metrics.page import PageFormat
 from exporter.metrics.segment import Segment
@@ -45,7 +46,7 @@ def slow_messages(messages: TestDatabase, monkeypatch: pytest.MonkeyPatch) -> Te
         connection.execute("SELECT pg_sleep(3600)")
         return []
 
-    monkeypatch.setattr("exporter.metrics.collect.read_builds", sleep)
+    monkeypatch.setattr("exporter.metrics.parts.read_builds", sleep)
     # On a busy machine a server may take long to cancel, and its connection would be cut off.
     monkeypatch.setattr("exporter.metrics.crew.CANCEL_GRACE_SECONDS", 60)
     return messages
@@ -126,7 +127,7 @@ def test_fifty_scrapes_at_once_are_one_collection(
         return reads_builds(connection)
 
     monkeypatch.setattr(TargetService, "body", arriving)
-    monkeypatch.setattr("exporter.metrics.collect.read_builds", waiting)
+    monkeypatch.setattr("exporter.metrics.parts.read_builds", waiting)
     options = dataclasses.replace(OPTIONS, scrape_timeout_seconds=60)
     with (
         serving([Target("default", (described(messages, DECLARED),))], options) as url,
@@ -250,7 +251,7 @@ def test_a_cancel_between_two_statements_is_asked_again(
         return []
 
     monkeypatch.setattr(DatabaseCollector, "interrupt", interrupted)
-    monkeypatch.setattr("exporter.metrics.collect.read_builds", sleep)
+    monkeypatch.setattr("exporter.metrics.parts.read_builds", sleep)
     monkeypatch.setattr("exporter.metrics.crew.CANCEL_GRACE_SECONDS", 60)
     options = dataclasses.replace(OPTIONS, scrape_timeout_seconds=0.5)
     with serving([Target("default", (described(messages, DECLARED),))], options) as url:

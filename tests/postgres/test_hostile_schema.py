@@ -6,7 +6,8 @@ import httpx
 import pytest
 from psycopg import sql
 
-from exporter.metrics.collect import CollectOptions, DatabaseCollector
+from exporter.metrics.collect import DatabaseCollector
+from exporter.metrics.draft import CollectOptions
 from exporter.metrics.page import PageFormat
 from exporter.metrics.service import ServiceOptions, serving
 from exporter.model import Database, DeclaredIndex, RelationName, Target

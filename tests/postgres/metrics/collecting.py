@@ -7,7 +7,8 @@ from time import monotonic
 from types import SimpleNamespace
 from typing import Any
 
-from exporter.metrics.collect import CollectOptions, DatabaseCollector, Draft
+from exporter.metrics.collect import DatabaseCollector
+from exporter.metrics.draft import CollectOptions, Draft
 from exporter.metrics.page import PageFormat
 from exporter.metrics.render import RenderCache, render
 from exporter.metrics.snapshot import DatabaseSnapshot, IndexRow, TableRow, TargetSnapshot, Watched

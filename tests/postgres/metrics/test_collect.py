@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 from psycopg import sql
 
-from exporter.metrics import collect, sizes
+from exporter.metrics import definitions, sizes
 from exporter.metrics.catalogue import COLLECTORS
-from exporter.metrics.collect import CollectOptions, Draft
+from exporter.metrics.draft import CollectOptions, Draft
 from exporter.metrics.page import PageFormat
 from exporter.metrics.snapshot import DatabaseSnapshot
 from exporter.model import RelationName
@@ -280,7 +280,7 @@ def test_a_renamed_column_is_noticed_when_the_definition_is_read_again(
     with collector_of(described(nova_database, DECLARED)) as collector:
         collected(collector)
         nova_database.execute("ALTER TABLE messages RENAME COLUMN sender_id TO author_id")
-        monkeypatch.setattr(collect, "DEFINITION_AGE_SECONDS", 0.0)
+        monkeypatch.setattr(definitions, "AGE_SECONDS", 0.0)
 
         assert matches(collected(collector)) == {DECLARED.relation: False}
 

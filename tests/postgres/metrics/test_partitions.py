@@ -2,7 +2,7 @@
 
 import pytest
 
-from exporter.metrics.collect import CollectOptions
+from exporter.metrics.draft import CollectOptions
 from exporter.metrics.snapshot import DatabaseSnapshot
 from tests.conftest import TestDatabase
 from tests.postgres.metrics.collecting import (
