@@ -21,6 +21,7 @@ from bench.database import INDEXES_PER_TABLE, bench_server
 from bench.figures import Figure
 from bench.peer import find_peer
 from bench.runs import SMALLER, Bench
+from bench.table import TABLE
 
 RESULT = Path("build", "bench.json")
 BUILD_ROUNDS = 3
@@ -47,11 +48,8 @@ def main() -> int:
             found += bench.large(arguments.large_indexes, smaller=arguments.indexes)
     if arguments.build_rows:
         found += builds.run(arguments.build_rows, BUILD_ROUNDS)
-    if arguments.markdown:
-        print(f"{machine}\n\n{figures.as_markdown(found)}")
-    else:
-        figures.print_table(found, console)
-    _write(found)
+    figures.print_table(found, console)
+    _write(found, f"{machine}; {_command()}")
     return 0
 
 
@@ -77,7 +75,6 @@ def _parser() -> argparse.ArgumentParser:
         help="rows of each table that init builds on beside psql (3000000), 0 for none",
     )
     parser.add_argument("--rounds", type=int, default=9, metavar="N", help="scrapes that count (9)")
-    parser.add_argument("--markdown", action="store_true", help="the table as in docs/performance.md")
     return parser
 
 
@@ -95,12 +92,19 @@ def _processor() -> str:
     return f"{os.cpu_count()} processors ({models[0] if models else platform.machine()})"
 
 
-def _write(found: Sequence[Figure]) -> None:
+def _command() -> str:
+    """How this run was started, without where the peer lies on this machine."""
+    words = ["FILE" if "/" in word else word for word in sys.argv[1:]]
+    return "`make bench" + (f' ARGS="{" ".join(words)}"`' if words else "`")
+
+
+def _write(found: Sequence[Figure], machine: str) -> None:
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     RESULT.write_text(figures.as_json(found), encoding="utf-8")
+    TABLE.write_text(f"{machine}\n\n{figures.as_markdown(found)}", encoding="utf-8")
     missed = sum(figure.met is False for figure in found)
     targets = sum(figure.target is not None for figure in found)
-    print(f"{missed} of {targets} targets missed; written to {RESULT}", file=sys.stderr)
+    print(f"{missed} of {targets} targets missed; written to {RESULT} and {TABLE}", file=sys.stderr)
 
 
 if __name__ == "__main__":
