@@ -11,12 +11,15 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from exporter.metrics import render
 from exporter.metrics.collect import DatabaseCollector
 from exporter.metrics.draft import CollectOptions, Draft
 from exporter.metrics.flight import TargetService
 from exporter.metrics.page import PageFormat
+from exporter.metrics.render import RenderCache
 from exporter.metrics.segment import Segment
 from exporter.metrics.service import ServiceOptions, serving
+from exporter.metrics.snapshot import DatabaseSnapshot
 from exporter.model import Target
 from exporter.postgres import progress, servers
 from exporter.postgres.target import Connection
@@ -141,6 +144,33 @@ def test_fifty_scrapes_at_once_are_one_collection(
     assert {answer.target_up for answer in answers} == {1}
     durations = {answer.value("pg_index_exporter_scrape_duration_seconds") for answer in answers}
     assert len(durations) == 1
+
+
+def test_the_page_is_begun_while_the_server_works_for_the_rest(
+    messages: TestDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_written = threading.Event()
+
+    def written(snapshot: DatabaseSnapshot, cache: RenderCache) -> None:
+        assert snapshot.builds is None
+        render.prepare(snapshot, cache)
+        is_written.set()
+
+    def waiting(_connection: Connection) -> list[object]:
+        is_written.wait()
+        return []
+
+    monkeypatch.setattr("exporter.metrics.flight.prepare", written)
+    for room in ("flight", "render"):
+        monkeypatch.setattr(f"exporter.metrics.{room}.SEGMENT_LINES", 1)
+    monkeypatch.setattr("exporter.metrics.parts.read_builds", waiting)
+    options = dataclasses.replace(OPTIONS, scrape_timeout_seconds=60)
+    with serving([Target("default", (described(messages, DECLARED),))], options) as url:
+        answer = scrape(url)
+
+    assert is_written.is_set()
+    assert answer.value("pg_index_exporter_collector_success", collector="builds") == 1
+    assert answer.value("pg_stat_user_indexes_idx_scan_total", indexname="idx_messages_id") == 0
 
 
 def test_at_the_deadline_the_server_cancels_and_the_page_has_what_is_there(

@@ -13,8 +13,10 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from exporter.metrics import catalogue
+from exporter.metrics.columns import Column
 from exporter.metrics.page import PageFormat
-from exporter.metrics.render import SEGMENT_LINES, RenderCache, render
+from exporter.metrics.render import SEGMENT_LINES, RenderCache, prepare, render
+from exporter.metrics.samples import DatabaseSamples
 from exporter.metrics.snapshot import (
     CollectorOutcome,
     DatabaseSnapshot,
@@ -313,6 +315,55 @@ def test_a_family_that_did_not_change_is_the_piece_of_the_page_before() -> None:
     assert len(kept) == families_of_indexes - 1
     assert [id(piece) for piece in openmetrics[1::2]] == [id(piece) for piece in second[1::2]]
     assert snapshots.whole(second).count(b"idx_scan_total{") == len(before.rows) + 1
+
+
+def test_what_was_prepared_is_a_piece_of_the_page_and_what_is_not_known_yet_is_not_missed() -> None:
+    cache, indexes = RenderCache(), many()
+    (begun,) = with_database(indexes=indexes, tables=None, locked=None, sizes={}, observed_since={}).databases
+    whole = with_database(indexes=indexes, observed_since={5: 1.5})
+
+    prepare(begun, cache)
+    pieces = cache.columns.segment("pg_stat_user_indexes_idx_scan_total", [wide(begun, "idx_scan", cache)])
+    page = render(whole, PageFormat.TEXT, cache)
+
+    assert pieces is not None
+    assert any(piece is pieces for piece in page)
+    assert snapshots.whole(page).decode() == text_of(whole, RenderCache())
+
+
+def wide(database: DatabaseSnapshot, field: str, cache: RenderCache) -> Column:
+    """The family of that field, as a page of this cache has it."""
+    (metric,) = (metric for metric in catalogue.INDEX_METRICS if metric.field == field)
+    column = DatabaseSamples(database, cache.blocks, cache.columns).column(metric)
+    assert column is not None
+    return column
+
+
+def test_large_and_small_databases_share_a_family() -> None:
+    (one,) = with_database(indexes=many(), datname="large").databases
+    small = [
+        with_database(indexes=many(SEGMENT_LINES // 2), datname=f"small_{number}").databases[0]
+        for number in range(3)
+    ]
+    target = TargetSnapshot("default", (*small, one), 0.1)
+
+    found = samples(text_of(target, RenderCache()))
+
+    for database in target.databases:
+        single = samples(text_of(TargetSnapshot("default", (database,), 0.1), RenderCache()))
+        mine = {key: value for key, value in single.items() if ("datname", database.datname) in key[1]}
+        assert {key for key in mine if found.get(key) != mine[key]} == set()
+    assert text_of(target, RenderCache()).count("# TYPE pg_stat_user_indexes_idx_scan_total ") == 1
+
+
+def test_times_are_written_as_they_are_however_often_they_were_written_before() -> None:
+    cache, indexes = RenderCache(), many()
+    count = len(indexes.rows)
+    for times in ([1.5] * count, [*([1.5, None] * count)][:count], [float(n) / 7 for n in range(count)]):
+        target = with_database(indexes=Watched(indexes.rows, {**indexes.figures, "last_idx_scan": times}))
+        assert text_of(target, cache) == text_of(target, RenderCache())
+        found = values(target, "pg_stat_user_indexes_last_idx_scan_timestamp_seconds")
+        assert sorted(found) == sorted(time for time in times if time is not None)
 
 
 @pytest.mark.parametrize(
