@@ -60,7 +60,7 @@ class BuildOptions:
     """How a plan is run; `sequential` is the same loop with one worker."""
 
     sequential: bool = False
-    max_parallel: int | None = None
+    max_parallel: int | None = 8
     on_failure: OnFailure = OnFailure.STOP_LAUNCHING
     steps: StepOptions = field(default_factory=StepOptions)
 

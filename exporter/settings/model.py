@@ -167,8 +167,8 @@ class Settings(BaseSettings):
     ] = 300.0
     sequential: Annotated[bool, Field(description="build on one table at a time")] = False
     max_parallel: Annotated[
-        int | None, Field(ge=1, le=10_000, description="tables to build on at a time, at most")
-    ] = None
+        int, Field(ge=1, le=10_000, description="tables, or partitions, to build on at a time, at most")
+    ] = 8
     disk_budget_bytes: Annotated[
         SizeBytes | None,
         Field(

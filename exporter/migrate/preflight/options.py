@@ -27,7 +27,7 @@ class PreflightOptions:
     backup: BackupCommand | None = None
     runs_backup_command: bool = True
     needs_signal: bool = False
-    max_parallel: int | None = None
+    max_parallel: int | None = 8
     disk_budget_bytes: int | None = None
     deadline_seconds: float = 24 * 3600.0
     query_budget_seconds: float = 15.0

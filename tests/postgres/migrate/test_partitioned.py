@@ -1,6 +1,8 @@
 """Indexes of partitioned tables: each leaf built like any other, attached when it is valid, dropped whole."""
 
+import sys
 import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -38,6 +40,8 @@ from tests.support.builds import (
     writer,
 )
 from tests.support.declared import declare, manifest_of
+from tests.support.postgres_server import Connection
+from tests.support.waiting import wait_for
 
 DECLARED = declare("idx_events_sender", "events", "sender_id", "at DESC", where="sender_id > 0")
 MANIFEST = manifest_of(DECLARED)
@@ -246,8 +250,9 @@ def test_an_equal_index_of_a_partitioned_partition_is_attached_whole(events: Tes
     assert is_valid(events, "idx_events_sender")
 
 
-def test_a_name_that_is_taken_on_a_leaf_is_refused_whole(events: TestDatabase) -> None:
-    events.execute("CREATE INDEX idx_events_sender_events_2024 ON events_2024 (id)")
+@pytest.mark.parametrize("nature", ["(id)", "USING hash (sender_id)", "USING brin (sender_id, at)"])
+def test_a_name_that_is_taken_on_a_leaf_is_refused_whole(events: TestDatabase, nature: str) -> None:
+    events.execute(f"CREATE INDEX idx_events_sender_events_2024 ON events_2024 {nature}")
 
     outcome = init(events)
 
@@ -432,6 +437,94 @@ def rows_inserted(database: TestDatabase) -> bool:
 
 
 @pytest.mark.oldest_too
+def attaching(database: TestDatabase) -> int | None:
+    """The process that waits for the lock with which an index is attached."""
+    rows = database.execute(
+        """
+        SELECT pid FROM pg_stat_activity
+        WHERE datname = current_database() AND query LIKE 'ALTER INDEX%ATTACH%' AND wait_event_type = 'Lock'
+        """
+    )
+    return rows[0][0] if rows else None
+
+
+class ReaderOf2024:
+    """Reads events_2024, and so holds its indexes, from the moment on at which one is to be attached."""
+
+    def __init__(self, database: TestDatabase) -> None:
+        self._database = database
+        self.session: Connection | None = None
+
+    def on_event(self, event: Event) -> None:
+        is_attach = event.kind is EventKind.STARTED and event.step.kind is StepKind.ATTACH
+        if is_attach and event.step.table.relname == "events_2024" and self.session is None:
+            self.session = self._database.connect()
+            self.session.execute("BEGIN")
+            self.session.execute("SELECT count(*) FROM events_2024 WHERE sender_id = 1")
+
+    def end(self) -> None:
+        assert self.session is not None
+        self.session.close()
+
+
+@pytest.mark.oldest_too
+def test_an_attach_whose_process_is_killed_is_tried_again(events: TestDatabase) -> None:
+    reader_of_2024 = ReaderOf2024(events)
+    options = replace(QUICK, lock_budget_seconds=60, retry_base_seconds=0.1)
+    run = Run(events, MANIFEST, options, on_event=reader_of_2024.on_event)
+    with Beside(run.init) as beside:
+        run.wait_for("its word", lambda event: "others hold the lock it needs" in event.text)
+        pid = wait_for("an attach that waits", lambda: attaching(events))
+        events.execute("SELECT pg_terminate_backend(%s)", [pid])
+        run.wait_for("the next attempt", lambda event: "attempt 1 failed" in event.text)
+        reader_of_2024.end()
+        results = beside.results()
+
+    assert {result.status for result in results} == {StepStatus.DONE}
+    (attach,) = [one for one in results if one.attempts > 1]
+    assert attach.step.kind is StepKind.ATTACH
+    assert is_valid(events, "idx_events_sender")
+    assert len(attached(events)) == LEAVES + 1
+
+
+def test_an_attach_that_cannot_have_its_lock_fails_clean_and_is_all_that_the_next_run_does(
+    events: TestDatabase,
+) -> None:
+    reader_of_2024 = ReaderOf2024(events)
+    options = replace(QUICK, lock_budget_seconds=0.5, max_attempts=1)
+    results = Run(events, MANIFEST, options, on_event=reader_of_2024.on_event).init()
+    reader_of_2024.end()
+
+    failed = [one for one in results if one.status is StepStatus.FAILED]
+    assert [(one.step.kind, one.step.table.relname) for one in failed] == [(StepKind.ATTACH, "events_2024")]
+    assert failed[0].sqlstate == "55P03"
+    assert is_valid(events, "idx_events_sender_events_2024")
+    assert not is_valid(events, "idx_events_sender")
+
+    again = init(events)
+
+    assert {result.status for result in again.results} == {StepStatus.DONE}
+    assert "idx_events_sender_events_2024" not in of_kind(again, StepKind.BUILD)
+    assert is_valid(events, "idx_events_sender")
+
+
+@pytest.mark.long
+def test_two_hundred_partitions_are_built_eight_at_a_time(database: TestDatabase) -> None:
+    database.execute("CREATE TABLE events (id int, sender_id int, at date) PARTITION BY HASH (id)")
+    for number in range(200):
+        partition = f"CREATE TABLE events_{number} PARTITION OF events FOR VALUES WITH"
+        database.execute(f"{partition} (MODULUS 200, REMAINDER {number})")
+    database.execute("INSERT INTO events SELECT g, g, '2025-01-01' FROM generate_series(1, 20000) g")
+    started = time.monotonic()
+
+    outcome = init(database)
+
+    sys.stdout.write(f"200 partitions: {time.monotonic() - started:.1f} s\n")
+    assert {result.status for result in outcome.results} == {StepStatus.DONE}
+    assert len(attached(database)) == 200
+    assert is_valid(database, "idx_events_sender")
+
+
 def test_an_invalid_leftover_on_a_leaf_is_rebuilt_by_the_next_run(events: TestDatabase) -> None:
     run = Run(events, MANIFEST, replace(QUICK, deadline_seconds=1, cleanup_budget_seconds=0.5))
     with writer(events, "events_2024"):
