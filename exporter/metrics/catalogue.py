@@ -1,7 +1,8 @@
 """The metric table as data: the one truth about names, types, labels and sources.
 
 Pages, README, alerts and dashboards are checked against this table. `field` names the attribute of the
-row that carries the value; a row whose value is None gives no sample.
+row that carries the value; a row whose value is None gives no sample. It is one table in one module, long
+as it is: it is read from top to bottom, and there is nothing else in it.
 """
 
 from __future__ import annotations
