@@ -211,6 +211,29 @@ def test_each_target_has_its_own_disk(two_targets: Path) -> None:
     assert found["archive"].preflight == PreflightOptions()
 
 
+def test_the_disk_of_a_target_can_be_a_variable() -> None:
+    prefix = "PG_INDEX_EXPORTER_TARGETS__0__"
+    environment = {
+        f"{prefix}NAME": "main",
+        f"{prefix}DSN": "postgresql://u@h/d",
+        f"{prefix}DATA_DIRECTORY": "/seen",
+        f"{prefix}FREE_BYTES": "500GB,fast=2TB",
+    }
+    (target,) = settings_of(environment=environment).targets
+
+    assert (target.data_directory, target.free_bytes) == ("/seen", ("500GB", "fast=2TB"))
+
+
+@pytest.mark.parametrize("text", ["much", "a.b=1GB", "fast=", "postgresql://u:secret@h/d"])
+def test_free_bytes_of_a_target_are_sizes(two_targets: Path, text: str) -> None:
+    two_targets.write_text(two_targets.read_text().replace("fast=2TB", f'"{text}"'))
+    with pytest.raises(SettingsError) as caught:
+        options_of(two_targets)
+
+    assert [fault.place for fault in caught.value.faults] == [f"{two_targets}:3"]
+    assert "secret" not in str(caught.value)
+
+
 def test_a_flag_is_for_the_one_target_that_is_meant(two_targets: Path) -> None:
     found = options_of(two_targets, "--target", "main", "--free-bytes", "1GB")
 

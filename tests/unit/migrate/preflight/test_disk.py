@@ -181,3 +181,11 @@ def test_a_log_behind_a_link_that_cannot_be_followed_is_unknown(tmp_path: Path) 
     assert elsewhere.by_place.keys() == {DATA}
     told = rooms_of(PreflightOptions(data_directory=tmp_path, free_bytes={"": 10}))
     assert told.by_place == {DATA: Room("data directory", 10)}
+
+
+def test_a_tablespace_that_cannot_be_entered_is_unknown(tmp_path: Path) -> None:
+    options = PreflightOptions(data_directory=tmp_path)
+    (tmp_path / "pg_tblspc" / "1001").mkdir(parents=True)
+
+    # The first has no folder here, the second has.
+    assert rooms_of(options, STORAGE, "far", "near").by_place.keys() == {Place("near"), DATA, WAL}

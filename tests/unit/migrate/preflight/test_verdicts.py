@@ -47,6 +47,20 @@ def judged(findings: Iterable[Finding], criterion: str) -> tuple[Verdict, str]:
 # ------------------------------------------------------------------ the session
 
 
+def test_a_session_that_lacks_nothing_passes_each_check() -> None:
+    found = list(check_session(SESSION, None, "nova", needs_signal=True))
+
+    assert {one.verdict for one in found} == {PASS}
+    assert {one.criterion for one in found} == {
+        *("version", "primary", "writable", "direct connection", "temporary tables"),
+        *("statistics collector", "sees other sessions", "may cancel sessions", "may outwait deadlocks"),
+    }
+    assert judged(check_session(SESSION, "why", "nova", needs_signal=True), "direct connection") == (
+        FAIL,
+        "pooler",
+    )
+
+
 @pytest.mark.parametrize(
     ("version", "expected"),
     [
