@@ -12,10 +12,28 @@ from collections.abc import Callable, Sequence
 
 from exporter.cli.parser import build_parser
 from exporter.errors import ExporterError
+from exporter.text.characters import wrap
 
 Command = Callable[[argparse.Namespace], int]
 
 INTERRUPTED = 130
+ARROW_COLUMNS = 3
+MINIMUM_COLUMNS = 20
+
+
+def fitted(text: str) -> str:
+    """The text broken between words where standard error is a terminal; a file has it as it is."""
+    if not sys.stderr.isatty():
+        return text
+    width = os.get_terminal_size(sys.stderr.fileno()).columns - 1
+    lines: list[str] = []
+    for line in text.splitlines():
+        words = line.lstrip(" ")
+        margin = len(line) - len(words)
+        hanging = margin + (ARROW_COLUMNS if words.startswith("-> ") else 2)
+        first, *rest = wrap(words, width - margin, max(MINIMUM_COLUMNS, width - hanging))
+        lines += [" " * margin + first, *(" " * hanging + one for one in rest)]
+    return "\n".join(lines)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return run(parsed)
     except ExporterError as error:
-        print(f"pg-index-exporter: {error}", file=sys.stderr)  # noqa: T201 - this room prints
+        print(fitted(f"pg-index-exporter: {error}"), file=sys.stderr)  # noqa: T201 - this room prints
         return error.exit_code
     except KeyboardInterrupt:
         print("pg-index-exporter: interrupted", file=sys.stderr)  # noqa: T201 - this room prints

@@ -70,6 +70,9 @@ class RunOnScreen:
         except EOFError:
             self.console.print()
             return False
+        except KeyboardInterrupt:
+            self.console.print("\nNothing was touched.", highlight=False)
+            raise
         return answer.strip().lower() in ("y", "yes")
 
     @contextmanager

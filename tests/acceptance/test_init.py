@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import sys
+import termios
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import quote
@@ -225,6 +226,7 @@ def at_terminal(
     `on_screen` is called with all that was on the screen whenever more came.
     """
     master, slave = pty.openpty()
+    termios.tcsetwinsize(slave, (24, COLUMNS))
     process = subprocess.Popen(
         command(name), env=environment(dsn), stdin=slave, stdout=slave, stderr=slave, start_new_session=True
     )
@@ -240,7 +242,7 @@ def at_terminal(
                 break
             if QUESTION in screen and not answered:
                 answered = True
-                os.write(master, f"{answer}\n".encode())
+                os.write(master, answer.encode())
             on_screen(screen)
     except BaseException:
         process.kill()
@@ -252,13 +254,28 @@ def at_terminal(
     return exit_code, screen
 
 
-def test_a_user_who_declines_changes_nothing(nova: TestDatabase) -> None:
-    exit_code, screen = at_terminal(dsn_of(nova), "init", "n")
+@pytest.mark.parametrize("answer", ["n\n", "\n", "yesno\n", "\x04"])
+def test_a_user_who_does_not_agree_changes_nothing(nova: TestDatabase, answer: str) -> None:
+    exit_code, screen = at_terminal(dsn_of(nova), "init", answer)
 
     assert QUESTION in screen
     assert "CREATE INDEX CONCURRENTLY" in screen
+    # Which database it would be stands right before the question, and the plan is not told twice.
+    assert f"In database '{nova.name}' at 127.0.0.1:" in screen
+    assert "6 steps to do: build 2 indexes, analyze 4 tables." in screen
+    assert screen.count("Steps\r\n") == 1
+    assert "Nothing was touched." in screen
     assert exit_code == 0
     assert indexes_of(nova) == {}
+    assert nova.execute("SELECT FROM pg_class WHERE relname LIKE 'migration_%'") == []
+
+
+def test_an_error_is_broken_between_words_on_a_terminal(nova: TestDatabase) -> None:
+    exit_code, screen = at_terminal(dsn_of(nova), "rollback", "y\n")
+
+    assert exit_code == 2
+    assert "nothing is known to be created\r\n  here\r\n  -> name the schema" in screen
+    assert [line for line in screen.splitlines() if len(line) >= COLUMNS] == []
 
 
 def test_a_user_sees_whom_a_build_waits_for_under_its_bar(nova: TestDatabase) -> None:
@@ -273,7 +290,7 @@ def test_a_user_sees_whom_a_build_waits_for_under_its_bar(nova: TestDatabase) ->
                 is_seen = True
                 open_transaction.execute("ROLLBACK")
 
-        exit_code, screen = at_terminal(dsn_of(nova), "init", "y", end_the_wait)
+        exit_code, screen = at_terminal(dsn_of(nova), "init", "y\n", end_the_wait)
 
     assert (exit_code, is_seen) == (0, True), screen
     lines = ESCAPES.sub("", screen).replace("\r", "\n").splitlines()
@@ -305,7 +322,7 @@ def test_a_log_tells_when_and_whom_a_build_waits_for(
 
 
 def test_a_user_who_agrees_sees_bars_and_the_report(nova: TestDatabase) -> None:
-    exit_code, screen = at_terminal(dsn_of(nova), "init", "y")
+    exit_code, screen = at_terminal(dsn_of(nova), "init", "y\n")
 
     assert exit_code == 0, screen
     assert indexes_of(nova) == BUILT
@@ -610,7 +627,7 @@ def test_a_killed_rollback_is_followed_by_the_next_command(
 def test_a_drop_that_is_declined_drops_nothing(nova: TestDatabase) -> None:
     assert run(dsn_of(nova), "init", "--yes").returncode == 0
 
-    exit_code, screen = at_terminal(dsn_of(nova), "rollback", "n")
+    exit_code, screen = at_terminal(dsn_of(nova), "rollback", "n\n")
 
     assert (exit_code, indexes_of(nova)) == (0, BUILT)
     assert "DROP INDEX CONCURRENTLY public" in screen.replace('"', "")

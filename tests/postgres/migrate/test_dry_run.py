@@ -1,5 +1,6 @@
 """What only looks leaves no trace: no committed transaction, no relation, no session, no journal."""
 
+import argparse
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 from psycopg import sql
 
 from exporter.cli import main
+from exporter.cli.parser import build_parser
 from tests.conftest import OwnServer, TestDatabase
 from tests.support.waiting import wait_for
 
@@ -27,6 +29,7 @@ ONLY_LOOKS = [
     ["plan"],
     ["status"],
     ["verify"],
+    ["check"],
 ]
 
 
@@ -67,6 +70,13 @@ def test_what_only_looks_leaves_no_trace(
         main([*words, "--manifest", str(path)])
         assert traces(shop) == before, words
     assert "there is none in schema public" in capsys.readouterr().out
+    statements = tmp_path / "given.sql"
+    statements.write_text("CREATE INDEX idx_other ON messages (id)", encoding="utf-8")
+    assert main(["import", str(statements)]) == 0
+    assert traces(shop) == before
+    # What changes something wants to be told so where nobody can be asked.
+    assert main(["init", "--manifest", str(path)]) == 2
+    assert traces(shop) == before
 
     # And with a journal and an index to drop.
     assert main(["init", "--yes", "--manifest", str(path)]) == 0
@@ -76,3 +86,19 @@ def test_what_only_looks_leaves_no_trace(
         main([*words, "--manifest", str(path)])
         assert traces(shop) == before, words
     assert "DROP INDEX CONCURRENTLY" in capsys.readouterr().out
+    assert main(["rollback", "--manifest", str(path)]) == 2
+    assert "add --yes, or --dry-run" in capsys.readouterr().err
+    assert traces(shop) == before
+
+
+def test_every_command_that_changes_something_can_be_tried_and_asks() -> None:
+    parser = build_parser()
+    (commands,) = [one for one in parser._actions if isinstance(one, argparse._SubParsersAction)]
+    flags = {name: one.format_help() for name, one in commands.choices.items()}
+
+    changing = {"init", "rollback"}
+    assert {name for name, text in flags.items() if "--dry-run" in text} == changing
+    assert {name for name, text in flags.items() if "--yes" in text} == changing
+    looking = {words[0] for words in ONLY_LOOKS} - changing
+    # These meet no index of a database; demo has a server of its own, and import is tried above.
+    assert set(flags) - changing - looking == {"serve", "healthcheck", "demo", "import"}
