@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import builds, figures
+from bench import builds, figures, writers
 from bench.database import INDEXES_PER_TABLE, bench_server
 from bench.figures import Figure
 from bench.peer import find_peer
@@ -48,6 +48,7 @@ def main() -> int:
             found += bench.large(arguments.large_indexes, smaller=arguments.indexes)
     if arguments.build_rows:
         found += builds.run(arguments.build_rows, BUILD_ROUNDS)
+        found += writers.run(arguments.build_rows, BUILD_ROUNDS)
     figures.print_table(found, console)
     _write(found, f"{machine}; {_command()}")
     return 0

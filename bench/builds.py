@@ -52,11 +52,11 @@ class Builds:
         self._dsn = dsn
         self._folder = folder
 
-    def load(self, rows: int) -> None:
+    def load(self, rows: int, tables: Sequence[str] = TABLES) -> None:
         """Makes the tables."""
         with psycopg.connect(self._dsn, autocommit=True) as connection:
             connection.execute("CREATE EXTENSION pg_stat_statements")
-            for table in TABLES:
+            for table in tables:
                 connection.execute(
                     f"CREATE TABLE {table} AS SELECT g AS id, (g * 7919::bigint) % 100003 AS sender_id,"
                     f" now() - g * interval '1 second' AS created_at, md5(g::text) AS content"
@@ -149,7 +149,8 @@ def measure(builds: Builds, rounds: int) -> Iterator[Figure]:
 
 
 @contextmanager
-def _server() -> Iterator[EmbeddedServer]:
+def build_server() -> Iterator[EmbeddedServer]:
+    """A server on which nothing else runs."""
     with EmbeddedServer(
         Path(tempfile.mkdtemp(prefix="pg-index-exporter-bench-")),
         password=secrets.token_hex(12),
@@ -161,7 +162,7 @@ def _server() -> Iterator[EmbeddedServer]:
 
 def run(rows: int, rounds: int) -> list[Figure]:
     """The figures of all builds, on a server of their own."""
-    with _server() as server, tempfile.TemporaryDirectory() as folder:
+    with build_server() as server, tempfile.TemporaryDirectory() as folder:
         builds = Builds(server.dsn(), Path(folder))
         builds.load(rows)
         return figures.under(CASE.format(rows=rows), measure(builds, rounds))
