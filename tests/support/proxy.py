@@ -25,9 +25,9 @@ class Tripwire:
 class Proxy:
     """Passes bytes both ways until it is told to cut."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, address: str = "127.0.0.1") -> None:
         self.upstream_port = port
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server((address, 0))
         self._passing = threading.Event()
         self._passing.set()
         self._cut_at: int | None = None
@@ -48,7 +48,8 @@ class Proxy:
 
     def conninfo(self, dsn: str) -> SecretStr:
         """The conninfo of the server by way of the proxy."""
-        return SecretStr(make_conninfo(dsn, host="127.0.0.1", port=self.port))
+        address: str = self._listener.getsockname()[0]
+        return SecretStr(make_conninfo(dsn, host=address, port=self.port))
 
     def cut_after(self, questions: int) -> None:
         """Passes on so many more questions of the client; at the next, its connection ends unanswered."""
@@ -130,9 +131,9 @@ class Proxy:
 
 
 @contextmanager
-def proxy_to(port: int) -> Iterator[Proxy]:
-    """A proxy in front of that port."""
-    proxy = Proxy(port)
+def proxy_to(port: int, address: str = "127.0.0.1") -> Iterator[Proxy]:
+    """A proxy in front of that port, which clients find at that address of ours."""
+    proxy = Proxy(port, address)
     try:
         yield proxy
     finally:

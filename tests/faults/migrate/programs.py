@@ -7,6 +7,7 @@ from pathlib import Path
 from tests.acceptance.test_init import command, environment
 from tests.conftest import TestDatabase
 from tests.support.builds import indexes_of
+from tests.support.hosts import Host
 from tests.support.waiting import wait_for
 
 MANIFEST = """
@@ -27,11 +28,13 @@ class Tool:
         self.manifest = manifest
         self._processes: list[subprocess.Popen[bytes]] = []
 
-    def start(self, dsn: str, *options: str, name: str = "init") -> subprocess.Popen[bytes]:
-        """A run beside the test."""
+    def start(
+        self, dsn: str, *options: str, name: str = "init", on: Host | None = None
+    ) -> subprocess.Popen[bytes]:
+        """A run beside the test, `on` another host where one is given."""
         with self.log.open("ab") as log:
             process = subprocess.Popen(
-                command(name, "--yes", *options, manifest=self.manifest),
+                [*(on.prefix if on else []), *command(name, "--yes", *options, manifest=self.manifest)],
                 env=environment(dsn),
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -3,6 +3,7 @@
 import random
 import signal
 import threading
+from contextlib import ExitStack
 
 import pytest
 
@@ -10,6 +11,7 @@ from tests.conftest import TestDatabase
 from tests.faults.migrate.programs import BUILT, Tool, assert_built_and_explained
 from tests.support.builds import indexes_of, waiting_build, writer
 from tests.support.gates import wait_for_phase
+from tests.support.hosts import Host, other_host
 from tests.support.proxy import proxy_to
 from tests.support.waiting import wait_for
 from tests.support.writers import writing
@@ -125,13 +127,19 @@ def test_sigterm_cancels_and_cleans_up_where_it_is_told_to(shop: TestDatabase, t
     assert "idx_sender" not in indexes_of(shop)
 
 
-def test_two_runs_at_once_both_succeed_and_build_once(shop: TestDatabase, tool: Tool) -> None:
-    with shop.connect() as holder:
+@pytest.mark.parametrize("is_elsewhere", [False, True], ids=["one_host", "two_hosts"])
+def test_two_runs_at_once_both_succeed_and_build_once(
+    shop: TestDatabase, tool: Tool, is_elsewhere: bool
+) -> None:
+    with ExitStack() as hosts, shop.connect() as holder:
         # Neither can begin before both have come.
         holder.execute("BEGIN")
         holder.execute("LOCK TABLE messages IN SHARE UPDATE EXCLUSIVE MODE")
-        runs = [tool.start(shop.dsn), tool.start(shop.dsn)]
-        wait_for("the second's word of the first", lambda: "another run works" in tool.output or None)
+        if is_elsewhere:
+            runs = [tool.start(dsn, on=host) for host, dsn in (from_another_host(shop, hosts) for _ in "ab")]
+        else:
+            runs = [tool.start(shop.dsn) for _ in "ab"]
+        tool.wait_for_word("another run works")
         holder.execute("ROLLBACK")
         assert [run.wait(timeout=120) for run in runs] == [0, 0], tool.output
 
@@ -140,3 +148,26 @@ def test_two_runs_at_once_both_succeed_and_build_once(shop: TestDatabase, tool: 
         "SELECT index_name, count(*) FROM migration_events WHERE phase = 'building' GROUP BY 1 ORDER BY 1"
     )
     assert begun == [(name, 1) for name in sorted(BUILT)]
+
+
+def test_a_run_that_dies_with_its_host_is_followed_from_another(shop: TestDatabase, tool: Tool) -> None:
+    with ExitStack() as hosts, writer(shop) as open_transaction:
+        host, dsn = from_another_host(shop, hosts)
+        first = tool.start(dsn, on=host)
+        pid = waiting_build(shop)
+        first.kill()
+        first.wait()
+        other, other_dsn = from_another_host(shop, hosts)
+        second = tool.start(other_dsn, on=other)
+        tool.wait_for_word(f"following the build by pid {pid}")
+        open_transaction.execute("ROLLBACK")
+        assert second.wait(timeout=120) == 0, tool.output
+
+    assert_built_and_explained(shop)
+
+
+def from_another_host(database: TestDatabase, hosts: ExitStack) -> tuple[Host, str]:
+    """Another host and the conninfo of the database as seen from there."""
+    host = hosts.enter_context(other_host())
+    proxy = hosts.enter_context(proxy_to(database.server.port, host.our_address))
+    return host, proxy.conninfo(database.dsn).get_secret_value()
