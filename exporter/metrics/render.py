@@ -59,9 +59,12 @@ def render(snapshot: TargetSnapshot, page_format: PageFormat, cache: RenderCache
 
 
 def prepare(database: DatabaseSnapshot, cache: RenderCache) -> None:
-    """Writes what is known already of the families of very many, for the page to come to find it written."""
+    """Writes the figures of very many, for the page to come to find them written.
+
+    What else is in the snapshot may only be not known yet.
+    """
     samples = DatabaseSamples(database, cache.blocks, cache.columns)
-    for metric in METRICS:
+    for metric in filter(samples.has_figures, METRICS):
         column = samples.column(metric)
         if column is not None and len(column.rows) >= SEGMENT_LINES:
             cache.columns.segment(metric.name, [column])

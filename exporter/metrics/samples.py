@@ -55,6 +55,11 @@ class DatabaseSamples:
         by_scope = self._by_scope.get(metric.scope)
         return () if by_scope is None else by_scope(metric)
 
+    def has_figures(self, metric: Metric) -> bool:
+        """True of a family of figures, once they are there: they come first, and they are what changes."""
+        watched = {"index": self._database.indexes, "table": self._database.tables}.get(metric.scope)
+        return watched is not None and metric.field in watched.figures
+
     def column(self, metric: Metric) -> Column | None:
         """A family with a sample for every index or table; None of another."""
         datname, field = self._database.datname, metric.field

@@ -331,6 +331,18 @@ def test_what_was_prepared_is_a_piece_of_the_page_and_what_is_not_known_yet_is_n
     assert snapshots.whole(page).decode() == text_of(whole, RenderCache())
 
 
+def test_what_is_not_known_yet_does_not_unwrite_what_stays() -> None:
+    cache, indexes = RenderCache(), many()
+    known = {"sizes": {5: 8192}, "observed_since": {5: 1.5}}
+    before = render(with_database(indexes=indexes, **known), PageFormat.TEXT, cache)
+    (begun,) = with_database(indexes=indexes, tables=None, locked=None, sizes={}, observed_since={}).databases
+
+    prepare(begun, cache)
+    after = render(with_database(indexes=indexes, **known), PageFormat.TEXT, cache)
+
+    assert [id(piece) for piece in after[:-1]] == [id(piece) for piece in before[:-1]]
+
+
 def wide(database: DatabaseSnapshot, field: str, cache: RenderCache) -> Column:
     """The family of that field, as a page of this cache has it."""
     (metric,) = (metric for metric in catalogue.INDEX_METRICS if metric.field == field)
