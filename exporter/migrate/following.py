@@ -14,7 +14,7 @@ import psycopg
 from exporter.errors import ExporterError
 from exporter.migrate.site import Followed, Site
 from exporter.model import ObservedIndex, Step
-from exporter.postgres.catalog import read_table
+from exporter.postgres.catalog import TableFacts, read_table
 from exporter.postgres.locks import LockHolder, acquire_table_lock
 from exporter.postgres.own_work import OwnWork, cancel_own_work, read_own_work, run_of, session_name
 from exporter.postgres.sessions import shown_duration
@@ -45,14 +45,17 @@ def wait_until_free(site: Site, step: Step, connection: Connection, observed: Ob
         time.sleep(site.options.poll_seconds)
 
 
+def try_lock_table(connection: Connection, step: Step) -> bool:
+    """True when the session holds this tool's lock of the step's table; nobody is waited for."""
+    return acquire_table_lock(connection, _table(connection, step).relid, budget_seconds=0)
+
+
 def lock_table(site: Site, step: Step, connection: Connection) -> bool:
     """True when the session holds this tool's lock of the step's table, until it ends.
 
     A holder that builds is waited for: what another run, alive or dead, began is there afterwards.
     """
-    table = read_table(connection, step.table)
-    if table is None:
-        raise ExporterError(f"the table {step.table.quoted} is gone", mend="see who dropped or renamed it")
+    table = _table(connection, step)
     following = _Following(site, step, connection)
     told: set[int] = set()
 
@@ -77,6 +80,13 @@ def lock_table(site: Site, step: Step, connection: Connection) -> bool:
         )
     finally:
         site.follow(step, None)
+
+
+def _table(connection: Connection, step: Step) -> TableFacts:
+    table = read_table(connection, step.table)
+    if table is None:
+        raise ExporterError(f"the table {step.table.quoted} is gone", mend="see who dropped or renamed it")
+    return table
 
 
 @dataclass(slots=True)

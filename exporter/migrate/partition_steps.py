@@ -46,12 +46,19 @@ def run_partition_step(site: Site, step: Step, attempt: int) -> Ended | None:
             return replace(_attach(site, step, step.index, step.parent), attempts=attempt)
         case StepKind.DROP_PARENT:
             return replace(_drop_parent(site, step, step.index), attempts=attempt)
-        case StepKind.BUILD | StepKind.ADOPT | StepKind.DROP_INVALID if step.parent is not None:
+        case StepKind.DROP_INVALID if step.parent is not None:
             with closing(site.session(step)) as connection:
-                attachment = read_attachment(connection, step.index.table, step.index.name, step.parent)
-            return None if attachment.is_partition else _no_partition(step.index, attachment)
+                return needless(connection, step)
         case _:
             return None
+
+
+def needless(connection: Connection, step: Step) -> Ended | None:
+    """How a step for a partition ends whose table is none any more; None where it is one, or never was."""
+    if step.index is None or step.parent is None:
+        return None
+    attachment = read_attachment(connection, step.index.table, step.index.name, step.parent)
+    return None if attachment.is_partition else _no_partition(step.index, attachment)
 
 
 def _create_parent(site: Site, step: Step, index: DeclaredIndex) -> Ended:

@@ -27,9 +27,9 @@ from exporter.migrate.ending import (
     left_behind,
     stage_of,
 )
-from exporter.migrate.following import follow, lock_table
+from exporter.migrate.following import follow, lock_table, try_lock_table
 from exporter.migrate.leftovers import drop_leftover, still_there, with_leftovers
-from exporter.migrate.partition_steps import run_partition_step
+from exporter.migrate.partition_steps import needless, run_partition_step
 from exporter.migrate.site import Site
 from exporter.migrate.watch.quiesce import wait_until_quiet
 from exporter.model import DeclaredIndex, IndexState, ObservedIndex, Step, StepKind, StepResult, StepStatus
@@ -103,10 +103,12 @@ def _of_partition(site: Site, step: Step, attempt: int) -> Ended:
 
 
 def _build(site: Site, step: Step, index: DeclaredIndex, attempt: int) -> Ended:
-    no_partition = run_partition_step(site, step, attempt)
-    if no_partition is not None:
-        return no_partition
     with closing(site.session(step)) as connection:
+        no_partition = needless(connection, step)
+        if no_partition is not None:
+            return replace(no_partition, attempts=attempt)
+        # Nearly always it is free, and what stands there is looked at once.
+        is_locked = try_lock_table(connection, step)
         observed = site.observe(connection, index)
         if observed.state in AT_WORK:
             follow(site, step, connection, observed)
@@ -114,11 +116,12 @@ def _build(site: Site, step: Step, index: DeclaredIndex, attempt: int) -> Ended:
             if observed.state in AT_WORK:
                 return detached(observed, attempt)
         if observed.state not in STANDING:
-            if not lock_table(site, step, connection):
-                return STOPPED if site.stopping.is_set() else replace(ANOTHER_RUN, attempts=attempt)
+            if not is_locked:
+                if not lock_table(site, step, connection):
+                    return STOPPED if site.stopping.is_set() else replace(ANOTHER_RUN, attempts=attempt)
+                # What stood before the lock was ours may have changed while we waited for it.
+                observed = site.observe(connection, index)
             site.record(Phase.LOCKED, EventStatus.DONE, observed, attempt)
-            # What stood before the lock was ours may have changed while we waited for it.
-            observed = site.observe(connection, index)
             if site.has_ended(step):
                 return _settle(site, step, observed, attempt, None)
         if observed.state in STANDING:

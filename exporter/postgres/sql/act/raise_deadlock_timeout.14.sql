@@ -3,7 +3,6 @@
 -- changes: deadlock_timeout of this session; privileges: superuser, or nothing happens
 -- lock: AccessShareLock on catalogues
 SELECT pg_catalog.set_config('deadlock_timeout', %(milliseconds)s::pg_catalog.int4::pg_catalog.text, false)
-FROM pg_catalog.pg_settings AS s
-WHERE s.name = 'deadlock_timeout'
-    AND s.setting::pg_catalog.int4 < %(milliseconds)s::pg_catalog.int4
+WHERE pg_catalog.date_part('epoch', pg_catalog.current_setting('deadlock_timeout')::pg_catalog.interval)
+    < %(milliseconds)s::pg_catalog.float8 / 1000
     AND (SELECT r.rolsuper FROM pg_catalog.pg_roles AS r WHERE r.rolname = CURRENT_USER)
