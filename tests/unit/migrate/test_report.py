@@ -19,7 +19,9 @@ from exporter.migrate.report import (
     plan_as_text,
 )
 from exporter.model import (
+    IndexState,
     Outcome,
+    StepKind,
     StepStatus,
     Verdict,
 )
@@ -132,6 +134,14 @@ def test_json_has_the_documented_keys_only(make: Callable[[], Outcome]) -> None:
     assert text.isascii()
     keys = set(keys_of(json.loads(text)))
     assert {key for key in keys if f"`{key}`" not in page} == set()
+
+
+def test_every_kind_of_step_and_every_state_is_documented() -> None:
+    page = REPORT_PAGE.read_text(encoding="utf-8")
+
+    assert {kind.value for kind in StepKind if f"| `{kind.value}` |" not in page} == set()
+    states = next(line for line in page.splitlines() if line.startswith("| `state` |"))
+    assert {state.value for state in IndexState if state.value not in states} == set()
 
 
 def keys_of(value: Any) -> list[str]:
