@@ -35,6 +35,8 @@ class EventKind(StrEnum):
     STARTED = "started"
     PROGRESS = "progress"
     WAIT = "wait"
+    # A table waits for the disk, and why; without a text it does no longer.
+    WAIT_FOR_DISK = "wait_for_disk"
     NOTE = "note"
     FINISHED = "finished"
 
@@ -88,6 +90,8 @@ class Build:
     _cancelling: threading.Event = field(default_factory=threading.Event)
     _interrupted: bool = False
     _skipped: dict[Step, str] = field(default_factory=dict)
+    # The first steps of the tables that had to wait for the disk.
+    _queued: set[Step] = field(default_factory=set)
 
     def run(self, plan: Plan, budget: DiskBudget = _NO_BUDGET) -> tuple[StepResult, ...]:
         """How every step of the plan ended, in the plan's order; what does not fit the budget waits.
@@ -131,11 +135,14 @@ class Build:
         self._watch_until_done(site, watcher, ends)
 
     def _tell_of_wait(self, lane: Lane, obstacle: str) -> None:
-        self.on_event(Event(EventKind.NOTE, lane[0], text=f"waits for disk: {obstacle}"))
+        self._queued.add(lane[0])
+        self.on_event(Event(EventKind.WAIT_FOR_DISK, lane[0], text=f"waits for disk: {obstacle}"))
 
     def _work(self, site: Site, watcher: Watcher, schedule: Schedule, end: threading.Event) -> None:
         try:
             while (lane := schedule.take()) is not None:
+                if lane[0] in self._queued:
+                    self.on_event(Event(EventKind.WAIT_FOR_DISK, lane[0]))
                 try:
                     self._run_lane(site, watcher, lane)
                 finally:

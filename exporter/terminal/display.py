@@ -67,6 +67,8 @@ class BuildDisplay:
     _ended_count: int = 0
     _live: Live | None = None
     _steps: dict[Step, _Shown] = field(default_factory=dict)
+    # One for each table that waits for the disk.
+    _queued: set[Step] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __enter__(self) -> BuildDisplay:
@@ -94,6 +96,11 @@ class BuildDisplay:
                     # Its row stands under the bar for as long as it lasts.
                     if self._live is None:
                         self._say(event.step, event.text)
+                case EventKind.WAIT_FOR_DISK if event.text:
+                    self._queued.add(event.step)
+                    self._say(event.step, event.text)
+                case EventKind.WAIT_FOR_DISK:
+                    self._queued.discard(event.step)
                 case EventKind.NOTE:
                     self._say(event.step, event.text)
                 case EventKind.FINISHED if event.result is not None:
@@ -176,6 +183,8 @@ class BuildDisplay:
             if running & _DROPS
             else "Ctrl-C cancels and cleans up"
         )
-        row = Text(f"{self._count()} done. {ends}.", "dim")
+        count = len(self._queued)
+        queued = f", {count} {'table waits' if count == 1 else 'tables wait'} for disk" if count else ""
+        row = Text(f"{self._count()} done{queued}. {ends}.", "dim")
         row.truncate(self.console.width - 1, overflow="ellipsis")
         return [row]

@@ -254,6 +254,26 @@ def test_how_many_steps_are_done_is_told_on_both() -> None:
     assert "1 of 8 steps done. Ctrl-C cancels and cleans up." in screen.getvalue()
 
 
+def test_a_table_that_waits_for_the_disk_is_told_on_both() -> None:
+    other = build_step(DeclaredIndex("idx_b", TABLE, ("id",)))
+    waits = Event(EventKind.WAIT_FOR_DISK, other, text="waits for disk: /data: needs up to 12 GB")
+    goes_on = Event(EventKind.WAIT_FOR_DISK, other)
+    footers = []
+    for events in ((started(), waits), (started(), waits, goes_on)):
+        console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
+        with BuildDisplay(console, step_count=8) as display:
+            for event in events:
+                display(event)
+            footers.append(display._footer([STEP.kind])[0].plain)
+
+    assert footers == [
+        "0 of 8 steps done, 1 table waits for disk. Ctrl-C cancels and cleans up.",
+        "0 of 8 steps done. Ctrl-C cancels and cleans up.",
+    ]
+    (line,) = shown(waits, goes_on).splitlines()
+    assert line == "2026-11-22 20:15:30Z  build   idx_b  waits for disk: /data: needs up to 12 GB"
+
+
 def test_a_terminal_that_cannot_move_its_cursor_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "dumb")
 

@@ -48,11 +48,14 @@ def test_a_table_waits_for_the_disk(shop: TestDatabase, by_volume: bool) -> None
             "the word of it",
             lambda: next((one for one in list(events) if one.text.startswith("waits for disk: ")), None),
         )
+        assert note.kind is EventKind.WAIT_FOR_DISK
         started = {one.step.table.relname for one in events if one.kind is EventKind.STARTED}
 
     assert started == {"messages"}
     assert note.step.table.relname == "posts"
     assert ("data directory: needs up to" if by_volume else "the disk budget: needs up to") in note.text
+    told = [(one.step, bool(one.text)) for one in events if one.kind is EventKind.WAIT_FOR_DISK]
+    assert told == [(note.step, True), (note.step, False)]
     assert {one.status for one in run.results()} == {StepStatus.DONE}
     assert indexes_of(shop) == {"idx_m": True, "idx_p": True}
 
