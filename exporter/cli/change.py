@@ -23,10 +23,10 @@ from exporter.migrate.preflight import PreflightOptions
 from exporter.migrate.rollback import roll_back
 from exporter.migrate.run import check_readiness, check_result, initialise, only_manifest
 from exporter.migrate.script import as_script
-from exporter.migrate.site import StepOptions
 from exporter.migrate.situation import RunOptions, look, require_passed
 from exporter.migrate.status import read_status
 from exporter.migrate.watch.policy import BlockerPolicy, Patterns, VictimPolicy, WatchOptions
+from exporter.migrate.work import StepOptions
 from exporter.model import BackupCommand, Database, Manifest, OnFailure, Outcome
 from exporter.postgres.target import address
 from exporter.settings import Settings, disk_of, resolve_targets

@@ -19,9 +19,10 @@ from exporter.errors import ExporterError, StepLeftBehind
 from exporter.migrate.disk_budget import DiskBudget
 from exporter.migrate.plan import waves_of
 from exporter.migrate.schedule import Lane, Schedule, reason_to_skip
-from exporter.migrate.site import Site, StepOptions
+from exporter.migrate.site import Site
 from exporter.migrate.steps import is_shared_failure, run_step, sweep
 from exporter.migrate.watch.watcher import Look, Watcher
+from exporter.migrate.work import StepOptions
 from exporter.model import Database, OnFailure, Plan, Step, StepKind, StepResult, StepStatus
 from exporter.postgres.identity import read_identity
 from exporter.postgres.journal import EventStatus, Journal, Phase

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 import psycopg
 
 from exporter.errors import ExporterError
-from exporter.migrate.site import Followed, Site
+from exporter.migrate.site import Site
+from exporter.migrate.work import Followed
 from exporter.model import ObservedIndex, Step
 from exporter.postgres.catalog import TableFacts, read_table
 from exporter.postgres.locks import LockHolder, acquire_table_lock

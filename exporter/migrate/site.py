@@ -10,23 +10,24 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from typing import Any, TypeVar
 
 import psycopg
 
-from exporter.errors import ExporterError, TargetTimedOut, TargetUnreachable
+from exporter.errors import ExporterError
 from exporter.migrate.classify import delay_seconds
 from exporter.migrate.ending import is_connection_lost
+from exporter.migrate.reach import Reach
 from exporter.migrate.reconcile import observe_index
-from exporter.migrate.watch.policy import WatchOptions
+from exporter.migrate.work import Followed, GivenUp, StepOptions, Work
 from exporter.model import Database, DeclaredIndex, ObservedIndex, RelationName, Step, StepKind
 from exporter.postgres.catalog import CompiledIndex, TableFacts, compile_index, read_table
-from exporter.postgres.identity import SystemIdentity, read_identity, require_same_system
+from exporter.postgres.identity import SystemIdentity
 from exporter.postgres.journal import EventStatus, Journal, Leftover, Phase
 from exporter.postgres.locks import raise_deadlock_timeout
 from exporter.postgres.own_work import session_name
-from exporter.postgres.target import APPLICATION_NAME, Connection, SessionLimits, connect
+from exporter.postgres.target import APPLICATION_NAME, Connection, SessionLimits
 
 # A server that goes away this often in one look is not going to stay.
 _MOST_LOSSES = 5
@@ -42,56 +43,6 @@ _WATCHED = {StepKind.BUILD, StepKind.ADOPT, *_DROPS}
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True, slots=True)
-class StepOptions:
-    """How long steps may take, and how often they are tried. Units: seconds."""
-
-    deadline_seconds: float = 24 * 3600.0
-    lock_budget_seconds: float = 60.0
-    cleanup_budget_seconds: float = 60.0
-    reconnect_budget_seconds: float = 30.0
-    poll_seconds: float = 0.25
-    max_attempts: int = 3
-    retry_base_seconds: float = 2.0
-    watch: WatchOptions = field(default_factory=WatchOptions)
-
-
-@dataclass(frozen=True, slots=True)
-class GivenUp:
-    """Why a build was cancelled by those who watch it; it may be tried again where it made way for others."""
-
-    reason: str
-    try_again: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Followed:
-    """A process of a run of ours that a step follows.
-
-    `in_our_care`: its own run is dead, or ours. `may_end`: it may be cancelled, which no drop may.
-    """
-
-    pid: int
-    is_drop: bool
-    in_our_care: bool
-    may_end: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What one process of the server does for a step.
-
-    `may_act`: our policies hold for it; `may_end`: they may cancel it as well. `is_cleaning`: it drops what
-    an attempt left, within the cleanup budget.
-    """
-
-    step: Step
-    is_drop: bool
-    may_act: bool = True
-    may_end: bool = True
-    is_cleaning: bool = False
-
-
 @dataclass(slots=True)
 class Site:
     """One migration's work in one database: what runs there now, and how to stop it.
@@ -103,7 +54,7 @@ class Site:
     journal: Journal
     options: StepOptions
     on_note: Callable[[Step, str], None]
-    identity: SystemIdentity | None = None
+    identity: InitVar[SystemIdentity | None] = None
     stopping: threading.Event = field(default_factory=threading.Event)
     _sessions: dict[Step, Connection] = field(default_factory=dict)
     _followed: dict[Step, Followed] = field(default_factory=dict)
@@ -116,6 +67,10 @@ class Site:
     _leftovers: dict[Step, list[Leftover]] = field(default_factory=dict)
     _compiled: dict[DeclaredIndex, CompiledIndex] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _reach: Reach = field(init=False)
+
+    def __post_init__(self, identity: SystemIdentity | None) -> None:
+        self._reach = Reach(self.database, self.options, identity)
 
     def working(self) -> dict[int, Work]:
         """What the server's processes do for our steps now; of followed work, the one that works."""
@@ -246,7 +201,7 @@ class Site:
         another system does.
         """
         subject = step.index.name if step.index is not None else step.table.relname
-        connection = self._connect(
+        connection = self._reach.connect(
             session_name(self.journal.run, subject),
             SessionLimits(
                 statement_timeout_seconds=self.options.deadline_seconds,
@@ -264,7 +219,7 @@ class Site:
 
         Raises: as `session`.
         """
-        return self._connect(f"{APPLICATION_NAME}-{purpose}/{self.journal.run}", limits)
+        return self._reach.connect(f"{APPLICATION_NAME}-{purpose}/{self.journal.run}", limits)
 
     def beside(
         self,
@@ -297,34 +252,6 @@ class Site:
                         with self._lock:
                             self._cleaning.pop(step, None)
             time.sleep(self.options.poll_seconds)
-
-    def _connect(self, application_name: str, limits: SessionLimits) -> Connection:
-        deadline = time.monotonic() + self.options.reconnect_budget_seconds
-        while True:
-            try:
-                connection = connect(
-                    self.database, application_name=application_name, read_only=False, limits=limits
-                )
-                try:
-                    self._require_same_system(connection)
-                except BaseException:
-                    connection.close()
-                    raise
-                return connection
-            except (TargetUnreachable, TargetTimedOut):
-                if time.monotonic() >= deadline:
-                    raise
-            except psycopg.Error as error:
-                if not is_connection_lost(error) or time.monotonic() >= deadline:
-                    raise
-            time.sleep(self.options.poll_seconds)
-
-    def _require_same_system(self, connection: Connection) -> None:
-        now = read_identity(connection)
-        if self.identity is not None:
-            require_same_system(self.identity, now)
-        with self._lock:
-            self.identity = now
 
     def pause(self, attempt: int) -> None:
         """Waits before the next attempt, unless asked to stop."""

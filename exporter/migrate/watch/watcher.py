@@ -12,11 +12,12 @@ from dataclasses import dataclass, field, replace
 import psycopg
 
 from exporter.errors import ExporterError
-from exporter.migrate.site import Site, Work
+from exporter.migrate.site import Site
 from exporter.migrate.watch.actions import Actor
 from exporter.migrate.watch.estimate import Estimate, Estimator
 from exporter.migrate.watch.policy import WatchOptions, consequence, decide, why_spared
 from exporter.migrate.watch.waits import Waits
+from exporter.migrate.work import Work
 from exporter.model import PhaseTime, Step, Wait
 from exporter.postgres import phases
 from exporter.postgres.progress import BuildProgress, read_builds

@@ -8,7 +8,7 @@ from psycopg import sql
 
 from exporter.errors import StepLeftBehind
 from exporter.migrate.build import Detach, Event, EventKind
-from exporter.migrate.site import StepOptions
+from exporter.migrate.work import StepOptions
 from exporter.model import IndexState, OnFailure, StepKind, StepStatus
 from exporter.postgres.journal import EventStatus, Phase
 from exporter.postgres.locks import acquire_table_lock

@@ -10,8 +10,8 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from exporter.migrate.build import Event, EventKind
-from exporter.migrate.site import StepOptions
 from exporter.migrate.watch.policy import BlockerPolicy, Patterns, VictimPolicy, WatchOptions
+from exporter.migrate.work import StepOptions
 from exporter.model import StepKind, StepStatus
 from exporter.postgres.journal import EventStatus, Phase
 from exporter.postgres.locks import acquire_table_lock

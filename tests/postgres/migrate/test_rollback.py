@@ -12,8 +12,8 @@ from exporter.migrate.reconcile import observe
 from exporter.migrate.report import as_text, exit_code
 from exporter.migrate.rollback import roll_back
 from exporter.migrate.run import initialise
-from exporter.migrate.site import StepOptions
 from exporter.migrate.situation import RunOptions
+from exporter.migrate.work import StepOptions
 from exporter.model import (
     Database,
     DeclaredIndex,

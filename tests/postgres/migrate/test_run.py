@@ -12,8 +12,8 @@ from exporter.migrate.build import BuildOptions
 from exporter.migrate.report import exit_code
 from exporter.migrate.rollback import roll_back
 from exporter.migrate.run import check_result, initialise, only_manifest
-from exporter.migrate.site import StepOptions
 from exporter.migrate.situation import RunOptions, Situation
+from exporter.migrate.work import StepOptions
 from exporter.model import IndexState, Manifest, Outcome, StepKind, StepStatus, Verdict
 from exporter.postgres.journal import EventStatus, Phase
 from tests.conftest import TestDatabase

@@ -13,9 +13,9 @@ from exporter.cli.parser import build_parser
 from exporter.errors import SettingsError
 from exporter.migrate.build import BuildOptions
 from exporter.migrate.preflight import PreflightOptions
-from exporter.migrate.site import StepOptions
 from exporter.migrate.situation import RunOptions
 from exporter.migrate.watch.policy import BlockerPolicy, Patterns, VictimPolicy, WatchOptions
+from exporter.migrate.work import StepOptions
 from exporter.model import OnFailure
 from exporter.settings import Settings, load_settings
 from exporter.settings.values import OnBlockerWord, OnFailureWord, OnVictimWord
