@@ -11,22 +11,25 @@ from tests.support.builds import fill_shop
 from tests.support.postgres_server import LocalServer, make_server
 from tests.support.writers import LOGGING
 
-# Between two statements the tool is killed the same on every server: on the oldest version with `long`.
+# What is the same on every server, as a kill between two statements: on the oldest version with `long`.
 SAME_ON_EVERY_VERSION = (
     "before_its",
-    "between",
+    "killed_between",
     "while_it_verifies",
     "after_a_drop",
     "killed_after_it",
     "of_the_whole_waits",
+    "SIGHUP",
+    "at_the_question",
+    "of_a_partitioned_table_pass",
 )
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        is_slow = item.path.name == "test_killed_in_phases.py" and "postgres14" in item.name
-        if is_slow and any(name in item.name for name in SAME_ON_EVERY_VERSION):
+        is_here = item.path.parent == Path(__file__).parent
+        if is_here and "postgres14" in item.name and any(name in item.name for name in SAME_ON_EVERY_VERSION):
             item.add_marker(pytest.mark.long)
 
 
