@@ -7,13 +7,14 @@ import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any
 
 from rich.console import Console
 
-from exporter.cli.options import Chosen, chosen, chosen_targets, print_text, read_settings
+from exporter.cli.options import Chosen, chosen, chosen_targets, print_text, read_settings, text_width
 from exporter.cli.screen import RunOnScreen, origin_of
 from exporter.errors import ExporterError, SettingsError
 from exporter.manifest import load_manifest
@@ -27,11 +28,9 @@ from exporter.migrate.situation import RunOptions, look, require_passed
 from exporter.migrate.status import read_status
 from exporter.migrate.watch.policy import BlockerPolicy, Patterns, VictimPolicy, WatchOptions
 from exporter.migrate.work import StepOptions
-from exporter.model import BackupCommand, Database, Manifest, OnFailure, Outcome
+from exporter.model import BackupCommand, Database, Manifest, OnFailure, Outcome, Readiness
 from exporter.postgres.target import address
 from exporter.settings import Settings, disk_of, resolve_targets
-
-Told = TypeVar("Told")
 
 _ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
@@ -81,8 +80,8 @@ def preflight(arguments: argparse.Namespace) -> int:
 def status(arguments: argparse.Namespace) -> int:
     """The exit code of showing where every declared index stands: 0 when all are settled."""
     settings = read_settings(arguments)
-    forms = {
-        "text": report.status_as_text,
+    forms: dict[str, Callable[..., str]] = {
+        "text": partial(report.status_as_text, width=text_width()),
         "markdown": report.status_as_markdown,
         "json": report.status_as_json,
     }
@@ -233,15 +232,16 @@ def _write_reports(outcome: Outcome, arguments: argparse.Namespace, *, is_printe
 
 
 def _write(
-    forms: Mapping[str, Callable[[Told], str]],
-    told: Told,
+    forms: Mapping[str, Callable[..., str]],
+    told: Outcome | Readiness,
     arguments: argparse.Namespace,
     *,
     is_printed: bool = True,
 ) -> None:
     endings = {".md": "markdown", ".json": "json"}
     if is_printed:
-        print_text(forms[arguments.format](told))
+        is_text = arguments.format == "text"
+        print_text(forms["text"](told, text_width()) if is_text else forms[arguments.format](told))
     for path in arguments.report:
         text = forms[endings.get(path.suffix, "text")](told)
         try:

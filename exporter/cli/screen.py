@@ -18,6 +18,7 @@ from exporter.migrate.situation import Situation
 from exporter.model import Database, Outcome
 from exporter.postgres.target import address
 from exporter.terminal.display import BuildDisplay
+from exporter.text.plain import NARROWEST, WIDTH
 
 
 def origin_of(database: Database, situation: Situation) -> tuple[str, ...]:
@@ -45,7 +46,8 @@ class RunOnScreen:
         """
         self.display.step_count = len(situation.plan.steps)
         origin = origin_of(self.database, situation)
-        shown = report.plan_as_text(situation.plan, situation.preflight, origin)
+        width = max(NARROWEST, min(WIDTH, self.console.width)) if self.console.is_terminal else WIDTH
+        shown = report.plan_as_text(situation.plan, situation.preflight, origin, width)
         self.console.print(shown, markup=False, highlight=False, soft_wrap=True)
         if self.is_confirmed:
             return True

@@ -29,6 +29,9 @@ from exporter.postgres.journal import EventStatus, Journal, Phase
 from exporter.postgres.progress import BuildProgress
 from exporter.postgres.target import APPLICATION_NAME, SessionLimits, connect
 
+# Who pressed Ctrl-C knows who cancelled it.
+_CANCELLED = "57014"
+
 
 class EventKind(StrEnum):
     """What an event tells; `wait` is whom a step begins to wait for, which its looks show as well."""
@@ -166,6 +169,8 @@ class Build:
             self.on_event(Event(EventKind.STARTED, step))
             ended = run_step(site, step)
             result = replace(ended, phases=watcher.phase_times(step), waits=watcher.waits(step))
+            if self._interrupted and result.sqlstate == _CANCELLED:
+                result = replace(result, mend="run the same command again: it goes on from what stands")
             self._results[step] = result
             before[step] = result.status
             # What was set aside stands in nobody's way.

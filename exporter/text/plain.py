@@ -1,4 +1,4 @@
-"""A report for a terminal: plain characters, 80 columns."""
+"""A report for a terminal: plain characters, 80 columns or what a narrower one has."""
 
 from __future__ import annotations
 
@@ -8,37 +8,39 @@ from exporter.text.characters import columns_of, printable, wrap
 from exporter.text.content import Content, Item, Section
 
 WIDTH = 80
+# With less, tables and long names cannot be told in words.
+NARROWEST = 50
 LABEL_COLUMNS = 9
 GUTTER = 2
 INDENT = 2
 
 
-def write(content: Content) -> str:
-    """The whole report, ending in a newline."""
-    lines = [*_block(f"pg-index-exporter {content.title}", 0)]
+def write(content: Content, width: int = WIDTH) -> str:
+    """The whole report in lines of at most `width` columns, ending in a newline."""
+    lines = [*_block(f"pg-index-exporter {content.title}", 0, width)]
     for line in content.origin:
-        lines += _block(line, 0)
+        lines += _block(line, 0, width)
     lines.append("")
     for line in content.summary:
-        lines += _block(line, 0)
+        lines += _block(line, 0, width)
     for section in content.sections:
-        lines += ["", *_section(section)]
+        lines += ["", *_section(section, width)]
     return "\n".join(lines) + "\n"
 
 
-def _section(section: Section) -> Iterator[str]:
+def _section(section: Section, width: int) -> Iterator[str]:
     if section.rows:
-        yield from _table(section)
+        yield from _table(section, width)
         return
-    yield from _block(section.title, 0)
+    yield from _block(section.title, 0, width)
     for item in section.items:
-        yield from _item(item)
+        yield from _item(item, width)
 
 
-def _item(item: Item) -> Iterator[str]:
+def _item(item: Item, width: int) -> Iterator[str]:
     indent = " " * INDENT * (item.depth + 1)
     lead = indent + (item.label.ljust(LABEL_COLUMNS) if item.label else "")
-    room = WIDTH - len(lead) - (GUTTER + len(item.aside) if item.aside else 0)
+    room = width - len(lead) - (GUTTER + len(item.aside) if item.aside else 0)
     first, *rest = wrap(printable(item.line), room, room - (0 if item.label else INDENT))
     gap = " " * (room - columns_of(first) + GUTTER) if item.aside else ""
     yield f"{lead}{first}{gap}{item.aside}"
@@ -47,34 +49,34 @@ def _item(item: Item) -> Iterator[str]:
     for line in rest:
         yield hanging + line
     for statement in (item.sql or "").splitlines():
-        yield from _block(statement, len(lead))
+        yield from _block(statement, len(lead), width)
     for detail in item.details:
-        yield from _block(detail, len(lead))
+        yield from _block(detail, len(lead), width)
     if item.mend is not None:
-        yield from _block(item.mend, len(lead), "-> ")
+        yield from _block(item.mend, len(lead), width, "-> ")
 
 
-def _table(section: Section) -> Iterator[str]:
+def _table(section: Section, width: int) -> Iterator[str]:
     cells = [section.columns, *(row.figures for row in section.rows)]
     widths = [GUTTER + max(map(len, column)) for column in zip(*cells, strict=True)]
-    yield _aligned(section.title, section.columns, widths)
+    yield _aligned(section.title, section.columns, widths, width)
     for row in section.rows:
         name = " " * INDENT + printable(row.name)
-        if columns_of(name) > WIDTH - sum(widths):
-            yield from _block(row.name, INDENT)
+        if columns_of(name) > width - sum(widths):
+            yield from _block(row.name, INDENT, width)
             name = ""
-        yield _aligned(name, row.figures, widths)
+        yield _aligned(name, row.figures, widths, width)
         if row.note:
-            yield from _block(row.note, 2 * INDENT)
+            yield from _block(row.note, 2 * INDENT, width)
 
 
-def _aligned(name: str, figures: Sequence[str], widths: Sequence[int]) -> str:
-    right = "".join(figure.rjust(width) for figure, width in zip(figures, widths, strict=True))
-    return name + " " * (WIDTH - columns_of(name) - len(right)) + right
+def _aligned(name: str, figures: Sequence[str], widths: Sequence[int], width: int) -> str:
+    right = "".join(figure.rjust(room) for figure, room in zip(figures, widths, strict=True))
+    return name + " " * (width - columns_of(name) - len(right)) + right
 
 
-def _block(text: str, margin: int, lead: str = "") -> Iterator[str]:
+def _block(text: str, margin: int, width: int, lead: str = "") -> Iterator[str]:
     """The text wrapped, further lines under the first."""
     space = " " * margin
-    for number, line in enumerate(wrap(printable(text), WIDTH - margin - len(lead))):
+    for number, line in enumerate(wrap(printable(text), width - margin - len(lead))):
         yield f"{space}{lead if number == 0 else ' ' * len(lead)}{line}"

@@ -12,7 +12,7 @@ from exporter.migrate.report import document, outline, readiness, standing
 from exporter.migrate.report.summary import summary, work_to_do
 from exporter.migrate.report.verdict import exit_code, preflight_exit_code
 from exporter.migrate.status import Status
-from exporter.model import Finding, Outcome, Plan, Readiness
+from exporter.model import Finding, Outcome, Plan
 from exporter.text import markdown, plain
 
 __all__ = [
@@ -28,16 +28,16 @@ __all__ = [
     "work_to_do",
 ]
 
-PREFLIGHT_FORMS: Mapping[str, Callable[[Readiness], str]] = {
+PREFLIGHT_FORMS: Mapping[str, Callable[..., str]] = {
     "text": readiness.as_text,
     "markdown": readiness.as_markdown,
     "json": readiness.as_json,
 }
 
 
-def as_text(outcome: Outcome) -> str:
-    """The report for a terminal: at most 80 columns wide, no control characters, no colour."""
-    return plain.write(outline.of_outcome(outcome))
+def as_text(outcome: Outcome, width: int = plain.WIDTH) -> str:
+    """The report for a terminal: at most `width` columns wide, no control characters, no colour."""
+    return plain.write(outline.of_outcome(outcome), width)
 
 
 def as_markdown(outcome: Outcome) -> str:
@@ -50,17 +50,22 @@ def as_json(outcome: Outcome) -> str:
     return document.write(outcome)
 
 
-def plan_as_text(plan: Plan, preflight: Sequence[Finding] = (), origin: Sequence[str] = ()) -> str:
+def plan_as_text(
+    plan: Plan,
+    preflight: Sequence[Finding] = (),
+    origin: Sequence[str] = (),
+    width: int = plain.WIDTH,
+) -> str:
     """The plan for a terminal: every step with its SQL, lock, end and undo, and what to know before.
 
     `origin` tells of which database it is, a line each.
     """
-    return plain.write(outline.of_plan(plan, preflight, origin))
+    return plain.write(outline.of_plan(plan, preflight, origin), width)
 
 
-def status_as_text(status: Status) -> str:
+def status_as_text(status: Status, width: int = plain.WIDTH) -> str:
     """Where every declared index stands, for a terminal."""
-    return plain.write(standing.content_of(status))
+    return plain.write(standing.content_of(status), width)
 
 
 def status_as_markdown(status: Status) -> str:

@@ -19,20 +19,20 @@ _CHECK_COLUMNS = 22
 _SHOWN = {Verdict.FAIL: "FAIL"}
 
 
-def as_text(readiness: Readiness) -> str:
-    """The table for a terminal: at most 80 columns wide, no control characters, no colour."""
+def as_text(readiness: Readiness, width: int = WIDTH) -> str:
+    """The table for a terminal: at most `width` columns wide, no control characters, no colour."""
     lines = [
-        *_wrapped(f"pg-index-exporter preflight {readiness.migration}"),
-        *_wrapped(f"{readiness.address}, PostgreSQL {readiness.server_version}"),
+        *_wrapped(f"pg-index-exporter preflight {readiness.migration}", width),
+        *_wrapped(f"{readiness.address}, PostgreSQL {readiness.server_version}", width),
         moment(readiness.checked_at),
         "",
-        *_wrapped(summary(readiness)),
+        *_wrapped(summary(readiness), width),
     ]
     for subject in _subjects(readiness):
-        lines += ["", *_wrapped(subject)]
+        lines += ["", *_wrapped(subject, width)]
         for finding in readiness.findings:
             if finding.subject == subject:
-                lines += _rows(finding)
+                lines += _rows(finding, width)
     return "\n".join(lines) + "\n"
 
 
@@ -48,10 +48,10 @@ def _subjects(readiness: Readiness) -> list[str]:
     return list(dict.fromkeys(finding.subject for finding in readiness.findings))
 
 
-def _rows(finding: Finding) -> Iterator[str]:
+def _rows(finding: Finding, width: int) -> Iterator[str]:
     lead = "  " + _SHOWN.get(finding.verdict, finding.verdict.value).ljust(_VERDICT_COLUMNS - 2)
     checks = wrap(printable(finding.criterion), _CHECK_COLUMNS - 2)
-    room = WIDTH - _VERDICT_COLUMNS - _CHECK_COLUMNS
+    room = width - _VERDICT_COLUMNS - _CHECK_COLUMNS
     found = wrap(printable(finding.found), room)
     for number in range(max(len(checks), len(found))):
         check = checks[number] if number < len(checks) else ""
@@ -64,8 +64,8 @@ def _rows(finding: Finding) -> Iterator[str]:
             yield f"{margin}{'-> ' if number == 0 else '   '}{line}".rstrip()
 
 
-def _wrapped(text: str) -> list[str]:
-    return wrap(printable(text), WIDTH)
+def _wrapped(text: str, width: int) -> list[str]:
+    return wrap(printable(text), width)
 
 
 def as_markdown(readiness: Readiness) -> str:

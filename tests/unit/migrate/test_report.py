@@ -92,6 +92,22 @@ def test_names_as_long_and_as_wide_as_can_be_stay_within_the_terminal() -> None:
         assert index.name in re.sub(r"\s+", "", as_text(done(index)))
 
 
+@pytest.mark.parametrize("width", [50, 60, 80])
+@every_outcome
+def test_a_narrower_terminal_has_narrower_lines(make: Callable[[], Outcome], width: int) -> None:
+    outcome = make()
+
+    text = as_text(outcome, width)
+
+    assert max(map(columns_of, text.split("\n"))) <= width
+    assert squeezed(text) == squeezed(as_text(outcome))
+
+
+def squeezed(text: str) -> str:
+    """Every word of a report, each once: asides stand elsewhere where a line is broken elsewhere."""
+    return "".join(sorted(re.sub(r"\s+", "", text)))
+
+
 class Elements(HTMLParser):
     """Collects the elements of what a Markdown processor would take for HTML."""
 
