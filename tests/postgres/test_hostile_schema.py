@@ -82,7 +82,7 @@ SETTINGS = {
     "client_encoding": "LATIN1",
     "lock_timeout": "1ms",
     # Kept long enough for the test itself to look at the setting.
-    "statement_timeout": "200ms",
+    "statement_timeout": "2s",
     "idle_in_transaction_session_timeout": "1ms",
     "idle_session_timeout": "500ms",
     "default_transaction_isolation": "serializable",
@@ -245,12 +245,12 @@ def test_settings_of_role_and_database_change_nothing(
     for name, value in SETTINGS.items():
         shop.execute(target + sql.SQL("SET {} = {}").format(sql.Identifier(name), value))
     if shop.server.version_num >= 170000:
-        shop.execute(target + sql.SQL("SET transaction_timeout = '200ms'"))
+        shop.execute(target + sql.SQL("SET transaction_timeout = '2s'"))
 
     changed = as_role(shop, role, "SELECT current_setting('datestyle'), current_setting('statement_timeout')")
     found = watcher.look()
 
-    assert changed == ("German, DMY", "200ms")
+    assert changed == ("German, DMY", "2s")
     assert values(honest, "pg_index_definition_matches", "indexname") == {DECLARED.name: 1}
     assert found == honest
 
