@@ -12,7 +12,7 @@
 -- objects in these schemas; use temporary tables; see what other sessions do (pg_read_all_stats), to name
 -- those that a build waits for. To let it cancel them (policies cancel and terminate), also:
 --   GRANT pg_signal_backend TO index_builder;
--- and, from PostgreSQL 15 on, to have a minute for it before a build falls to who queues behind it:
+-- and, from PostgreSQL 15 on, to have ten seconds for it before a build falls to who queues behind it:
 --   GRANT SET ON PARAMETER deadlock_timeout TO index_builder;
 \set ON_ERROR_STOP on
 \if :{?role}

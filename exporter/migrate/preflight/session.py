@@ -133,6 +133,6 @@ def _deadlocks(session: SessionFacts, usename: str, *, needs_signal: bool) -> Fi
         return passed(criterion, SERVER, f"{found}; before PostgreSQL 15 only superusers may")
     grant = f"GRANT SET ON PARAMETER deadlock_timeout TO {usename}"
     if not needs_signal:
-        return passed(criterion, SERVER, f"{found}; {grant} would give a minute to end it")
-    mend = f"{grant}: the policies then have a minute to end who queues before the build falls"
+        return passed(criterion, SERVER, f"{found}; {grant} would give ten seconds to end it")
+    mend = f"{grant}: the policies then have ten seconds to end who queues before the build falls"
     return warned(criterion, SERVER, "not_permitted", found, mend)
