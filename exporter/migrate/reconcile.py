@@ -50,7 +50,6 @@ _MENDS = {
     "42601": "write columns and where as in CREATE INDEX",
     "42501": "grant TEMPORARY on the database and SELECT on the table to this role",
     "25006": "connect to the primary: declarations are compiled on an empty temporary table",
-    "55P03": "something locks the table: try again when it is done",
 }
 
 
@@ -59,7 +58,8 @@ def observe(
 ) -> tuple[ObservedIndex, ...]:
     """Where each declared index of the manifest stands. `ours` are those that this tool began to build.
 
-    Raises: ManifestError with every declaration that the server refuses.
+    Raises: ManifestError with every declaration that the server refuses; LockNotAvailable when somebody
+    locks a table.
     """
     faults: list[Fault] = []
     observed: list[ObservedIndex] = []
@@ -70,6 +70,9 @@ def observe(
         if fault is None and table is not None:
             try:
                 compiled = compile_index(connection, index)
+            except psycopg.errors.LockNotAvailable:
+                # Nothing is wrong with the declaration.
+                raise
             except psycopg.Error as error:
                 fault = _compile_fault(manifest, index, error)
             else:

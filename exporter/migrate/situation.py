@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from exporter.errors import ExporterError, ManifestError
+import psycopg
+
+from exporter.errors import ExporterError, ManifestError, TargetTimedOut
 from exporter.migrate.build import BuildOptions
 from exporter.migrate.disk_budget import DiskBudget
 from exporter.migrate.partitions import with_partitions
@@ -36,12 +38,14 @@ from exporter.model import (
     StepKind,
     Verdict,
 )
+from exporter.postgres.blockers import read_drop_blockers
 from exporter.postgres.catalog import TableFacts, read_table
 from exporter.postgres.journal import CreatedIndex, Journal, LogRow, Phase
 from exporter.postgres.target import (
     APPLICATION_NAME,
     Connection,
     SessionLimits,
+    address,
     connect,
     mapped_errors,
     read_facts,
@@ -223,6 +227,25 @@ def control_session(
         journal = Journal(connection, options.journal_schema, manifest.migration, run)
         try:
             yield connection, journal
+        except psycopg.errors.LockNotAvailable as error:
+            raise _locked(journal.connection, database, manifest) from error
         finally:
             # Another than at first, where that was lost.
             journal.connection.close()
+
+
+def _locked(connection: Connection, database: Database, manifest: Manifest) -> TargetTimedOut:
+    """Which table could not be looked at, and who locks it or waits for that; whoever looks queues behind."""
+    told: list[str] = []
+    with suppress(psycopg.Error):
+        for name in sorted({index.table for index in manifest.indexes} | set(manifest.analyze)):
+            table = read_table(connection, name)
+            blockers = read_drop_blockers(connection, [] if table is None else [table.relid])
+            keeping_out = [one.described for one in blockers if one.mode == "AccessExclusiveLock"]
+            if keeping_out:
+                told.append(f"{name.quoted} by {'; '.join(keeping_out)}")
+    return TargetTimedOut(
+        f"{address(database)}: a table is locked"
+        + (f": {', '.join(told)}" if told else ", for a moment only"),
+        mend="run it again when those sessions have ended",
+    )

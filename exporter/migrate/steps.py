@@ -6,6 +6,7 @@ room only carries it out.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -51,7 +52,13 @@ def run_step(site: Site, step: Step) -> StepResult:
                 ended = _tried(site, step, lambda attempt: _analyze(site, step, attempt))
             case StepKind.BUILD | StepKind.ADOPT:
                 index = _index_of(step)
-                ended = _tried(site, step, lambda attempt: _build(site, step, index, attempt))
+                budget_seconds = site.options.watch.table_budget_seconds or math.inf
+                ended = _tried(
+                    site,
+                    step,
+                    lambda attempt: _build(site, step, index, attempt),
+                    table_budget_seconds=budget_seconds,
+                )
             case StepKind.DROP_LEFTOVER:
                 budget_seconds = site.options.cleanup_budget_seconds
                 ended = drop_leftover(site, step, _index_of(step), budget_seconds=budget_seconds)
@@ -75,13 +82,29 @@ def run_step(site: Site, step: Step) -> StepResult:
     )
 
 
-def _tried(site: Site, step: Step, attempt_once: Callable[[int], Ended]) -> Ended:
-    """How the last attempt ended; the next follows where the one before may be tried again."""
+def _tried(
+    site: Site, step: Step, attempt_once: Callable[[int], Ended], *, table_budget_seconds: float = 0
+) -> Ended:
+    """How the last attempt ended; the next follows where the one before may be tried again.
+
+    Within the budget for the table a look at it that finds it locked counts as none.
+    """
     ended, attempt = STOPPED, 1
+    began, is_told = time.monotonic(), False
     while not site.stopping.is_set():
         try:
             ended = attempt_once(attempt)
         except psycopg.Error as error:
+            # It gave way to who wants the table for himself, before anything was begun.
+            gave_way = isinstance(error, psycopg.errors.LockNotAvailable)
+            if gave_way and time.monotonic() - began < table_budget_seconds:
+                if not is_told:
+                    site.on_note(
+                        step, "somebody locks the table, or waits to lock it: looking until it is free"
+                    )
+                is_told = True
+                site.pause(1)
+                continue
             # Whatever was begun is seen to by the next look, the next attempt's or the next run's.
             ended = ended_by(error, Stage.LOOKING, attempt, max_attempts=site.options.max_attempts)
         if not ended.may_retry:

@@ -9,9 +9,11 @@ from psycopg import sql
 from exporter.errors import StepLeftBehind
 from exporter.migrate.build import Detach, Event, EventKind
 from exporter.migrate.work import StepOptions
-from exporter.model import IndexState, OnFailure, StepKind, StepStatus
+from exporter.model import DeclaredIndex, IndexState, OnFailure, StepKind, StepStatus
+from exporter.postgres.catalog import CompiledIndex, compile_index
 from exporter.postgres.journal import EventStatus, Phase
 from exporter.postgres.locks import acquire_table_lock
+from exporter.postgres.target import Connection
 from tests.conftest import TestDatabase
 from tests.postgres.migrate.running import QUICK, Beside, Run, executed, statuses
 from tests.support.builds import (
@@ -415,6 +417,40 @@ def test_a_lock_that_somebody_took_after_the_failure_is_waited_for(shop: TestDat
 
 
 # Signals, which reach the main thread where events are told
+
+
+@pytest.mark.parametrize("budget_seconds", [600, 0.01])
+def test_a_table_that_somebody_locks_before_the_build_is_waited_for_within_its_budget(
+    shop: TestDatabase, monkeypatch: pytest.MonkeyPatch, budget_seconds: float
+) -> None:
+    monkeypatch.setattr("exporter.postgres.catalog.LOCK_TIMEOUT_MILLISECONDS", "100")
+    watch = replace(QUICK.watch, table_budget_seconds=budget_seconds)
+    with shop.connect() as stranger:
+
+        def lock_at_the_start(event: Event) -> None:
+            if event.kind is EventKind.STARTED:
+                stranger.execute("BEGIN")
+                stranger.execute("LOCK TABLE messages IN ACCESS EXCLUSIVE MODE")
+
+        def looking(connection: Connection, index: DeclaredIndex) -> CompiledIndex:
+            looks.append(index)
+            # More often than a build may be tried at all.
+            if len(looks) > QUICK.max_attempts + 1:
+                stranger.execute("ROLLBACK")
+            return compile_index(connection, index)
+
+        looks: list[DeclaredIndex] = []
+        monkeypatch.setattr("exporter.migrate.site.compile_index", looking)
+        options = replace(QUICK, watch=watch, retry_base_seconds=0.1)
+        run = Run(shop, manifest_of(SENDER), options, on_event=lock_at_the_start)
+        (result, *_) = run.init()
+
+    if budget_seconds > 1:
+        assert (result.status, result.attempts) == (StepStatus.DONE, 1)
+        assert indexes_of(shop) == {"idx_sender": True}
+    else:
+        assert (result.status, result.sqlstate) == (StepStatus.FAILED, "55P03")
+        assert indexes_of(shop) == {}
 
 
 def test_ctrl_c_cancels_and_leaves_nothing_invalid(shop: TestDatabase) -> None:

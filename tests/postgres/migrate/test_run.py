@@ -6,7 +6,7 @@ import pytest
 from psycopg import sql
 
 from exporter import bundled
-from exporter.errors import SettingsError
+from exporter.errors import SettingsError, TargetTimedOut
 from exporter.manifest import load_manifest
 from exporter.migrate.build import BuildOptions
 from exporter.migrate.report import exit_code
@@ -155,6 +155,20 @@ def test_a_dry_run_touches_nothing(nova_database: TestDatabase, manifest: Manife
     assert outcome.dry_run
     assert len(outcome.plan.steps) == 6
     assert (outcome.results, exit_code(outcome)) == ((), 0)
+    assert indexes_of(nova_database) == {}
+    assert not has_journal(nova_database)
+
+
+def test_who_locks_a_table_is_named_and_nothing_is_touched(
+    nova_database: TestDatabase, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exporter.postgres.catalog.LOCK_TIMEOUT_MILLISECONDS", "100")
+    with nova_database.connect() as stranger:
+        stranger.execute("BEGIN")
+        stranger.execute("LOCK TABLE posts IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(TargetTimedOut, match=rf"public\.posts by pid {stranger.info.backend_pid}"):
+            init(nova_database, manifest)
+
     assert indexes_of(nova_database) == {}
     assert not has_journal(nova_database)
 
