@@ -35,7 +35,7 @@ _MOST_LOSSES = 5
 _LOOKING = SessionLimits(statement_timeout_seconds=60.0)
 
 # Whoever queues behind a build waits for it, and at its end it for them. The server ends the one that looks
-# first: others look after a second. Until the build does, they can be ended, or give up by themselves; not for
+# first: others look after a second. Until the build does, they can be ended, or give up by themselves; no
 # longer, because readers queue behind some of them.
 _DEADLOCK_TIMEOUT_SECONDS = 10.0
 _DROPS = {StepKind.DROP, StepKind.DROP_INVALID, StepKind.DROP_LEFTOVER}

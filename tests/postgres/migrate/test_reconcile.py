@@ -442,10 +442,11 @@ def test_planted_statements_are_only_an_error(shop: TestDatabase, place: str, pl
 
 
 def test_a_locked_table_is_not_waited_for_and_no_fault_of_the_manifest(shop: TestDatabase) -> None:
-    with shop.connect() as other, pytest.raises(psycopg.errors.LockNotAvailable):
+    with shop.connect() as other:
         other.execute("BEGIN")
         other.execute("LOCK TABLE messages IN ACCESS EXCLUSIVE MODE")
-        faults_of(shop, INDEX)
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            faults_of(shop, INDEX)
 
 
 def test_a_role_without_the_right_to_temporary_tables_is_told_so(shop: TestDatabase) -> None:
