@@ -441,7 +441,10 @@ def test_planted_statements_are_only_an_error(shop: TestDatabase, place: str, pl
     assert indexes_of(shop) == {}
 
 
-def test_a_locked_table_is_not_waited_for_and_no_fault_of_the_manifest(shop: TestDatabase) -> None:
+def test_a_locked_table_is_not_waited_for_and_no_fault_of_the_manifest(
+    shop: TestDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exporter.postgres.catalog.LOCK_TIMEOUT_MILLISECONDS", "100")
     with shop.connect() as other:
         other.execute("BEGIN")
         other.execute("LOCK TABLE messages IN ACCESS EXCLUSIVE MODE")

@@ -175,11 +175,12 @@ def test_the_target_is_described(view: View, page: Scrape) -> None:
 
 
 def test_standbys_are_counted_by_who_may_see_them(view: View, every_standby: PostgresServer) -> None:
-    def streaming() -> bool | None:
-        query = "SELECT state FROM pg_stat_replication"
-        return True if view.stage.primary.execute(query) == [("streaming",)] else None
+    def replaying() -> bool | None:
+        # It streams a moment before it tells what it replayed, by which it is known as a standby.
+        query = "SELECT state, replay_lsn IS NOT NULL FROM pg_stat_replication"
+        return True if view.stage.primary.execute(query) == [("streaming", True)] else None
 
-    wait_for(f"the stream to the standby on port {every_standby.port}", streaming)
+    wait_for(f"the standby on port {every_standby.port}", replaying)
     walsenders = page_of(view).value("pg_stat_replication_walsenders")
 
     if view.node == "standby":
