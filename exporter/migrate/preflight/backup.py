@@ -27,7 +27,8 @@ _OWN_PREFIX = "PG_INDEX_EXPORTER_"
 _SECRET_NAME = re.compile(r"PASS|SECRET|TOKEN|KEY|CREDENTIAL|DSN|DATABASE_URL", re.IGNORECASE)
 _SECRET_TEXTS = (
     re.compile(r"(?i)((?:password|passwd|pwd|secret|token|key)[\"']?\s*[=:]\s*)(?:'[^']*'|\"[^\"]*\"|\S+)"),
-    re.compile(r"([a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s@]+(?=@)"),
+    # Bounded, or a long word would be gone through once for each of its letters.
+    re.compile(r"([a-z][a-z0-9+.-]{0,30}://[^\s:/@]*:)[^\s@]+(?=@)"),
 )
 # A shorter text would be masked wherever it stands in a word.
 _SHORTEST_SECRET = 4
