@@ -30,7 +30,8 @@ from exporter.migrate.watch.policy import BlockerPolicy, Patterns, VictimPolicy,
 from exporter.migrate.work import StepOptions
 from exporter.model import BackupCommand, Database, Manifest, OnFailure, Outcome, Readiness
 from exporter.postgres.target import address
-from exporter.settings import Settings, disk_of, resolve_targets
+from exporter.settings.binding import disk_of, resolve_targets
+from exporter.settings.model import Settings
 
 _ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 

@@ -32,7 +32,7 @@ from exporter.metrics.service_discovery import CONTENT_TYPE, target_groups
 from exporter.metrics.snapshot import ExporterFacts
 from exporter.metrics.web import make_app
 from exporter.model import Target
-from exporter.settings import Configuration, Reading
+from exporter.settings.source import Configuration, Reading
 
 logger = logging.getLogger(__name__)
 

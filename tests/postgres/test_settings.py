@@ -8,8 +8,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from exporter.settings import load_settings, resolve_targets, take_environment
-from exporter.settings.conninfo import sealed, variables
+from exporter.settings.binding import resolve_targets
+from exporter.settings.conninfo import sealed, take_environment, variables
+from exporter.settings.loading import load_settings
 from tests.conftest import TestDatabase
 
 PASSWORD = "p'q\\ r"

@@ -13,16 +13,10 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from exporter.errors import Fault, ManifestError, SettingsError
-from exporter.settings import (
-    DatabaseSettings,
-    Settings,
-    TargetSettings,
-    load_settings,
-    resolve_targets,
-    setting_references,
-    take_environment,
-)
-from exporter.settings.conninfo import parse_dsn, sealed
+from exporter.settings.binding import resolve_targets
+from exporter.settings.conninfo import parse_dsn, sealed, take_environment
+from exporter.settings.loading import load_settings, setting_references
+from exporter.settings.model import DatabaseSettings, Settings, TargetSettings
 from exporter.sql_text import InvalidText
 from tests.support.certificates import Authority
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from exporter.errors import ManifestError, SettingsError
-from exporter.settings import Reading, Source, read
 from exporter.settings.apart import begin_reading, read_apart
+from exporter.settings.reading import read
+from exporter.settings.source import Reading, Source
 from tests.support.waiting import wait_for
 
 CANARY = "c4n4ry"
@@ -110,7 +111,7 @@ def test_a_reader_that_hangs_ends_with_whom_it_reads_for(tmp_path: Path) -> None
     fifo = tmp_path / "hanging.yaml"
     os.mkfifo(fifo)
     program = (
-        "from pathlib import Path; from exporter.settings import Source;"
+        "from pathlib import Path; from exporter.settings.source import Source;"
         "from exporter.settings.apart import read_apart;"
         f"read_apart(Source(Path({str(fifo)!r}), {{}}, {{}}))"
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from exporter.model import DatabasePattern, Target
-from exporter.settings import resolve_targets
+from exporter.settings.binding import resolve_targets
 from exporter.settings.conninfo import parse_dsn
 from tests.unit.test_settings import CANARY, faults_of, load, write_manifest
 

@@ -8,7 +8,8 @@ import pytest
 
 from exporter.errors import SettingsError
 from exporter.file_state import file_state, have_changed
-from exporter.settings import Configuration, Reading, Source, read
+from exporter.settings.reading import read
+from exporter.settings.source import Configuration, Reading, Source
 from tests.support.certificates import Authority
 
 CANARY = "c4n4ry"

@@ -27,8 +27,9 @@ from exporter.model import Database, DatabasePattern, Finding, Target, Verdict
 from exporter.postgres.discovery import find_databases
 from exporter.postgres.rights import read_role_facts, read_table_rights
 from exporter.postgres.target import Connection, SessionLimits, address, connect, mapped_errors
-from exporter.settings import Settings, resolve_targets
+from exporter.settings.binding import resolve_targets
 from exporter.settings.conninfo import parse_dsn
+from exporter.settings.model import Settings
 
 SETTINGS = "settings"
 MOST_THREADS = 8

@@ -17,7 +17,8 @@ from exporter.migrate.situation import RunOptions
 from exporter.migrate.watch.policy import BlockerPolicy, Patterns, VictimPolicy, WatchOptions
 from exporter.migrate.work import StepOptions
 from exporter.model import OnFailure
-from exporter.settings import Settings, load_settings
+from exporter.settings.loading import load_settings
+from exporter.settings.model import Settings
 from exporter.settings.values import OnBlockerWord, OnFailureWord, OnVictimWord
 
 MANIFEST = "migration: {name}\nindexes:\n- {{name: i_{name}, table: t, columns: [a]}}\n"

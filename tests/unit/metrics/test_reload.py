@@ -11,7 +11,8 @@ import pytest
 
 from exporter.metrics.live_web_config import LiveWebConfig
 from exporter.metrics.reload import Reloader
-from exporter.settings import Configuration, Reading, Source, read
+from exporter.settings.reading import read
+from exporter.settings.source import Configuration, Reading, Source
 
 Result = TypeVar("Result")
 CANARY = "c4n4ry"
