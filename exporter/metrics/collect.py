@@ -80,7 +80,7 @@ class DatabaseCollector:
         """Fills the draft, part by part, and starts none after `deadline` (of time.monotonic()) or a cut."""
         draft.deadline = deadline
         with self._working():
-            self._collect(draft, deadline)
+            self._collect(draft)
 
     @contextlib.contextmanager
     def _working(self) -> Iterator[None]:
@@ -93,13 +93,13 @@ class DatabaseCollector:
             if self._closed:
                 self.close()
 
-    def _collect(self, draft: Draft, deadline: float) -> None:
+    def _collect(self, draft: Draft) -> None:
         was_open = self._warm.is_open
         try:
             connection = self._warm.get()
             self._run("server", connection, draft)
             # A connection that died since the last collection says nothing about the server.
-            if connection.closed and was_open and not draft.cut and time.monotonic() < deadline:
+            if connection.closed and was_open and not draft.is_over:
                 connection = self._warm.get()
                 self._run("server", connection, draft)
         except TargetError as error:
@@ -110,7 +110,7 @@ class DatabaseCollector:
                 continue
             if connection.closed:
                 self._note(draft, name, None, "the connection was lost")
-            elif draft.cut or time.monotonic() >= deadline:
+            elif draft.is_over:
                 self._note(draft, name, None, "not reached before the deadline")
             else:
                 self._run(name, connection, draft)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
@@ -46,7 +47,7 @@ class Draft:
         self.deadline = float("inf")
         self.answered = False
         self.lost = False
-        # Nobody waits for it any more: no statement is to begin.
+        # Nobody waits for it any more.
         self.cut = False
         self.outcomes: dict[str, CollectorOutcome] = {}
         self.facts: ServerFacts | None = None
@@ -65,3 +66,8 @@ class Draft:
         self.statements_cut: int | None = None
         self.statements_info: StatementsInfo | None = None
         self.query_texts: Mapping[int, str] = {}
+
+    @property
+    def is_over(self) -> bool:
+        """True when no further statement is to begin for it."""
+        return self.cut or time.monotonic() >= self.deadline
