@@ -105,7 +105,9 @@ def plan(arguments: argparse.Namespace) -> int:
         situation = look(one.database, one.manifest, _build_options(arguments, settings, one))
         require_passed(situation)
         print_text(
-            report.plan_as_text(situation.plan, situation.preflight, origin_of(one.database, situation))
+            report.plan_as_text(
+                situation.plan, situation.preflight, origin_of(one.database, situation), text_width()
+            )
         )
     return 0
 

@@ -14,7 +14,7 @@ from exporter.errors import SettingsError
 from exporter.model import Database, Manifest, Target
 from exporter.settings.conninfo import take_environment
 from exporter.settings.source import ENVIRONMENT_PREFIX, Source
-from exporter.text.plain import NARROWEST, WIDTH
+from exporter.text.plain import WIDTH, width_for
 
 if TYPE_CHECKING:
     from exporter.settings.model import Settings
@@ -220,7 +220,7 @@ def text_width() -> int:
     """How wide a text on standard output may be: 80 columns, or what a narrower terminal has."""
     if not sys.stdout.isatty():
         return WIDTH
-    return max(NARROWEST, min(WIDTH, os.get_terminal_size(sys.stdout.fileno()).columns))
+    return width_for(os.get_terminal_size(sys.stdout.fileno()).columns)
 
 
 def print_text(text: str) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from rich.console import Console
 from rich.text import Text
 
+from exporter.cli.options import text_width
 from exporter.errors import SettingsError
 from exporter.migrate import report
 from exporter.migrate.build import Event
@@ -18,7 +19,7 @@ from exporter.migrate.situation import Situation
 from exporter.model import Database, Outcome
 from exporter.postgres.target import address
 from exporter.terminal.display import BuildDisplay
-from exporter.text.plain import NARROWEST, WIDTH
+from exporter.text.plain import WIDTH, width_for
 
 
 def origin_of(database: Database, situation: Situation) -> tuple[str, ...]:
@@ -46,7 +47,7 @@ class RunOnScreen:
         """
         self.display.step_count = len(situation.plan.steps)
         origin = origin_of(self.database, situation)
-        width = max(NARROWEST, min(WIDTH, self.console.width)) if self.console.is_terminal else WIDTH
+        width = width_for(self.console.width) if self.console.is_terminal else WIDTH
         shown = report.plan_as_text(situation.plan, situation.preflight, origin, width)
         self.console.print(shown, markup=False, highlight=False, soft_wrap=True)
         if self.is_confirmed:
@@ -103,7 +104,7 @@ class RunOnScreen:
 
     def conclude(self, outcome: Outcome) -> None:
         """Says at the end of a long report what it begins with, where that has scrolled away."""
-        is_scrolled = report.as_text(outcome).count("\n") >= self.console.height
+        is_scrolled = report.as_text(outcome, text_width()).count("\n") >= self.console.height
         if sys.stdout.isatty() and is_scrolled and not self.is_declined:
             told = f"\n{' '.join(report.summary(outcome))} Exit code {report.exit_code(outcome)}."
             self.console.print(told, markup=False, highlight=False)

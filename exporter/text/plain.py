@@ -15,6 +15,11 @@ GUTTER = 2
 INDENT = 2
 
 
+def width_for(columns: int) -> int:
+    """How wide a text may be on a terminal of so many columns."""
+    return max(NARROWEST, min(WIDTH, columns))
+
+
 def write(content: Content, width: int = WIDTH) -> str:
     """The whole report in lines of at most `width` columns, ending in a newline."""
     lines = [*_block(f"pg-index-exporter {content.title}", 0, width)]
