@@ -244,8 +244,9 @@ def _locked(connection: Connection, database: Database, manifest: Manifest) -> T
             keeping_out = [one.described for one in blockers if one.mode == "AccessExclusiveLock"]
             if keeping_out:
                 told.append(f"{name.quoted} by {'; '.join(keeping_out)}")
+    # Between the look and the question the lock may have gone, and with it the answer who had it.
+    by_whom = f": {', '.join(told)}" if told else ", it is not known by whom"
     return TargetTimedOut(
-        f"{address(database)}: a table is locked"
-        + (f": {', '.join(told)}" if told else ", for a moment only"),
-        mend="run it again when those sessions have ended",
+        f"{address(database)}: a table was locked when it was looked at{by_whom}",
+        mend="run it again when nobody locks it",
     )
