@@ -1,7 +1,8 @@
 """The nouns that travel between rooms: frozen, without behaviour beyond derived properties.
 
 Names follow PostgreSQL's catalogues; every measured value carries its unit in its name. `None` means
-"not known" everywhere and is never replaced by zero.
+"not known" everywhere and is never replaced by zero. One module, long as it is: whoever looks for a
+noun finds it here, and nothing here needs another room.
 """
 
 from __future__ import annotations
