@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-from exporter.metrics.catalogue import INDEX, INDEX_METRICS, TABLE, TABLE_METRICS, Metric
+from exporter.catalogue.metrics import INDEX, INDEX_METRICS, TABLE, TABLE_METRICS, Metric
 
 Way = Literal["views", "functions"]
 Expressions = Mapping[Way, str]

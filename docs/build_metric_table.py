@@ -1,4 +1,4 @@
-"""Writes docs/metrics.md and the metric section of README.md from exporter/metrics/catalogue.py.
+"""Writes docs/metrics.md and the metric section of README.md from exporter/catalogue/metrics.py.
 
 `--check` only says whether both are up to date.
 """
@@ -10,8 +10,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from exporter.metrics import catalogue
-from exporter.metrics.catalogue import Metric, Scope
+from exporter.catalogue import metrics as catalogue
+from exporter.catalogue.metrics import Metric, Scope
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 README = CHECKOUT / "README.md"
@@ -49,7 +49,7 @@ SCOPES: dict[Scope, tuple[str, str, tuple[str, ...]]] = {
 PAGE_HEAD = """\
 # Metrics
 
-Written by `make docs` from `exporter/metrics/catalogue.py`; do not edit.
+Written by `make docs` from `exporter/catalogue/metrics.py`; do not edit.
 
 A sample that PostgreSQL does not know, or that the monitor role may not read, is absent, never 0. Prometheus
 adds `job` and `instance`. Counters end in `_total`, units stand in the name (`_seconds`, `_bytes`), times are

@@ -26,7 +26,7 @@ from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models import common, dashboard
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
-from exporter.metrics import catalogue
+from exporter.catalogue import metrics as catalogue
 
 # The labels that name one server, database, table or index, for `by` and `on`.
 SERVER = "job, instance"

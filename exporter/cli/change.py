@@ -17,7 +17,7 @@ from rich.console import Console
 from exporter.cli.options import Chosen, chosen, chosen_targets, print_text, read_settings, text_width
 from exporter.cli.screen import RunOnScreen, origin_of
 from exporter.errors import ExporterError, SettingsError
-from exporter.manifest import load_manifest
+from exporter.manifest.loader import load_manifest
 from exporter.migrate import report
 from exporter.migrate.build import BuildOptions, Detach
 from exporter.migrate.preflight import PreflightOptions

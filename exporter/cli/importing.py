@@ -12,8 +12,8 @@ from exporter.cli.options import chosen_targets, print_text, read_settings
 from exporter.errors import SettingsError
 from exporter.migrate.importing import as_yaml, import_indexes
 from exporter.model import Database
+from exporter.parsing.text import InvalidText, parse_identifier
 from exporter.postgres.target import SessionLimits, connect, mapped_errors
-from exporter.sql_text import InvalidText, parse_identifier
 
 
 def import_file(arguments: argparse.Namespace) -> int:

@@ -63,7 +63,7 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    from exporter.settings.apart import begin_reading, read_apart
+    from exporter.settings.subprocess_reader import begin_reading, read_apart
 
     source = settings_source(arguments)
     begun = begin_reading(source)

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 
 import psycopg
 
+from exporter.catalogue.metrics import COLLECTORS
 from exporter.errors import ExporterError, TargetError
-from exporter.metrics.catalogue import COLLECTORS
 from exporter.metrics.draft import CollectOptions, Draft
 from exporter.metrics.parts import Parts
 from exporter.metrics.session import WarmConnection, is_same_session

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from exporter.catalogue.metrics import DISCOVERY
 from exporter.errors import TargetError
-from exporter.metrics.catalogue import DISCOVERY
 from exporter.metrics.snapshot import CollectorOutcome
 from exporter.model import Database, Target
 from exporter.postgres.discovery import match_databases

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import chain
 
-from exporter.metrics.catalogue import COLLECTOR, EXPORTER_METRICS, METRICS, TARGET_METRICS, Metric
+from exporter.catalogue.metrics import COLLECTOR, EXPORTER_METRICS, METRICS, TARGET_METRICS, Metric
 from exporter.metrics.columns import Column, ColumnCache, lines, texts_of
 from exporter.metrics.labels import LabelBlocks, label_block
 from exporter.metrics.page import PageFormat

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 
-from exporter.metrics.catalogue import DISCOVERY
+from exporter.catalogue.metrics import DISCOVERY
 from exporter.metrics.snapshot import CollectorOutcome, DatabaseSnapshot, TargetSnapshot
 
 logger = logging.getLogger(__name__)

@@ -24,9 +24,9 @@ from exporter.metrics.tls import (
     TlsSettings,
     make_context,
 )
-from exporter.sql_text import InvalidText
-from exporter.yaml_reader import FaultList, Located, read_yaml, unknown_key
-from exporter.yaml_section import Section
+from exporter.parsing.text import InvalidText
+from exporter.yamlfile.reader import FaultList, Located, read_yaml, unknown_key
+from exporter.yamlfile.section import Section
 
 TOP_KEYS = ("tls_server_config", "http_server_config", "basic_auth_users")
 TLS_KEYS = (

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from exporter.migrate.figures import byte_size
 from exporter.model import RelationName
+from exporter.text.figures import byte_size
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,8 @@ from psycopg import sql
 from exporter.errors import Fault, ManifestError
 from exporter.migrate.reconcile import why_unfit
 from exporter.model import DeclaredIndex, RelationName, quote_identifier
+from exporter.parsing.create_index import IndexStatement, index_parts, index_statements
+from exporter.parsing.tokens import InvalidStatement
 from exporter.postgres import ddl
 from exporter.postgres.catalog import (
     LOCK_TIMEOUT_MILLISECONDS,
@@ -24,8 +26,6 @@ from exporter.postgres.catalog import (
     read_table,
 )
 from exporter.postgres.target import SESSION, Connection, fetch_version, first_line, set_session
-from exporter.sql_statements import IndexStatement, index_parts, index_statements
-from exporter.sql_tokens import InvalidStatement
 
 _HEADER = """\
 # Written by pg-index-exporter import. Worth adding to each index: probes, the queries that it is for,

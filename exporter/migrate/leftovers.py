@@ -15,12 +15,12 @@ from exporter.migrate.ending import ANOTHER_RUN, STOPPED, Ended
 from exporter.migrate.following import lock_table
 from exporter.migrate.site import Site
 from exporter.model import DeclaredIndex, ObservedIndex, RelationName, Step, StepStatus
+from exporter.parsing.text import MAX_IDENTIFIER_BYTES
 from exporter.postgres import ddl
 from exporter.postgres.blockers import read_drop_blockers
 from exporter.postgres.catalog import read_relation
 from exporter.postgres.journal import EventStatus, Leftover, Phase
 from exporter.postgres.target import Connection, SessionLimits, first_line, set_session
-from exporter.sql_text import MAX_IDENTIFIER_BYTES
 
 _RENAME_LOCK_TIMEOUT = {"lock_timeout": "2000"}
 _NAMED_HOLDERS = 3

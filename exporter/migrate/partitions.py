@@ -23,8 +23,8 @@ from exporter.model import (
     Step,
     StepKind,
 )
+from exporter.parsing.text import MAX_IDENTIFIER_BYTES
 from exporter.postgres import ddl
-from exporter.sql_text import MAX_IDENTIFIER_BYTES
 
 _HASH_CHARACTERS = 8
 _STANDING = (IndexState.PRESENT, IndexState.COVERED)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
-from exporter.migrate.figures import moment
 from exporter.migrate.partitions import with_partitions
 from exporter.migrate.rollback_standbys import check_standbys
 from exporter.model import Database, Finding, ObservedIndex, RelationName, Verdict, quote_identifier
@@ -18,6 +17,7 @@ from exporter.postgres.dependents import DroppedIndexFacts, read_dropped_index_f
 from exporter.postgres.journal import CreatedIndex
 from exporter.postgres.servers import read_epoch
 from exporter.postgres.target import Connection
+from exporter.text.figures import moment
 
 _SERVER = "the server"
 _NAMED_BLOCKERS = 5

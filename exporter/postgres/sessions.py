@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from exporter.parsing.text import without_constants
 from exporter.postgres.queries import query_text
 from exporter.postgres.target import APPLICATION_NAME, Connection
-from exporter.sql_text import without_constants
 
 _QUERY_CHARACTERS = 120
 _CONFLICTING = (

@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from exporter.errors import Fault, ManifestError, SettingsError
-from exporter.manifest import load_manifest
+from exporter.manifest.loader import load_manifest
 from exporter.model import Database, DatabasePattern, Manifest, RelationName, ServerDisk, Target
+from exporter.parsing.text import InvalidText
 from exporter.secret import SecretStr
 from exporter.settings.conninfo import looks_like_dsn, parse_dsn, sealed
 from exporter.settings.credentials import credential_faults
 from exporter.settings.model import DatabaseSettings, Settings, TargetSettings
 from exporter.settings.sources import Location
 from exporter.settings.values import parse_free_bytes
-from exporter.sql_text import InvalidText
 
 DEFAULT_TARGET = "default"
 # Where a target is asked for its databases unless its DSN names one; initdb makes it for such uses.

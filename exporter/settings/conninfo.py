@@ -17,7 +17,7 @@ import psycopg
 from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from exporter.sql_text import InvalidText
+from exporter.parsing.text import InvalidText
 
 # Read by libpq beside those that stand for a parameter.
 _OTHER_VARIABLES = frozenset(

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from exporter.errors import Fault, SettingsError
+from exporter.parsing.text import InvalidText
 from exporter.settings.conninfo import set_variables
 from exporter.settings.model import DatabaseSettings, Settings, TargetSettings, nearest_place
 from exporter.settings.sources import (
@@ -30,8 +31,7 @@ from exporter.settings.sources import (
     settings_file,
     variable_of,
 )
-from exporter.sql_text import InvalidText
-from exporter.yaml_reader import unknown_key
+from exporter.yamlfile.reader import unknown_key
 
 # One source names the server; together they would contradict each other.
 _SERVER_SETTINGS = ("targets", "dsn", "dsn_file")

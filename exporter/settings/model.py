@@ -9,6 +9,7 @@ from typing import Annotated, TypeAlias
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from exporter.parsing.text import InvalidText
 from exporter.settings.sources import Location, flag_of, variable_of
 from exporter.settings.values import (
     DatabasePatternList,
@@ -32,7 +33,6 @@ from exporter.settings.values import (
     WordList,
     as_list,
 )
-from exporter.sql_text import InvalidText
 
 # As long as an integer of milliseconds can say, which PostgreSQL's timeouts are.
 _LONGEST_SECONDS = 2_147_483

@@ -13,10 +13,10 @@ from pydantic import SecretStr
 
 from exporter import bundled
 from exporter.errors import Fault
+from exporter.parsing.text import InvalidText
 from exporter.settings.conninfo import looks_like_dsn, parameters_from, parse_dsn
 from exporter.settings.source import ENVIRONMENT_PREFIX
-from exporter.sql_text import InvalidText
-from exporter.yaml_reader import FaultList, Located, parse_yaml, read_yaml, unknown_key
+from exporter.yamlfile.reader import FaultList, Located, parse_yaml, read_yaml, unknown_key
 
 CONFIG_FILE_VARIABLE = f"{ENVIRONMENT_PREFIX}CONFIG_FILE"
 DATA_SOURCE_VARIABLE = "DATA_SOURCE_NAME"  # postgres_exporter's

@@ -11,9 +11,9 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import AfterValidator, BeforeValidator, PlainValidator
 
 from exporter.model import WatchAll, WatchDeclared
+from exporter.parsing.text import InvalidText, parse_identifier
 from exporter.settings.conninfo import looks_like_dsn
 from exporter.settings.sources import split_list
-from exporter.sql_text import InvalidText, parse_identifier
 
 _ADDRESS = re.compile(r"(?:[A-Za-z0-9.-]*|\[[0-9A-Fa-f:.%]+\]):([0-9]{1,5})")
 _TELEMETRY_PATH = re.compile(r"/[A-Za-z0-9_./~-]+")

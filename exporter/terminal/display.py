@@ -19,7 +19,6 @@ from rich.live import Live
 from rich.text import Text
 
 from exporter.migrate.build import Event, EventKind
-from exporter.migrate.figures import duration
 from exporter.migrate.watch.watcher import Look
 from exporter.model import Step, StepKind, StepStatus
 from exporter.terminal.bars import Bar, rows_of
@@ -33,6 +32,7 @@ from exporter.terminal.words import (
     verb,
 )
 from exporter.text.characters import wrap
+from exporter.text.figures import duration
 
 _LINE_EVERY_SHARE = 0.1
 _LINE_EVERY_SECONDS = 60.0

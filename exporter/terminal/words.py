@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from exporter.migrate.figures import byte_size
 from exporter.migrate.watch.watcher import Look
 from exporter.model import Step, StepKind
 from exporter.postgres.sessions import OtherSession, shown_duration, shown_on_one_line
 from exporter.text.characters import printable
+from exporter.text.figures import byte_size
 
 _BLOCK_BYTES = 8192
 _SHORT_PHASES = {

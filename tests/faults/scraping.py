@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from exporter.metrics.catalogue import COLLECTORS
+from exporter.catalogue.metrics import COLLECTORS
 from tests.unit.metrics.test_render import Labels, samples
 
 # Only against hanging for ever.

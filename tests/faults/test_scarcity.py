@@ -14,7 +14,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from exporter.metrics.catalogue import COLLECTORS
+from exporter.catalogue.metrics import COLLECTORS
 from tests.conftest import OwnServer, TestDatabase
 from tests.faults.scraping import scrape
 from tests.faults.serving import serve

@@ -10,7 +10,7 @@ from psycopg.abc import Params
 from psycopg.rows import dict_row
 
 from exporter import bundled
-from exporter.manifest import load_manifest
+from exporter.manifest.loader import load_manifest
 from exporter.model import DeclaredIndex
 from tests.conftest import TestDatabase
 

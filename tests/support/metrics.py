@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import yaml
 
-from exporter.metrics import catalogue
+from exporter.catalogue import metrics as catalogue
 from tests.support import promql
 from tests.support.rule_file import ALERTS
 

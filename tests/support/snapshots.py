@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TypeVar
 
-from exporter.metrics.catalogue import COLLECTORS
+from exporter.catalogue.metrics import COLLECTORS
 from exporter.metrics.page import PageFormat
 from exporter.metrics.render import RenderCache, render, render_exporter
 from exporter.metrics.segment import Segment, text

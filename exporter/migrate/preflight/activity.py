@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from exporter.migrate.figures import duration
 from exporter.migrate.preflight.findings import DATABASE, SERVER, passed, unknown, warned
 from exporter.model import Finding, RelationName
 from exporter.postgres.blockers import Blocker
 from exporter.postgres.replication import RunningBackup
+from exporter.text.figures import duration
 
 _SHOWN = 5
 

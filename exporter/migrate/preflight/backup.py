@@ -15,10 +15,10 @@ from typing import IO
 
 from psycopg import ConnectionInfo
 
-from exporter.migrate.figures import duration
 from exporter.migrate.preflight.findings import SERVER, failed, passed, unknown
 from exporter.model import BackupCommand, Finding
 from exporter.text.characters import printable
+from exporter.text.figures import duration
 
 _KEPT_BYTES = 4096
 _SHOWN_CHARACTERS = 200

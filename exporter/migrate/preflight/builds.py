@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import errors
 
-from exporter.migrate.figures import duration
 from exporter.migrate.preflight.estimate import estimate_index
 from exporter.migrate.preflight.findings import failed, passed, unknown
 from exporter.migrate.preflight.options import PreflightOptions
@@ -17,6 +16,7 @@ from exporter.model import DeclaredIndex, Finding, IndexEstimate
 from exporter.postgres.index_shape import IndexShape, count_duplicates, expect_rows, read_shape
 from exporter.postgres.storage import StorageFacts, TableAge
 from exporter.postgres.target import Connection, first_line
+from exporter.text.figures import duration
 
 
 @dataclass(frozen=True, slots=True)

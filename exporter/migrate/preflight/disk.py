@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from exporter.migrate.disk_budget import DiskBudget, DiskNeed
-from exporter.migrate.figures import byte_size
 from exporter.migrate.preflight.estimate import SpaceNeeded, needed_together
 from exporter.migrate.preflight.findings import SERVER, failed, passed, unknown, warned
 from exporter.migrate.preflight.options import PreflightOptions
@@ -21,6 +20,7 @@ from exporter.migrate.preflight.rooms import (
 )
 from exporter.model import Finding, IndexEstimate, RelationName
 from exporter.postgres.storage import StorageFacts
+from exporter.text.figures import byte_size
 
 # The ceiling that somebody sets is one for all volumes together.
 GIVEN_BUDGET = "the disk budget"

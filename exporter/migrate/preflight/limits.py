@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from exporter.migrate.figures import byte_size, duration
 from exporter.migrate.preflight.findings import SERVER, failed, passed, warned
 from exporter.model import Finding, IndexEstimate
 from exporter.postgres.storage import StorageFacts
+from exporter.text.figures import byte_size, duration
 
 
 def check_temporary_files(estimates: Sequence[IndexEstimate], storage: StorageFacts) -> Iterator[Finding]:

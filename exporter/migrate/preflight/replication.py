@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from exporter.migrate.figures import byte_size, duration
 from exporter.migrate.preflight.findings import SERVER, failed, passed, unknown, warned
 from exporter.migrate.preflight.options import PreflightOptions
 from exporter.model import Finding
 from exporter.postgres.replication import ArchiverFacts, ReplicationLag, ReplicationSlot
+from exporter.text.figures import byte_size, duration
 
 _CRITERION = "WAL retention"
 

@@ -6,7 +6,6 @@ import json
 from datetime import datetime
 from typing import Any
 
-from exporter.migrate.figures import estimate_of, estimated_wal_bytes, size_ratio, speedup
 from exporter.migrate.report.summary import next_steps, summary
 from exporter.migrate.report.tables import probe_pairs
 from exporter.migrate.report.verdict import exit_code
@@ -19,6 +18,7 @@ from exporter.model import (
     Step,
     StepResult,
 )
+from exporter.text.figures import estimate_of, estimated_wal_bytes, size_ratio, speedup
 from exporter.text.findings import as_object
 
 SCHEMA_VERSION = 1

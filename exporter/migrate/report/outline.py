@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from exporter.migrate.figures import byte_size, duration, estimated_wal_bytes, moment
 from exporter.migrate.report import decisions, tables, work
 from exporter.migrate.report.summary import needed_decisions, next_steps, nothing_to_do, summary, work_to_do
 from exporter.migrate.report.verdict import is_refused
 from exporter.model import Finding, Outcome, Plan, StepKind, Verdict
 from exporter.text.content import Content, Item, Section
+from exporter.text.figures import byte_size, duration, estimated_wal_bytes, moment
 from exporter.text.findings import criteria
 
 

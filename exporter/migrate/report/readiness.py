@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from exporter.migrate.figures import moment
 from exporter.migrate.report.verdict import preflight_exit_code
 from exporter.model import Finding, Readiness, Verdict
 from exporter.text import markdown
 from exporter.text.characters import columns_of, printable, wrap
+from exporter.text.figures import moment
 from exporter.text.findings import as_object
 from exporter.text.plain import WIDTH
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from exporter.migrate.figures import duration, moment
 from exporter.migrate.report.decisions import definitions, init_mends, is_plainly_present, state_word
 from exporter.migrate.report.summary import counted
 from exporter.migrate.report.verdict import DONE, FAILED, HALTED, LEFT_BEHIND
@@ -17,6 +16,7 @@ from exporter.postgres.journal import LogRow
 from exporter.postgres.own_work import run_of
 from exporter.postgres.sessions import shown_on_one_line
 from exporter.text.content import Content, Item, Section
+from exporter.text.figures import duration, moment
 
 SCHEMA_VERSION = 1
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from exporter.migrate.figures import byte_size, estimate_of, faster_by, size_ratio, taken
 from exporter.model import IndexEstimate, IndexFacts, Outcome, ProbeMeasurement, quote_identifier
 from exporter.text.content import NOT_KNOWN, Row, Section
+from exporter.text.figures import byte_size, estimate_of, faster_by, size_ratio, taken
 
 
 def sizes(outcome: Outcome) -> Section:

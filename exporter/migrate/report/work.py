@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from exporter.migrate.figures import duration
 from exporter.model import Outcome, Step, StepKind, StepResult, StepStatus, Wait
 from exporter.text.content import Item, Section
+from exporter.text.figures import duration
 
 _STATUS_LABELS = {
     StepStatus.DONE: "done",

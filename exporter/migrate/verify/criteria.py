@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
-from exporter.migrate.figures import moment, size_ratio
 from exporter.migrate.verify.findings import failed, is_small, passed, subject_of, unknown
 from exporter.migrate.verify.partitions import judge_partitions, lacking
 from exporter.migrate.verify.probes import judge_probes
 from exporter.model import Finding, IndexFacts, IndexState, ObservedIndex, ProbeMeasurement, quote_identifier
+from exporter.text.figures import moment, size_ratio
 
 _INIT = "run init"
 _JUDGED = {IndexState.PRESENT, IndexState.COVERED}

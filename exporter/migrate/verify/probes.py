@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from exporter.migrate.figures import duration, faster_by, speedup, taken
 from exporter.migrate.verify.findings import failed, is_small, passed, probe_subject, subject_of, unknown
 from exporter.model import Finding, IndexFacts, Probe, ProbeMeasurement, Role
+from exporter.text.figures import duration, faster_by, speedup, taken
 
 # A probe that became slower by less than one of these differs by noise.
 SLOWER_FACTOR = 2.0

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 from psycopg import sql
 
+from exporter.catalogue.metrics import COLLECTORS
 from exporter.metrics import definitions, sizes
-from exporter.metrics.catalogue import COLLECTORS
 from exporter.metrics.draft import CollectOptions, Draft
 from exporter.metrics.page import PageFormat
 from exporter.metrics.snapshot import DatabaseSnapshot

@@ -6,7 +6,7 @@ import pytest
 
 from exporter.cli import main
 from exporter.errors import ManifestError
-from exporter.manifest import load_manifest
+from exporter.manifest.loader import load_manifest
 from exporter.migrate.importing import as_yaml, import_indexes
 from exporter.model import DeclaredIndex, IndexState, Manifest
 from exporter.postgres import ddl

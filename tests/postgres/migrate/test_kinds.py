@@ -8,7 +8,7 @@ import yaml
 from psycopg import sql
 
 from exporter.errors import ManifestError
-from exporter.manifest import load_manifest
+from exporter.manifest.loader import load_manifest
 from exporter.migrate.reconcile import observe
 from exporter.migrate.rollback import roll_back
 from exporter.migrate.run import initialise

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from exporter.errors import ExporterError
-from exporter.manifest import load_manifest
+from exporter.manifest.loader import load_manifest
 from exporter.migrate.run import initialise
 from exporter.migrate.situation import RunOptions
 from tests.conftest import TestDatabase

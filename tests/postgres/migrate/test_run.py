@@ -7,7 +7,7 @@ from psycopg import sql
 
 from exporter import bundled
 from exporter.errors import SettingsError, TargetTimedOut
-from exporter.manifest import load_manifest
+from exporter.manifest.loader import load_manifest
 from exporter.migrate.build import BuildOptions
 from exporter.migrate.report import exit_code
 from exporter.migrate.rollback import roll_back

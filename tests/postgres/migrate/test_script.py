@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from exporter import bundled
-from exporter.manifest import load_manifest
+from exporter.manifest.loader import load_manifest
 from exporter.migrate.plan import plan_build
 from exporter.migrate.reconcile import observe
 from exporter.migrate.script import as_script

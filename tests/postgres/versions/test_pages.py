@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from exporter.metrics.catalogue import COLLECTORS, METRICS
+from exporter.catalogue.metrics import COLLECTORS, METRICS
 from exporter.metrics.service import ServiceOptions, serving
 from exporter.model import Target
 from tests.faults.scraping import Scrape, scrape

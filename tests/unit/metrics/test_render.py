@@ -12,7 +12,7 @@ from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from exporter.metrics import catalogue
+from exporter.catalogue import metrics as catalogue
 from exporter.metrics.columns import Column
 from exporter.metrics.page import PageFormat
 from exporter.metrics.render import SEGMENT_LINES, RenderCache, prepare, render

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from exporter.metrics.catalogue import METRICS
+from exporter.catalogue.metrics import METRICS
 from exporter.metrics.service_discovery import requested_url, target_groups
 
 

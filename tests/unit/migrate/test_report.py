@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from exporter.migrate.figures import byte_size
 from exporter.migrate.report import (
     as_json,
     as_markdown,
@@ -26,6 +25,7 @@ from exporter.model import (
     Verdict,
 )
 from exporter.text.characters import columns_of, cut, pad, wrap
+from exporter.text.figures import byte_size
 from tests.unit.migrate.samples import (
     MESSAGES,
     ODD,

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from exporter.migrate.figures import byte_size, duration, faster_by, moment, size_ratio, speedup, taken
+from exporter.text.figures import byte_size, duration, faster_by, moment, size_ratio, speedup, taken
 from tests.unit.migrate.samples import MESSAGES, facts_of, measured_after, measured_before, observed
 
 BEFORE, AFTER = measured_before(MESSAGES), measured_after(MESSAGES)

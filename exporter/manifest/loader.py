@@ -11,7 +11,7 @@ from pathlib import Path
 
 from exporter.errors import ManifestError
 from exporter.model import BackupCommand, DeclaredIndex, Manifest, Probe, RelationName, Role
-from exporter.sql_text import (
+from exporter.parsing.text import (
     InvalidText,
     parse_identifier,
     parse_qualified,
@@ -19,8 +19,8 @@ from exporter.sql_text import (
     placeholder_names,
     unbalanced_parentheses,
 )
-from exporter.yaml_reader import FaultList, Located, read_yaml, unknown_key
-from exporter.yaml_section import Section, open_section
+from exporter.yamlfile.reader import FaultList, Located, read_yaml, unknown_key
+from exporter.yamlfile.section import Section, open_section
 
 MAX_SIZE_RATIO = 10.0
 MAX_PROBE_SECONDS = 3600.0

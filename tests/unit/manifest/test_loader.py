@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter import bundled, yaml_reader
+from exporter import bundled
 from exporter.errors import Fault, ManifestError
-from exporter.manifest import load_manifest
+from exporter.manifest.loader import load_manifest
 from exporter.model import DeclaredIndex, Manifest, Probe, RelationName, Role
-from exporter.yaml_reader import FaultList, parse_yaml
+from exporter.yamlfile import reader as yaml_reader
+from exporter.yamlfile.reader import FaultList, parse_yaml
 
-GOLDEN = Path(__file__).parents[1] / "golden"
+GOLDEN = Path(__file__).parents[2] / "golden"
 SMALLEST = """\
 migration: m
 indexes:

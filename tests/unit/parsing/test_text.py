@@ -5,7 +5,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from exporter.model import quote_identifier
-from exporter.sql_text import (
+from exporter.parsing.text import (
     InvalidText,
     parse_identifier,
     parse_qualified,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from exporter.sql_text import InvalidText
-from exporter.yaml_reader import FaultList, Located, unknown_key
+from exporter.parsing.text import InvalidText
+from exporter.yamlfile.reader import FaultList, Located, unknown_key
 
 T = TypeVar("T")
 

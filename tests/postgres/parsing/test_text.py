@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from exporter.model import quote_identifier
-from exporter.sql_text import InvalidText, parse_identifier, parse_qualified
+from exporter.parsing.text import InvalidText, parse_identifier, parse_qualified
 from tests.conftest import TestDatabase
 
 # The characters that decide, more often than chance would bring them.

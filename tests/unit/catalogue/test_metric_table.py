@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from exporter.metrics import catalogue
+from exporter.catalogue import metrics as catalogue
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+CHECKOUT = Path(__file__).resolve().parents[3]
 PROGRAM = "docs/build_metric_table.py"
 PAGE = "docs/metrics.md"
 README = "README.md"

@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from exporter.sql_text import InvalidText, parse_identifier, parse_qualified
-from exporter.sql_tokens import InvalidStatement, Token, tokens_of
+from exporter.parsing.text import InvalidText, parse_identifier, parse_qualified
+from exporter.parsing.tokens import InvalidStatement, Token, tokens_of
 
 _PSQL_MENDS: dict[str, str] = dict.fromkeys(
     ("\\i", "\\ir", "\\include", "\\include_relative"),

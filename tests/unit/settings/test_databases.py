@@ -7,7 +7,7 @@ import pytest
 from exporter.model import DatabasePattern, Target
 from exporter.settings.binding import resolve_targets
 from exporter.settings.conninfo import parse_dsn
-from tests.unit.test_settings import CANARY, faults_of, load, write_manifest
+from tests.unit.settings.test_loading import CANARY, faults_of, load, write_manifest
 
 
 def target_of(folder: Path, databases: str, more: str = "host: h") -> Target:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from exporter.metrics import catalogue
+from exporter.catalogue import metrics as catalogue
 from tests.support import dashboard, metrics, promql
 from tests.support.metrics import Rule
 

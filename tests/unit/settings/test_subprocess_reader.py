@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from exporter.errors import ManifestError, SettingsError
-from exporter.settings.apart import begin_reading, read_apart
 from exporter.settings.reading import read
 from exporter.settings.source import Reading, Source
+from exporter.settings.subprocess_reader import begin_reading, read_apart
 from tests.support.waiting import wait_for
 
 CANARY = "c4n4ry"
@@ -112,7 +112,7 @@ def test_a_reader_that_hangs_ends_with_whom_it_reads_for(tmp_path: Path) -> None
     os.mkfifo(fifo)
     program = (
         "from pathlib import Path; from exporter.settings.source import Source;"
-        "from exporter.settings.apart import read_apart;"
+        "from exporter.settings.subprocess_reader import read_apart;"
         f"read_apart(Source(Path({str(fifo)!r}), {{}}, {{}}))"
     )
     # Who opens it to write waits until somebody reads it.
@@ -126,7 +126,8 @@ def test_a_reader_that_hangs_ends_with_whom_it_reads_for(tmp_path: Path) -> None
 def test_serving_needs_nothing_of_what_reading_needs() -> None:
     program = (
         "import sys; from exporter.cli.parser import build_parser; build_parser();"
-        "import exporter.metrics.service, exporter.settings.apart; print('pydantic' in sys.modules)"
+        "import exporter.metrics.service, exporter.settings.subprocess_reader;"
+        "print('pydantic' in sys.modules)"
     )
 
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -143,7 +144,7 @@ def readers(parent: int | None = None) -> list[int]:
             command = (status.parent / "cmdline").read_bytes()
         except OSError:
             continue
-        if int(rest[1]) == (parent or os.getpid()) and b"exporter.settings.apart" in command:
+        if int(rest[1]) == (parent or os.getpid()) and b"exporter.settings.subprocess_reader" in command:
             found.append(pid)
     return found
 

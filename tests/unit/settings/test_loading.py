@@ -13,15 +13,15 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from exporter.errors import Fault, ManifestError, SettingsError
+from exporter.parsing.text import InvalidText
 from exporter.settings.binding import resolve_targets
 from exporter.settings.conninfo import parse_dsn, sealed, take_environment
 from exporter.settings.loading import load_settings, setting_references
 from exporter.settings.model import DatabaseSettings, Settings, TargetSettings
-from exporter.sql_text import InvalidText
 from tests.support.certificates import Authority
 
 CANARY = "c4n4ry"
-DOCS = Path(__file__).parents[2] / "docs" / "settings.md"
+DOCS = Path(__file__).parents[3] / "docs" / "settings.md"
 MANIFEST = """\
 migration: {migration}
 indexes:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from exporter.sql_text import InvalidText
+from exporter.parsing.text import InvalidText
 
 _TOKEN = re.compile(
     r"""
