@@ -209,7 +209,7 @@ def _databases(arguments: argparse.Namespace, target: Target, settings: Settings
     if is_named or not any(pattern.manifests for pattern in target.patterns):
         return target.databases
     # Loaded when a server is needed: `plan --sql` is not to wait for the driver.
-    from exporter.postgres.discovery import find_databases
+    from exporter.postgres.server.discovery import find_databases
     from exporter.postgres.target import SessionLimits
 
     limits = SessionLimits(connect_timeout_seconds=settings.connect_timeout_seconds)

@@ -20,7 +20,7 @@ from exporter.metrics.parts import Parts
 from exporter.metrics.session import WarmConnection, is_same_session
 from exporter.metrics.snapshot import CollectorOutcome, DatabaseSnapshot
 from exporter.model import Database
-from exporter.postgres.discovery import read_databases
+from exporter.postgres.server.discovery import read_databases
 from exporter.postgres.target import Connection, SessionLimits, describe_error, mapped_errors
 
 # A lock that is not free at once is somebody's DDL: a gap is better than the wait.

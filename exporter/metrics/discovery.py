@@ -14,7 +14,7 @@ from exporter.catalogue.metrics import DISCOVERY
 from exporter.errors import TargetError
 from exporter.metrics.snapshot import CollectorOutcome
 from exporter.model import Database, Target
-from exporter.postgres.discovery import match_databases
+from exporter.postgres.server.discovery import match_databases
 
 NOT_ANSWERED = "did not answer before the deadline"
 

@@ -15,7 +15,7 @@ from exporter.metrics.snapshot import (
     Watched,
 )
 from exporter.model import RelationName, ServerFacts
-from exporter.postgres.progress import BuildProgress
+from exporter.postgres.builds.progress import BuildProgress
 
 
 @dataclass(frozen=True, slots=True)

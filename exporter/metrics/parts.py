@@ -22,8 +22,8 @@ from exporter.metrics.sizes import WRITES, Sizes, SizesRead
 from exporter.metrics.snapshot import IndexRow, TableRow, Watched
 from exporter.metrics.statements import StatementSelection
 from exporter.model import Database, RelationName
-from exporter.postgres import servers
-from exporter.postgres.progress import read_builds
+from exporter.postgres.builds.progress import read_builds
+from exporter.postgres.server import statistics as servers
 from exporter.postgres.target import Connection, describe_error, read_facts
 
 # Of the time that is left when the sizes' turn comes, the part that asking for them may take.

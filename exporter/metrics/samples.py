@@ -16,7 +16,7 @@ from exporter.metrics.columns import Column, ColumnCache
 from exporter.metrics.labels import LabelBlocks, label_block
 from exporter.metrics.snapshot import DatabaseSnapshot, IndexRow, TableRow, Value
 from exporter.model import DeclaredIndex
-from exporter.postgres.progress import BuildProgress
+from exporter.postgres.builds.progress import BuildProgress
 
 Sample = tuple[str, Value]
 Samples = Iterable[Sample]

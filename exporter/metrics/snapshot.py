@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from exporter.model import DeclaredIndex, RelationName, ServerFacts
-from exporter.postgres.progress import BuildProgress
+from exporter.postgres.builds.progress import BuildProgress
 
 Row = TypeVar("Row")
 Value = int | float | None

@@ -24,9 +24,9 @@ from exporter.migrate.steps import is_shared_failure, run_step, sweep
 from exporter.migrate.watch.watcher import Look, Watcher
 from exporter.migrate.work import StepOptions
 from exporter.model import Database, OnFailure, Plan, Step, StepKind, StepResult, StepStatus
-from exporter.postgres.identity import read_identity
+from exporter.postgres.builds.progress import BuildProgress
 from exporter.postgres.journal import EventStatus, Journal, Phase
-from exporter.postgres.progress import BuildProgress
+from exporter.postgres.server.identity import read_identity
 from exporter.postgres.target import APPLICATION_NAME, SessionLimits, connect
 
 # Who pressed Ctrl-C knows who cancelled it.

@@ -15,10 +15,16 @@ from exporter.errors import ExporterError
 from exporter.migrate.site import Site
 from exporter.migrate.work import Followed
 from exporter.model import ObservedIndex, Step
-from exporter.postgres.catalog import TableFacts, read_table
-from exporter.postgres.locks import LockHolder, acquire_table_lock
-from exporter.postgres.own_work import OwnWork, cancel_own_work, read_own_work, run_of, session_name
-from exporter.postgres.sessions import shown_duration
+from exporter.postgres.relations.tables import TableFacts, read_table
+from exporter.postgres.sessions.locks import LockHolder, acquire_table_lock
+from exporter.postgres.sessions.other_sessions import shown_duration
+from exporter.postgres.sessions.tool_sessions import (
+    OwnWork,
+    cancel_own_work,
+    read_own_work,
+    run_of,
+    session_name,
+)
 from exporter.postgres.target import APPLICATION_NAME, Connection, first_line
 
 

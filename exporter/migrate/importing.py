@@ -19,7 +19,7 @@ from exporter.model import DeclaredIndex, RelationName, quote_identifier
 from exporter.parsing.create_index import IndexStatement, index_parts, index_statements
 from exporter.parsing.tokens import InvalidStatement
 from exporter.postgres import ddl
-from exporter.postgres.catalog import (
+from exporter.postgres.relations.tables import (
     LOCK_TIMEOUT_MILLISECONDS,
     CompiledIndex,
     read_partition_key,

@@ -17,9 +17,9 @@ from exporter.migrate.site import Site
 from exporter.model import DeclaredIndex, ObservedIndex, RelationName, Step, StepStatus
 from exporter.parsing.text import MAX_IDENTIFIER_BYTES
 from exporter.postgres import ddl
-from exporter.postgres.blockers import read_drop_blockers
-from exporter.postgres.catalog import read_relation
 from exporter.postgres.journal import EventStatus, Leftover, Phase
+from exporter.postgres.relations.tables import read_relation
+from exporter.postgres.sessions.blockers import read_drop_blockers
 from exporter.postgres.target import Connection, SessionLimits, first_line, set_session
 
 _RENAME_LOCK_TIMEOUT = {"lock_timeout": "2000"}

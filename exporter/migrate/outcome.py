@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from exporter.model import Database, Outcome, Plan
 from exporter.postgres.journal import Journal
-from exporter.postgres.servers import read_wal_position
+from exporter.postgres.server.statistics import read_wal_position
 from exporter.postgres.target import Connection, address, read_facts
 
 

@@ -19,7 +19,7 @@ from exporter.migrate.site import Site
 from exporter.model import DeclaredIndex, IndexState, ObservedIndex, RelationName, Step, StepKind, StepStatus
 from exporter.postgres import ddl
 from exporter.postgres.journal import EventStatus, Phase
-from exporter.postgres.partitions import (
+from exporter.postgres.relations.partitions import (
     Attachment,
     read_attachment,
     read_partition_indexes,

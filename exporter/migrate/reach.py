@@ -12,7 +12,7 @@ from exporter.errors import TargetTimedOut, TargetUnreachable
 from exporter.migrate.ending import is_connection_lost
 from exporter.migrate.work import StepOptions
 from exporter.model import Database
-from exporter.postgres.identity import SystemIdentity, read_identity, require_same_system
+from exporter.postgres.server.identity import SystemIdentity, read_identity, require_same_system
 from exporter.postgres.target import Connection, SessionLimits, connect
 
 

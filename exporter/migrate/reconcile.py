@@ -13,7 +13,9 @@ import psycopg
 from exporter.errors import Fault, ManifestError
 from exporter.migrate.reconcile_partitions import as_partitioned, foreign_faults, observe_partitions
 from exporter.model import DeclaredIndex, IndexState, Manifest, ObservedIndex, RelationName
-from exporter.postgres.catalog import (
+from exporter.postgres.builds.progress import read_builds
+from exporter.postgres.journal import CreatedIndex
+from exporter.postgres.relations.tables import (
     CompiledIndex,
     NamedRelation,
     TableFacts,
@@ -24,8 +26,6 @@ from exporter.postgres.catalog import (
     read_table_builders,
     read_table_indexes,
 )
-from exporter.postgres.journal import CreatedIndex
-from exporter.postgres.progress import read_builds
 from exporter.postgres.target import APPLICATION_NAME, Connection, first_line
 
 # The sessions of this tool that build or drop: what a dead run left working is ours to follow.

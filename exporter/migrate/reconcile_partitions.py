@@ -22,15 +22,15 @@ from exporter.model import (
     Verdict,
     quote_identifier,
 )
-from exporter.postgres.catalog import CompiledIndex, TableIndex
 from exporter.postgres.journal import CreatedIndex
-from exporter.postgres.partitions import (
+from exporter.postgres.relations.partitions import (
     Partition,
     PartitionIndex,
     read_partition_indexes,
     read_partitions,
     read_quoted,
 )
+from exporter.postgres.relations.tables import CompiledIndex, TableIndex
 from exporter.postgres.target import Connection
 
 Look = Callable[

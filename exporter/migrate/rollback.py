@@ -27,7 +27,7 @@ from exporter.model import (
     Verdict,
 )
 from exporter.postgres.journal import CreatedIndex, EventStatus, Journal, Phase
-from exporter.postgres.servers import read_wal_position
+from exporter.postgres.server.statistics import read_wal_position
 from exporter.postgres.target import Connection, read_facts
 
 # Of what must hold before a build, what a drop and the ANALYZE after it need as well.

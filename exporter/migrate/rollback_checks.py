@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 from exporter.migrate.partitions import with_partitions
 from exporter.migrate.rollback_standbys import check_standbys
 from exporter.model import Database, Finding, ObservedIndex, RelationName, Verdict, quote_identifier
-from exporter.postgres.blockers import Blocker, read_drop_blockers
-from exporter.postgres.dependents import DroppedIndexFacts, read_dropped_index_facts
 from exporter.postgres.journal import CreatedIndex
-from exporter.postgres.servers import read_epoch
+from exporter.postgres.relations.dependents import DroppedIndexFacts, read_dropped_index_facts
+from exporter.postgres.server.statistics import read_epoch
+from exporter.postgres.sessions.blockers import Blocker, read_drop_blockers
 from exporter.postgres.target import Connection
 from exporter.text.figures import moment
 

@@ -13,8 +13,8 @@ import psycopg
 
 from exporter.errors import ExporterError
 from exporter.model import Database, Finding, ObservedIndex, Verdict
-from exporter.postgres.dependents import DroppedIndexFacts, read_dropped_index_facts
-from exporter.postgres.servers import read_walsenders
+from exporter.postgres.relations.dependents import DroppedIndexFacts, read_dropped_index_facts
+from exporter.postgres.server.statistics import read_walsenders
 from exporter.postgres.target import Connection, SessionLimits, address, connect, read_facts
 
 _SERVER = "the server"

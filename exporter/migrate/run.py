@@ -40,7 +40,7 @@ from exporter.model import (
     StepStatus,
 )
 from exporter.postgres.journal import EventStatus, Journal, Phase
-from exporter.postgres.servers import read_wal_position
+from exporter.postgres.server.statistics import read_wal_position
 from exporter.postgres.target import Connection, address, read_facts
 
 # A partition that comes while an index is completed is another round; who adds them faster runs init again.

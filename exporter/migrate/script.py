@@ -14,8 +14,8 @@ from psycopg import sql
 from exporter import __version__
 from exporter.model import DeclaredIndex, Manifest, RelationName
 from exporter.postgres import ddl
-from exporter.postgres.locks import TOOL_KEY
 from exporter.postgres.queries import query_text, script_text
+from exporter.postgres.sessions.locks import TOOL_KEY
 from exporter.postgres.target import SESSION
 
 # The script runs on every supported version; what differs is decided by the server inside the queries.

@@ -22,11 +22,11 @@ from exporter.migrate.reach import Reach
 from exporter.migrate.reconcile import observe_index
 from exporter.migrate.work import Followed, GivenUp, StepOptions, Work
 from exporter.model import Database, DeclaredIndex, ObservedIndex, RelationName, Step, StepKind
-from exporter.postgres.catalog import CompiledIndex, TableFacts, compile_index, read_table
-from exporter.postgres.identity import SystemIdentity
 from exporter.postgres.journal import EventStatus, Journal, Leftover, Phase
-from exporter.postgres.locks import raise_deadlock_timeout
-from exporter.postgres.own_work import session_name
+from exporter.postgres.relations.tables import CompiledIndex, TableFacts, compile_index, read_table
+from exporter.postgres.server.identity import SystemIdentity
+from exporter.postgres.sessions.locks import raise_deadlock_timeout
+from exporter.postgres.sessions.tool_sessions import session_name
 from exporter.postgres.target import APPLICATION_NAME, Connection, SessionLimits
 
 # A server that goes away this often in one look is not going to stay.

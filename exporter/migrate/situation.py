@@ -38,9 +38,9 @@ from exporter.model import (
     StepKind,
     Verdict,
 )
-from exporter.postgres.blockers import read_drop_blockers
-from exporter.postgres.catalog import TableFacts, read_table
 from exporter.postgres.journal import CreatedIndex, Journal, LogRow, Phase
+from exporter.postgres.relations.tables import TableFacts, read_table
+from exporter.postgres.sessions.blockers import read_drop_blockers
 from exporter.postgres.target import (
     APPLICATION_NAME,
     Connection,

@@ -17,11 +17,17 @@ from exporter.migrate.reconcile import observe_among, observe_index
 from exporter.migrate.reconcile_partitions import observe_partitions
 from exporter.migrate.situation import RunOptions, control_session
 from exporter.model import Database, DeclaredIndex, IndexState, Manifest, ObservedIndex
-from exporter.postgres.catalog import CompiledIndex, TableFacts, compile_index, read_table, read_table_indexes
+from exporter.postgres.builds.progress import BuildProgress, read_builds
 from exporter.postgres.journal import CreatedIndex, LogRow
-from exporter.postgres.locks import LockHolder, read_lock_holder
-from exporter.postgres.own_work import run_of
-from exporter.postgres.progress import BuildProgress, read_builds
+from exporter.postgres.relations.tables import (
+    CompiledIndex,
+    TableFacts,
+    compile_index,
+    read_table,
+    read_table_indexes,
+)
+from exporter.postgres.sessions.locks import LockHolder, read_lock_holder
+from exporter.postgres.sessions.tool_sessions import run_of
 from exporter.postgres.target import (
     Connection,
     address,

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from exporter.migrate.watch.watcher import Look
 from exporter.model import Step
-from exporter.postgres.sessions import shown_duration
+from exporter.postgres.sessions.other_sessions import shown_duration
 from exporter.terminal.words import (
     VERB_WIDTH,
     brief,

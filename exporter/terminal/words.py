@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from exporter.migrate.watch.watcher import Look
 from exporter.model import Step, StepKind
-from exporter.postgres.sessions import OtherSession, shown_duration, shown_on_one_line
+from exporter.postgres.sessions.other_sessions import OtherSession, shown_duration, shown_on_one_line
 from exporter.text.characters import printable
 from exporter.text.figures import byte_size
 

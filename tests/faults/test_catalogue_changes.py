@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from exporter.postgres.progress import BuildProgress, read_builds
+from exporter.postgres.builds.progress import BuildProgress, read_builds
 from exporter.postgres.target import Connection
 from tests.conftest import TestDatabase
 from tests.faults.scraping import Scrape, scrape

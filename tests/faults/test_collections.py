@@ -21,7 +21,8 @@ from exporter.metrics.segment import Segment
 from exporter.metrics.service import ServiceOptions, serving
 from exporter.metrics.snapshot import DatabaseSnapshot
 from exporter.model import Target
-from exporter.postgres import progress, servers
+from exporter.postgres.builds import progress
+from exporter.postgres.server import statistics as servers
 from exporter.postgres.target import Connection
 from tests.conftest import TestDatabase
 from tests.faults.scraping import Scrape, scrape

@@ -11,7 +11,7 @@ from exporter.metrics.draft import CollectOptions
 from exporter.metrics.page import PageFormat
 from exporter.metrics.service import ServiceOptions, serving
 from exporter.model import Database, DeclaredIndex, RelationName, Target
-from exporter.postgres.catalog import compile_index
+from exporter.postgres.relations.tables import compile_index
 from exporter.postgres.target import connect
 from tests.conftest import TestDatabase
 from tests.postgres.metrics.collecting import collected, collector_of, described, failures, page_of

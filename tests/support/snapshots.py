@@ -26,7 +26,7 @@ from exporter.metrics.snapshot import (
     Watched,
 )
 from exporter.model import DeclaredIndex, RelationName, ServerFacts
-from exporter.postgres.progress import BuildProgress
+from exporter.postgres.builds.progress import BuildProgress
 from tests.support.watched import ALTERING, SESSION
 
 Row = TypeVar("Row")

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 from exporter.migrate.watch.estimate import Estimate
 from exporter.migrate.watch.watcher import Look
-from exporter.postgres.progress import BuildProgress
-from exporter.postgres.sessions import OtherSession
+from exporter.postgres.builds.progress import BuildProgress
+from exporter.postgres.sessions.other_sessions import OtherSession
 
 SCANNING = BuildProgress(
     pid=7,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from exporter.metrics.reads import JournalDefinition
 from exporter.model import Finding, Manifest, RelationName, Verdict, quote_identifier
 from exporter.postgres.journal import JournalRelation
-from exporter.postgres.rights import RoleFacts, TableRights
+from exporter.postgres.server.rights import RoleFacts, TableRights
 
 SERVER = "server"
 STATEMENTS = "pg_stat_statements"

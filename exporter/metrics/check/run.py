@@ -24,8 +24,8 @@ from exporter.metrics.check.findings import SERVER, Observed, Wanted, judge, jud
 from exporter.metrics.health import check_health
 from exporter.metrics.web_config import load_web_config
 from exporter.model import Database, DatabasePattern, Finding, Target, Verdict
-from exporter.postgres.discovery import find_databases
-from exporter.postgres.rights import read_role_facts, read_table_rights
+from exporter.postgres.server.discovery import find_databases
+from exporter.postgres.server.rights import read_role_facts, read_table_rights
 from exporter.postgres.target import Connection, SessionLimits, address, connect, mapped_errors
 from exporter.settings.binding import resolve_targets
 from exporter.settings.conninfo import parse_dsn

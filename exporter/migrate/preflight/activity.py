@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from exporter.migrate.preflight.findings import DATABASE, SERVER, passed, unknown, warned
 from exporter.model import Finding, RelationName
-from exporter.postgres.blockers import Blocker
-from exporter.postgres.replication import RunningBackup
+from exporter.postgres.server.replication import RunningBackup
+from exporter.postgres.sessions.blockers import Blocker
 from exporter.text.figures import duration
 
 _SHOWN = 5

@@ -13,8 +13,8 @@ from exporter.migrate.preflight.estimate import estimate_index
 from exporter.migrate.preflight.findings import failed, passed, unknown
 from exporter.migrate.preflight.options import PreflightOptions
 from exporter.model import DeclaredIndex, Finding, IndexEstimate
-from exporter.postgres.index_shape import IndexShape, count_duplicates, expect_rows, read_shape
-from exporter.postgres.storage import StorageFacts, TableAge
+from exporter.postgres.relations.index_shape import IndexShape, count_duplicates, expect_rows, read_shape
+from exporter.postgres.server.storage import StorageFacts, TableAge
 from exporter.postgres.target import Connection, first_line
 from exporter.text.figures import duration
 

@@ -26,17 +26,16 @@ from exporter.migrate.preflight.tables import (
 )
 from exporter.migrate.reconcile_partitions import partition_findings
 from exporter.model import DeclaredIndex, Finding, IndexEstimate, Manifest, RelationName, quote_identifier
-from exporter.postgres.blockers import read_blockers
-from exporter.postgres.catalog import TableFacts, read_table, read_table_indexes
-from exporter.postgres.progress import read_builds
-from exporter.postgres.replication import (
+from exporter.postgres.builds.progress import read_builds
+from exporter.postgres.relations.tables import TableFacts, read_table, read_table_indexes
+from exporter.postgres.server.replication import (
     read_archiver,
     read_replication_lag,
     read_running_backups,
     read_slots,
 )
-from exporter.postgres.session_facts import pooling_evidence, read_session_facts
-from exporter.postgres.storage import (
+from exporter.postgres.server.session_facts import pooling_evidence, read_session_facts
+from exporter.postgres.server.storage import (
     StorageFacts,
     TableAge,
     TablespaceFacts,
@@ -45,6 +44,7 @@ from exporter.postgres.storage import (
     read_tablespaces,
     read_wraparound,
 )
+from exporter.postgres.sessions.blockers import read_blockers
 from exporter.postgres.target import Connection, read_facts
 
 

@@ -19,7 +19,7 @@ from exporter.migrate.preflight.rooms import (
     wal_place,
 )
 from exporter.model import Finding, IndexEstimate, RelationName
-from exporter.postgres.storage import StorageFacts
+from exporter.postgres.server.storage import StorageFacts
 from exporter.text.figures import byte_size
 
 # The ceiling that somebody sets is one for all volumes together.

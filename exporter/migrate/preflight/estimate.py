@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from exporter.model import DeclaredIndex, IndexEstimate
-from exporter.postgres.index_shape import ExpectedRows, IndexShape
+from exporter.postgres.relations.index_shape import ExpectedRows, IndexShape
 
 _MAXALIGN = 8
 _ITEM_POINTER_BYTES = 4

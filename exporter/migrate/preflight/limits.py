@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from exporter.migrate.preflight.findings import SERVER, failed, passed, warned
 from exporter.model import Finding, IndexEstimate
-from exporter.postgres.storage import StorageFacts
+from exporter.postgres.server.storage import StorageFacts
 from exporter.text.figures import byte_size, duration
 
 

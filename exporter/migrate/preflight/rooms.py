@@ -10,7 +10,7 @@ from exporter.migrate.preflight.findings import SERVER, unknown
 from exporter.migrate.preflight.options import WAL_VOLUME, PreflightOptions
 from exporter.migrate.preflight.volumes import Volume, read_volume, system_identifier_of
 from exporter.model import DeclaredIndex, Finding, IndexEstimate
-from exporter.postgres.storage import StorageFacts, TablespaceFacts
+from exporter.postgres.server.storage import StorageFacts, TablespaceFacts
 
 DISK = "disk"
 

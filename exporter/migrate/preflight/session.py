@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from exporter.migrate.preflight.findings import SERVER, failed, passed, unknown, warned
 from exporter.model import Finding, quote_identifier
-from exporter.postgres.session_facts import SessionFacts
+from exporter.postgres.server.session_facts import SessionFacts
 
 # 14.0 to 14.3 could corrupt an index built concurrently (fixed in 14.4).
 _CORRUPTING_VERSIONS = range(140000, 140004)

@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from exporter.migrate.preflight.findings import DATABASE, failed, passed, unknown, warned
 from exporter.migrate.reconcile import why_unfit
 from exporter.model import DeclaredIndex, Finding, RelationName, quote_identifier
-from exporter.postgres.catalog import TableFacts, TableIndex
-from exporter.postgres.storage import StorageFacts, TableAge, TablespaceFacts, WraparoundFacts
+from exporter.postgres.relations.tables import TableFacts, TableIndex
+from exporter.postgres.server.storage import StorageFacts, TableAge, TablespaceFacts, WraparoundFacts
 
 _KINDS = {"r": "an ordinary table", "p": "a partitioned table", "m": "a materialized view"}
 

@@ -13,8 +13,8 @@ from exporter.migrate.report.verdict import DONE, FAILED, HALTED, LEFT_BEHIND
 from exporter.migrate.status import IndexStatus, Status
 from exporter.model import IndexState
 from exporter.postgres.journal import LogRow
-from exporter.postgres.own_work import run_of
-from exporter.postgres.sessions import shown_on_one_line
+from exporter.postgres.sessions.other_sessions import shown_on_one_line
+from exporter.postgres.sessions.tool_sessions import run_of
 from exporter.text.content import Content, Item, Section
 from exporter.text.figures import duration, moment
 

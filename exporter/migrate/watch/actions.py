@@ -9,7 +9,7 @@ import psycopg
 from exporter.migrate.site import Site
 from exporter.migrate.watch.policy import Move, unlikely_to_help
 from exporter.model import Step
-from exporter.postgres.sessions import OtherSession, signal_session
+from exporter.postgres.sessions.other_sessions import OtherSession, signal_session
 from exporter.postgres.target import Connection, first_line
 
 

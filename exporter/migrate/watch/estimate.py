@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from exporter.postgres import phases
-from exporter.postgres.progress import BuildProgress
+from exporter.postgres.builds import phases
+from exporter.postgres.builds.progress import BuildProgress
 
 _WINDOW_SECONDS = 30.0
 _RATE_EVIDENCE_SECONDS = 1.0

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
-from exporter.postgres.phases import WAITING_FOR_TABLE
-from exporter.postgres.progress import BuildProgress
-from exporter.postgres.sessions import OtherSession, shown_duration
+from exporter.postgres.builds.phases import WAITING_FOR_TABLE
+from exporter.postgres.builds.progress import BuildProgress
+from exporter.postgres.sessions.other_sessions import OtherSession, shown_duration
 
 # Above this share of its work a build does not make way any more: it is sooner at its end.
 YIELD_BELOW_SHARE = 0.8

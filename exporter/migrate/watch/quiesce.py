@@ -12,9 +12,9 @@ from exporter.migrate.site import Site
 from exporter.migrate.watch.actions import Actor
 from exporter.migrate.watch.policy import BlockerPolicy, Move, WatchOptions, why_spared
 from exporter.model import ObservedIndex, Step
-from exporter.postgres.blockers import read_blockers
 from exporter.postgres.journal import EventStatus, Phase
-from exporter.postgres.sessions import OtherSession, shown_duration
+from exporter.postgres.sessions.blockers import read_blockers
+from exporter.postgres.sessions.other_sessions import OtherSession, shown_duration
 from exporter.postgres.target import Connection
 
 _POLL_SECONDS = 0.5

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 
 from exporter.model import Step, Wait
-from exporter.postgres.sessions import OtherSession
+from exporter.postgres.sessions.other_sessions import OtherSession
 
 # Most of what a step meets on a busy server is gone before the next look.
 _MOST_WAITS = 20

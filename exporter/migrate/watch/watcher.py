@@ -19,9 +19,9 @@ from exporter.migrate.watch.policy import WatchOptions, consequence, decide, why
 from exporter.migrate.watch.waits import Waits
 from exporter.migrate.work import Work
 from exporter.model import PhaseTime, Step, Wait
-from exporter.postgres import phases
-from exporter.postgres.progress import BuildProgress, read_builds
-from exporter.postgres.sessions import OtherSession
+from exporter.postgres.builds import phases
+from exporter.postgres.builds.progress import BuildProgress, read_builds
+from exporter.postgres.sessions.other_sessions import OtherSession
 from exporter.postgres.target import APPLICATION_NAME, Connection, SessionLimits, connect
 
 # Looking may cost the server this share of the time at most, whatever a look takes.

@@ -10,9 +10,9 @@ from exporter.errors import StepLeftBehind
 from exporter.migrate.build import Detach, Event, EventKind
 from exporter.migrate.work import StepOptions
 from exporter.model import DeclaredIndex, IndexState, OnFailure, StepKind, StepStatus
-from exporter.postgres.catalog import CompiledIndex, compile_index
 from exporter.postgres.journal import EventStatus, Phase
-from exporter.postgres.locks import acquire_table_lock
+from exporter.postgres.relations.tables import CompiledIndex, compile_index
+from exporter.postgres.sessions.locks import acquire_table_lock
 from exporter.postgres.target import Connection
 from tests.conftest import TestDatabase
 from tests.postgres.migrate.running import QUICK, Beside, Run, executed, statuses
@@ -423,7 +423,7 @@ def test_a_lock_that_somebody_took_after_the_failure_is_waited_for(shop: TestDat
 def test_a_table_that_somebody_locks_before_the_build_is_waited_for_within_its_budget(
     shop: TestDatabase, monkeypatch: pytest.MonkeyPatch, budget_seconds: float
 ) -> None:
-    monkeypatch.setattr("exporter.postgres.catalog.LOCK_TIMEOUT_MILLISECONDS", "100")
+    monkeypatch.setattr("exporter.postgres.relations.tables.LOCK_TIMEOUT_MILLISECONDS", "100")
     watch = replace(QUICK.watch, table_budget_seconds=budget_seconds)
     with shop.connect() as stranger:
 

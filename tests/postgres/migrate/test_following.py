@@ -14,7 +14,7 @@ from exporter.migrate.watch.policy import BlockerPolicy, Patterns, VictimPolicy,
 from exporter.migrate.work import StepOptions
 from exporter.model import StepKind, StepStatus
 from exporter.postgres.journal import EventStatus, Phase
-from exporter.postgres.locks import acquire_table_lock
+from exporter.postgres.sessions.locks import acquire_table_lock
 from tests.conftest import TestDatabase
 from tests.postgres.migrate.running import QUICK, Beside, Run, executed, statuses
 from tests.postgres.migrate.test_build import CONCURRENTLY, SENDER, log_of

@@ -11,7 +11,7 @@ from exporter.errors import ManifestError
 from exporter.migrate.reconcile import names_by_state, observe, observe_among
 from exporter.model import DeclaredIndex, IndexState, ObservedIndex, RelationName
 from exporter.postgres import ddl
-from exporter.postgres.catalog import TableIndex, compile_index
+from exporter.postgres.relations.tables import TableIndex, compile_index
 from tests.conftest import TestDatabase
 from tests.support.builds import held_build, indexes_of, leave_invalid, look_at
 from tests.support.declared import declare, manifest_of
@@ -444,7 +444,7 @@ def test_planted_statements_are_only_an_error(shop: TestDatabase, place: str, pl
 def test_a_locked_table_is_not_waited_for_and_no_fault_of_the_manifest(
     shop: TestDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("exporter.postgres.catalog.LOCK_TIMEOUT_MILLISECONDS", "100")
+    monkeypatch.setattr("exporter.postgres.relations.tables.LOCK_TIMEOUT_MILLISECONDS", "100")
     with shop.connect() as other:
         other.execute("BEGIN")
         other.execute("LOCK TABLE messages IN ACCESS EXCLUSIVE MODE")

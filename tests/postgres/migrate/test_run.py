@@ -162,7 +162,7 @@ def test_a_dry_run_touches_nothing(nova_database: TestDatabase, manifest: Manife
 def test_who_locks_a_table_is_named_and_nothing_is_touched(
     nova_database: TestDatabase, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("exporter.postgres.catalog.LOCK_TIMEOUT_MILLISECONDS", "100")
+    monkeypatch.setattr("exporter.postgres.relations.tables.LOCK_TIMEOUT_MILLISECONDS", "100")
     with nova_database.connect() as stranger:
         stranger.execute("BEGIN")
         stranger.execute("LOCK TABLE posts IN ACCESS EXCLUSIVE MODE")

@@ -14,7 +14,7 @@ from exporter.migrate.script import as_script
 from exporter.migrate.situation import RunOptions, read_situation
 from exporter.model import DeclaredIndex, IndexState, Manifest, RelationName
 from exporter.postgres.journal import Journal
-from exporter.postgres.locks import acquire_table_lock
+from exporter.postgres.sessions.locks import acquire_table_lock
 from tests.conftest import TestDatabase
 from tests.support.builds import session
 from tests.support.declared import declare, manifest_of

@@ -10,7 +10,7 @@ from exporter.migrate.situation import RunOptions
 from exporter.migrate.status import IndexStatus, Status, read_status
 from exporter.model import IndexState, Manifest
 from exporter.postgres.journal import EventStatus, Phase
-from exporter.postgres.locks import acquire_table_lock
+from exporter.postgres.sessions.locks import acquire_table_lock
 from tests.conftest import OwnServer, TestDatabase
 from tests.postgres.migrate.running import Run
 from tests.support.builds import as_declared, held_build, journal_of, look_at

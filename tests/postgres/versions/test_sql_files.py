@@ -14,12 +14,13 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 import exporter
-from exporter.postgres import catalog, locks
-from exporter.postgres.index_shape import DuplicateKeys, IndexSample
+from exporter.postgres.builds.progress import BuildRow, read_builds
 from exporter.postgres.journal import EventStatus, Journal, Phase
-from exporter.postgres.own_work import OwnWork, read_own_work
-from exporter.postgres.progress import BuildRow, read_builds
 from exporter.postgres.queries import Query, all_queries
+from exporter.postgres.relations import tables as catalog
+from exporter.postgres.relations.index_shape import DuplicateKeys, IndexSample
+from exporter.postgres.sessions import locks
+from exporter.postgres.sessions.tool_sessions import OwnWork, read_own_work
 from exporter.postgres.target import column_names
 from tests.conftest import TestDatabase
 from tests.postgres.versions.conftest import MIGRATION, PARTITIONED, PRESENT, USED, Stage, View

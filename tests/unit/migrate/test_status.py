@@ -17,11 +17,11 @@ from exporter.migrate.report import (
 )
 from exporter.migrate.status import IndexStatus, Status
 from exporter.model import DeclaredIndex, IndexState
+from exporter.postgres.builds.progress import BuildProgress
 from exporter.postgres.journal import LogRow
-from exporter.postgres.locks import LockHolder
-from exporter.postgres.own_work import run_of
-from exporter.postgres.progress import BuildProgress
-from exporter.postgres.sessions import OtherSession
+from exporter.postgres.sessions.locks import LockHolder
+from exporter.postgres.sessions.other_sessions import OtherSession
+from exporter.postgres.sessions.tool_sessions import run_of
 from exporter.text.characters import columns_of
 from tests.unit.migrate.samples import BUILT_AT, MESSAGES, ODD, POSTS, STARTED_AT, observed
 from tests.unit.migrate.test_report import keys_of

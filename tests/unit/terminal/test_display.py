@@ -13,7 +13,7 @@ from exporter.migrate.plan import analyze_step, build_step
 from exporter.migrate.watch.estimate import Estimate
 from exporter.migrate.watch.watcher import Look
 from exporter.model import DeclaredIndex, RelationName, Step, StepResult, StepStatus
-from exporter.postgres.progress import BuildProgress
+from exporter.postgres.builds.progress import BuildProgress
 from exporter.terminal.bars import Bar, rows_of
 from exporter.terminal.display import BuildDisplay
 from exporter.terminal.words import subject

@@ -11,7 +11,7 @@ from exporter.migrate.preflight import PreflightOptions
 from exporter.migrate.preflight.disk import GIVEN_BUDGET, budget_of, check_disk
 from exporter.migrate.preflight.rooms import Place, Room, Rooms, find_rooms
 from exporter.model import Finding, IndexEstimate, Verdict
-from exporter.postgres.storage import StorageFacts, TablespaceFacts
+from exporter.postgres.server.storage import StorageFacts, TablespaceFacts
 from tests.support.declared import declare, relation
 
 STORAGE = StorageFacts(64 * 1024**2, None, None, "pg_default", "", "")

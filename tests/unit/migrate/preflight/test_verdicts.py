@@ -13,10 +13,10 @@ from exporter.migrate.preflight.replication import check_archiving, check_lag, c
 from exporter.migrate.preflight.session import check_session
 from exporter.migrate.preflight.tables import check_table_age, check_wraparound
 from exporter.model import Finding, IndexEstimate, IndexState, ObservedIndex, Verdict
-from exporter.postgres.blockers import Blocker
-from exporter.postgres.replication import ArchiverFacts, ReplicationLag, ReplicationSlot, RunningBackup
-from exporter.postgres.session_facts import SessionFacts
-from exporter.postgres.storage import StorageFacts, TableAge, WraparoundFacts
+from exporter.postgres.server.replication import ArchiverFacts, ReplicationLag, ReplicationSlot, RunningBackup
+from exporter.postgres.server.session_facts import SessionFacts
+from exporter.postgres.server.storage import StorageFacts, TableAge, WraparoundFacts
+from exporter.postgres.sessions.blockers import Blocker
 from tests.support.declared import declare, manifest_of, relation
 
 PASS, WARN, FAIL, UNKNOWN = Verdict.PASS, Verdict.WARN, Verdict.FAIL, Verdict.UNKNOWN

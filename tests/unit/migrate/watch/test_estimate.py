@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.migrate.watch.estimate import Estimate, Estimator
-from exporter.postgres import phases
-from exporter.postgres.progress import BuildProgress
+from exporter.postgres.builds import phases
+from exporter.postgres.builds.progress import BuildProgress
 from tests.support.watched import SCANNING, WAITING
 
 BTREE = phases.WEIGHTS["btree"]

@@ -17,8 +17,8 @@ from exporter.migrate.watch.policy import (
     unlikely_to_help,
     why_spared,
 )
-from exporter.postgres.progress import BuildProgress
-from exporter.postgres.sessions import OtherSession
+from exporter.postgres.builds.progress import BuildProgress
+from exporter.postgres.sessions.other_sessions import OtherSession
 from tests.support.watched import ALTERING, PREPARED, SCANNING, SESSION, WAITING
 
 EVERYBODY = Patterns(applications=("*",))

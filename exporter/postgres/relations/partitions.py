@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from exporter.model import RelationName
-from exporter.postgres.catalog import TableIndex
+from exporter.postgres.relations.tables import TableIndex
 from exporter.postgres.target import Connection, fetch_version
 
 

@@ -14,8 +14,8 @@ from psycopg import sql
 
 from exporter.model import DeclaredIndex, RelationName
 from exporter.postgres import ddl
-from exporter.postgres.catalog import LOCK_TIMEOUT_MILLISECONDS
 from exporter.postgres.queries import query_text
+from exporter.postgres.relations.tables import LOCK_TIMEOUT_MILLISECONDS
 from exporter.postgres.target import Connection, bounded_read, fetch_version, set_session
 
 SAMPLED_PAGES = 300

@@ -4,7 +4,7 @@ from dataclasses import fields, replace
 
 import pytest
 
-from exporter.postgres.sessions import OtherSession, shown_duration
+from exporter.postgres.sessions.other_sessions import OtherSession, shown_duration
 from tests.support.watched import ALTERING, PREPARED, SESSION
 
 

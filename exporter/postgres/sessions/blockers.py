@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from exporter.postgres.sessions import OtherSession
+from exporter.postgres.sessions.other_sessions import OtherSession
 from exporter.postgres.target import APPLICATION_NAME, Connection, fetch_version
 
 

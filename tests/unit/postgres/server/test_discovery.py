@@ -3,7 +3,7 @@
 import pytest
 
 from exporter.model import Database, DatabasePattern, Manifest, Target
-from exporter.postgres.discovery import match_databases
+from exporter.postgres.server.discovery import match_databases
 from exporter.secret import SecretStr
 
 CONNINFO = SecretStr("host=h dbname=postgres")

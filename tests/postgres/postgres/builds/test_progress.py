@@ -6,8 +6,8 @@ from contextlib import ExitStack, contextmanager
 import pytest
 from psycopg import sql
 
-from exporter.postgres.progress import BuildProgress, read_builds
-from exporter.postgres.sessions import OtherSession, signal_session
+from exporter.postgres.builds.progress import BuildProgress, read_builds
+from exporter.postgres.sessions.other_sessions import OtherSession, signal_session
 from tests.conftest import OwnServer, TestDatabase
 from tests.support.builds import executing, held_build, session, waiting_build, writer
 from tests.support.postgres_server import Connection, Statement

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.postgres import phases
-from exporter.postgres.progress import BuildProgress
+from exporter.postgres.builds import phases
+from exporter.postgres.builds.progress import BuildProgress
 from tests.support.watched import SCANNING
 
 # In the order in which the server goes through them.

@@ -10,8 +10,8 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from itertools import groupby
 
-from exporter.postgres import phases
-from exporter.postgres.sessions import OtherSession
+from exporter.postgres.builds import phases
+from exporter.postgres.sessions.other_sessions import OtherSession
 from exporter.postgres.target import Connection, fetch_version
 
 

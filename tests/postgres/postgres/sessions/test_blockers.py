@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from exporter.postgres.blockers import Blocker, read_blockers
+from exporter.postgres.sessions.blockers import Blocker, read_blockers
 from tests.conftest import OwnServer, TestDatabase
 from tests.support.builds import executing, held_build, session, writer
 from tests.support.postgres_server import Connection
