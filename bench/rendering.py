@@ -16,9 +16,9 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from exporter.metrics import segment
-from exporter.metrics.page import PageFormat
-from exporter.metrics.render import RenderCache, render
+from exporter.metrics.exposition import segment
+from exporter.metrics.exposition.page import PageFormat
+from exporter.metrics.exposition.render import RenderCache, render
 from exporter.metrics.snapshot import DatabaseSnapshot, IndexRow, TargetSnapshot, Value, Watched
 
 REPEATS = 5

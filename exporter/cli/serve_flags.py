@@ -95,7 +95,7 @@ def configure_healthcheck(parser: argparse.ArgumentParser) -> None:
 
 
 def _healthcheck(arguments: argparse.Namespace) -> int:
-    from exporter.metrics.health import check_health
+    from exporter.metrics.web.healthcheck import check_health
 
     settings = read_settings(arguments)
     file = settings.web_config_file

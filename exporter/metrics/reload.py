@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from exporter.errors import Fault, SettingsError
 from exporter.file_state import have_changed
-from exporter.metrics.live_web_config import LiveWebConfig
 from exporter.metrics.threads import in_thread
+from exporter.metrics.web.config_watcher import LiveWebConfig
 from exporter.settings.source import Configuration, Reading
 
 logger = logging.getLogger(__name__)

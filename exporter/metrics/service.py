@@ -19,18 +19,18 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.openmetrics import exposition as openmetrics
 
 from exporter import __version__
-from exporter.metrics import server
-from exporter.metrics.draft import CollectOptions
-from exporter.metrics.flight import TargetService
-from exporter.metrics.live_web_config import LiveWebConfig
+from exporter.metrics.collect.draft import CollectOptions
+from exporter.metrics.collect.target import TargetService
+from exporter.metrics.exposition.page import Page, PageFormat
+from exporter.metrics.exposition.render import render_exporter
+from exporter.metrics.exposition.segment import Segment
 from exporter.metrics.logs import configure_logging
-from exporter.metrics.page import Page, PageFormat
 from exporter.metrics.reload import Reloader
-from exporter.metrics.render import render_exporter
-from exporter.metrics.segment import Segment
-from exporter.metrics.service_discovery import CONTENT_TYPE, target_groups
 from exporter.metrics.snapshot import ExporterFacts
-from exporter.metrics.web import make_app
+from exporter.metrics.web import server
+from exporter.metrics.web.app import make_app
+from exporter.metrics.web.config_watcher import LiveWebConfig
+from exporter.metrics.web.service_discovery import CONTENT_TYPE, target_groups
 from exporter.model import Target
 from exporter.settings.source import Configuration, Reading
 

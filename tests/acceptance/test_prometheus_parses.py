@@ -17,7 +17,7 @@ import yaml
 from psycopg import sql
 
 from exporter.demo.monitoring import Service, fetch
-from exporter.metrics.page import PageFormat
+from exporter.metrics.exposition.page import PageFormat
 from exporter.metrics.service import ServiceOptions, serving
 from exporter.model import Target
 from tests.conftest import TestDatabase
@@ -26,7 +26,7 @@ from tests.support.hostile_names import NAMES, index_name
 from tests.support.services import ask, start
 from tests.support.tools import find_prometheus
 from tests.support.waiting import wait_for
-from tests.unit.metrics.test_render import Labels, families, samples
+from tests.unit.metrics.exposition.test_render import Labels, families, samples
 
 PATHS = {"/text": PageFormat.TEXT, "/openmetrics": PageFormat.OPENMETRICS}
 LIVE = "/metrics"

@@ -19,12 +19,12 @@ from psycopg.conninfo import make_conninfo
 
 from exporter.cli import main
 from exporter.demo.processes import free_port
-from exporter.metrics.health import check_health
+from exporter.metrics.web.healthcheck import check_health
 from exporter.settings.loading import setting_references
 from tests.conftest import TestDatabase
 from tests.support.builds import waiting_build, writer
 from tests.support.waiting import wait_for
-from tests.unit.metrics.test_render import samples
+from tests.unit.metrics.exposition.test_render import samples
 
 CANARY = "canary"
 MANIFEST = """\

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from exporter.demo.processes import free_port
-from exporter.metrics.health import check_health
+from exporter.metrics.web.healthcheck import check_health
 from tests.support.certificates import Authority
 from tests.support.services import ask, start
 from tests.support.tools import find_tool

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import httpx
 
 from exporter.catalogue.metrics import COLLECTORS
-from tests.unit.metrics.test_render import Labels, samples
+from tests.unit.metrics.exposition.test_render import Labels, samples
 
 # Only against hanging for ever.
 CLIENT_TIMEOUT_SECONDS = 60

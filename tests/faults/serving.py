@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from exporter.demo.processes import free_port
-from exporter.metrics.health import check_health
+from exporter.metrics.web.healthcheck import check_health
 from tests.support.waiting import wait_for
 
 

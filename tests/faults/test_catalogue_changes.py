@@ -61,7 +61,7 @@ def test_a_change_in_mid_scrape_costs_what_comes_after_it(
         return read_builds(connection)
 
     # After the counters, before the sizes.
-    monkeypatch.setattr("exporter.metrics.parts.read_builds", change_and_read)
+    monkeypatch.setattr("exporter.metrics.collect.collectors.read_builds", change_and_read)
     during = scrape(url)
     wait_for_statistics(database)
     after = scrape(url)

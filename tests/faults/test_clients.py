@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.support.web_server import serving_pages
-from tests.unit.metrics.test_web import FixedPages
+from tests.unit.metrics.web.test_app import FixedPages
 
 # More than the kernel's buffers of both ends take.
 BIG = b"x" * 30_000_000

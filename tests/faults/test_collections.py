@@ -11,13 +11,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from exporter.metrics import render
-from exporter.metrics.collect import DatabaseCollector
-from exporter.metrics.draft import CollectOptions, Draft
-from exporter.metrics.flight import TargetService
-from exporter.metrics.page import PageFormat
-from exporter.metrics.render import RenderCache
-from exporter.metrics.segment import Segment
+from exporter.metrics.collect.database import DatabaseCollector
+from exporter.metrics.collect.draft import CollectOptions, Draft
+from exporter.metrics.collect.target import TargetService
+from exporter.metrics.exposition import render
+from exporter.metrics.exposition.page import PageFormat
+from exporter.metrics.exposition.render import RenderCache
+from exporter.metrics.exposition.segment import Segment
 from exporter.metrics.service import ServiceOptions, serving
 from exporter.metrics.snapshot import DatabaseSnapshot
 from exporter.model import Target
@@ -50,9 +50,9 @@ def slow_messages(messages: TestDatabase, monkeypatch: pytest.MonkeyPatch) -> Te
         connection.execute("SELECT pg_sleep(3600)")
         return []
 
-    monkeypatch.setattr("exporter.metrics.parts.read_builds", sleep)
+    monkeypatch.setattr("exporter.metrics.collect.collectors.read_builds", sleep)
     # On a busy machine a server may take long to cancel, and its connection would be cut off.
-    monkeypatch.setattr("exporter.metrics.crew.CANCEL_GRACE_SECONDS", 60)
+    monkeypatch.setattr("exporter.metrics.collect.pool.CANCEL_GRACE_SECONDS", 60)
     return messages
 
 
@@ -131,7 +131,7 @@ def test_fifty_scrapes_at_once_are_one_collection(
         return reads_builds(connection)
 
     monkeypatch.setattr(TargetService, "body", arriving)
-    monkeypatch.setattr("exporter.metrics.parts.read_builds", waiting)
+    monkeypatch.setattr("exporter.metrics.collect.collectors.read_builds", waiting)
     options = dataclasses.replace(OPTIONS, scrape_timeout_seconds=60)
     with (
         serving([Target("default", (described(messages, DECLARED),))], options) as url,
@@ -161,10 +161,10 @@ def test_the_page_is_begun_while_the_server_works_for_the_rest(
         is_written.wait()
         return []
 
-    monkeypatch.setattr("exporter.metrics.flight.prepare", written)
+    monkeypatch.setattr("exporter.metrics.collect.target.prepare", written)
     for room in ("flight", "render"):
         monkeypatch.setattr(f"exporter.metrics.{room}.SEGMENT_LINES", 1)
-    monkeypatch.setattr("exporter.metrics.parts.read_builds", waiting)
+    monkeypatch.setattr("exporter.metrics.collect.collectors.read_builds", waiting)
     options = dataclasses.replace(OPTIONS, scrape_timeout_seconds=60)
     with serving([Target("default", (described(messages, DECLARED),))], options) as url:
         answer = scrape(url)
@@ -282,8 +282,8 @@ def test_a_cancel_between_two_statements_is_asked_again(
         return []
 
     monkeypatch.setattr(DatabaseCollector, "interrupt", interrupted)
-    monkeypatch.setattr("exporter.metrics.parts.read_builds", sleep)
-    monkeypatch.setattr("exporter.metrics.crew.CANCEL_GRACE_SECONDS", 60)
+    monkeypatch.setattr("exporter.metrics.collect.collectors.read_builds", sleep)
+    monkeypatch.setattr("exporter.metrics.collect.pool.CANCEL_GRACE_SECONDS", 60)
     options = dataclasses.replace(OPTIONS, scrape_timeout_seconds=0.5)
     with serving([Target("default", (described(messages, DECLARED),))], options) as url:
         answer = scrape(url, patience_seconds=3000)

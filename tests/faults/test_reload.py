@@ -18,7 +18,7 @@ import pytest
 from psycopg import sql
 
 from exporter.demo.processes import free_port
-from exporter.metrics.health import check_health
+from exporter.metrics.web.healthcheck import check_health
 from tests.conftest import OwnServer, TestDatabase
 from tests.faults.scraping import CLIENT_TIMEOUT_SECONDS, Scrape, scrape
 from tests.faults.serving import serve

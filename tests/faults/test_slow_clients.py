@@ -18,16 +18,16 @@ import h2.events
 import httpx
 import pytest
 
-from exporter.metrics.connection import Limits
-from exporter.metrics.connections import Connections
-from exporter.metrics.live_web_config import LiveWebConfig
-from exporter.metrics.page import Page, PageFormat
-from exporter.metrics.segment import Segment
-from exporter.metrics.web import make_app
+from exporter.metrics.exposition.page import Page, PageFormat
+from exporter.metrics.exposition.segment import Segment
+from exporter.metrics.web.acceptor import Connections
+from exporter.metrics.web.app import make_app
+from exporter.metrics.web.config_watcher import LiveWebConfig
+from exporter.metrics.web.connection import Limits
 from tests.support.certificates import Authority
 from tests.support.waiting import wait_for
 from tests.support.web_server import serving_pages
-from tests.unit.metrics.test_web import FixedPages
+from tests.unit.metrics.web.test_app import FixedPages
 
 # More than the kernel's buffers of both ends take.
 BIG = b"x" * 30_000_000

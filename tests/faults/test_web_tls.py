@@ -12,11 +12,11 @@ import bcrypt
 import httpx
 import pytest
 
-from exporter.metrics.health import check_health
-from exporter.metrics.live_web_config import LiveWebConfig
+from exporter.metrics.web.config_watcher import LiveWebConfig
+from exporter.metrics.web.healthcheck import check_health
 from tests.support.certificates import Authority
 from tests.support.web_server import serving_pages
-from tests.unit.metrics.test_web import FixedPages
+from tests.unit.metrics.web.test_app import FixedPages
 
 TLS = "tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\n"
 MUTUAL = f"{TLS}  client_ca_file: ca.pem\n  client_auth_type: "

@@ -6,9 +6,9 @@ import httpx
 import pytest
 from psycopg import sql
 
-from exporter.metrics.collect import DatabaseCollector
-from exporter.metrics.draft import CollectOptions
-from exporter.metrics.page import PageFormat
+from exporter.metrics.collect.database import DatabaseCollector
+from exporter.metrics.collect.draft import CollectOptions
+from exporter.metrics.exposition.page import PageFormat
 from exporter.metrics.service import ServiceOptions, serving
 from exporter.model import Database, DeclaredIndex, RelationName, Target
 from exporter.postgres.relations.tables import compile_index
@@ -18,7 +18,7 @@ from tests.postgres.metrics.collecting import collected, collector_of, described
 from tests.postgres.metrics.test_collect import write_journal
 from tests.support.hostile_names import NAMES, index_name
 from tests.support.statistics import wait_for_statistics
-from tests.unit.metrics.test_render import Labels, samples
+from tests.unit.metrics.exposition.test_render import Labels, samples
 
 PASSWORD = "throw-away"
 # Its canonical form shows constants of types whose look depends on settings.

@@ -10,9 +10,9 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from exporter.catalogue.metrics import COLLECTORS
-from exporter.metrics.page import PageFormat
-from exporter.metrics.render import RenderCache, render, render_exporter
-from exporter.metrics.segment import Segment, text
+from exporter.metrics.exposition.page import PageFormat
+from exporter.metrics.exposition.render import RenderCache, render, render_exporter
+from exporter.metrics.exposition.segment import Segment, text
 from exporter.metrics.snapshot import (
     CollectorOutcome,
     DatabaseSnapshot,

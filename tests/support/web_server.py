@@ -5,10 +5,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from exporter.metrics import server
-from exporter.metrics.connection import Limits
-from exporter.metrics.live_web_config import LiveWebConfig
-from exporter.metrics.web import Pages, make_app
+from exporter.metrics.web import server
+from exporter.metrics.web.app import Pages, make_app
+from exporter.metrics.web.config_watcher import LiveWebConfig
+from exporter.metrics.web.connection import Limits
 
 
 @contextmanager

@@ -34,7 +34,7 @@ PURE = (
     "exporter.migrate.report",
     "exporter.migrate.script",
     "exporter.evidence.verdict",
-    "exporter.metrics.render",
+    "exporter.metrics.exposition.render",
     "exporter.text",
     "exporter.catalogue.metrics",
     "exporter.metrics.check.findings",
@@ -116,7 +116,7 @@ def test_imports_go_down_and_pure_rooms_stay_pure() -> None:
     [
         ("exporter.postgres.target", "from exporter.metrics.service import run"),
         ("exporter.postgres.target", "def connect():\n    import exporter.cli"),
-        ("exporter.metrics.collect", "from exporter.migrate import plan"),
+        ("exporter.metrics.collect.database", "from exporter.migrate import plan"),
         ("exporter.migrate.plan", "from exporter.metrics.service import run"),
         ("exporter.model", "from exporter.errors import ExporterError"),
         ("exporter.evidence.plans", "from exporter import cli"),
@@ -125,7 +125,7 @@ def test_imports_go_down_and_pure_rooms_stay_pure() -> None:
         ("exporter.migrate.plan", "from os import environ"),
         ("exporter.migrate.plan", "import psycopg"),
         ("exporter.migrate.report", "from psycopg import Connection"),
-        ("exporter.metrics.render", "import datetime\nat = datetime.datetime.now(datetime.UTC)"),
+        ("exporter.metrics.exposition.render", "import datetime\nat = datetime.datetime.now(datetime.UTC)"),
         ("exporter.catalogue.metrics", "text = open('metrics.txt').read()"),
     ],
 )
@@ -138,7 +138,7 @@ def test_a_planted_fault_is_found(module: str, source: str) -> None:
     [
         ("exporter.cli", "from exporter import __version__\nfrom exporter.demo.run import run_demo"),
         ("exporter.migrate.plan", "from psycopg import sql\nfrom psycopg.sql import SQL"),
-        ("exporter.metrics.collect", "import time\nfrom exporter.metrics import render"),
+        ("exporter.metrics.collect.database", "import time\nfrom exporter.metrics import render"),
     ],
 )
 def test_what_is_allowed_is_not_reported(module: str, source: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from exporter.metrics.reads import JournalDefinition
+from exporter.metrics.collect.reads import JournalDefinition
 from exporter.model import Finding, Manifest, RelationName, Verdict, quote_identifier
 from exporter.postgres.journal import JournalRelation
 from exporter.postgres.server.rights import RoleFacts, TableRights

@@ -19,10 +19,11 @@ from exporter.errors import (
     TargetUnreachable,
     TargetUnsupported,
 )
-from exporter.metrics import reads, server
 from exporter.metrics.check.findings import SERVER, Observed, Wanted, judge, judged
-from exporter.metrics.health import check_health
-from exporter.metrics.web_config import load_web_config
+from exporter.metrics.collect import reads
+from exporter.metrics.web import server
+from exporter.metrics.web.config import load_web_config
+from exporter.metrics.web.healthcheck import check_health
 from exporter.model import Database, DatabasePattern, Finding, Target, Verdict
 from exporter.postgres.server.discovery import find_databases
 from exporter.postgres.server.rights import read_role_facts, read_table_rights

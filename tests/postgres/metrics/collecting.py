@@ -7,10 +7,10 @@ from time import monotonic
 from types import SimpleNamespace
 from typing import Any
 
-from exporter.metrics.collect import DatabaseCollector
-from exporter.metrics.draft import CollectOptions, Draft
-from exporter.metrics.page import PageFormat
-from exporter.metrics.render import RenderCache, render
+from exporter.metrics.collect.database import DatabaseCollector
+from exporter.metrics.collect.draft import CollectOptions, Draft
+from exporter.metrics.exposition.page import PageFormat
+from exporter.metrics.exposition.render import RenderCache, render
 from exporter.metrics.snapshot import DatabaseSnapshot, IndexRow, TableRow, TargetSnapshot, Watched
 from exporter.model import Database, DeclaredIndex, Manifest, RelationName, WatchAll, WatchDeclared
 from exporter.secret import SecretStr

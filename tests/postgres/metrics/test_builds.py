@@ -20,7 +20,7 @@ from tests.postgres.metrics.collecting import (
     page_of,
 )
 from tests.support.waiting import wait_for
-from tests.unit.metrics.test_render import samples
+from tests.unit.metrics.exposition.test_render import samples
 
 DECLARED = declare("idx_messages_id", "messages")
 PASSWORD = "throw-away"

@@ -8,9 +8,9 @@ import pytest
 from psycopg import sql
 
 from exporter.catalogue.metrics import COLLECTORS
-from exporter.metrics import definitions, sizes
-from exporter.metrics.draft import CollectOptions, Draft
-from exporter.metrics.page import PageFormat
+from exporter.metrics.collect import definitions, sizes
+from exporter.metrics.collect.draft import CollectOptions, Draft
+from exporter.metrics.exposition.page import PageFormat
 from exporter.metrics.snapshot import DatabaseSnapshot
 from exporter.model import RelationName
 from exporter.postgres.journal import EventStatus, Journal, Phase
@@ -30,7 +30,7 @@ from tests.postgres.metrics.collecting import (
     table_rows,
 )
 from tests.support.statistics import wait_for_statistics
-from tests.unit.metrics.test_render import samples
+from tests.unit.metrics.exposition.test_render import samples
 
 IDX = "idx_messages_sender_created"
 DECLARED = declare(IDX, "messages", "sender_id", "created_at DESC")

@@ -25,7 +25,7 @@ from tests.postgres.metrics.collecting import (
 from tests.postgres.metrics.test_collect import indexdef, write_journal
 from tests.support.postgres_server import Connection
 from tests.support.waiting import wait_for
-from tests.unit.metrics.test_render import samples
+from tests.unit.metrics.exposition.test_render import samples
 
 DECLARED = (declare("a_id", "a"), declare("b_id", "b"))
 

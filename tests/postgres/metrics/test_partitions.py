@@ -2,7 +2,7 @@
 
 import pytest
 
-from exporter.metrics.draft import CollectOptions
+from exporter.metrics.collect.draft import CollectOptions
 from exporter.metrics.snapshot import DatabaseSnapshot
 from tests.conftest import TestDatabase
 from tests.postgres.metrics.collecting import (
@@ -18,7 +18,7 @@ from tests.postgres.metrics.collecting import (
     table_rows,
 )
 from tests.support.waiting import wait_for
-from tests.unit.metrics.test_render import samples
+from tests.unit.metrics.exposition.test_render import samples
 
 DECLARED = declare("idx_events_at", "events", "at")
 

@@ -11,7 +11,7 @@ from tests.faults.scraping import Scrape, scrape
 from tests.postgres.versions.conftest import ABSENT, DECLARED, PARTITIONED, PRESENT, SCAN, SCANS, USED, View
 from tests.support.postgres_server import PostgresServer
 from tests.support.waiting import wait_for, wait_for_equal
-from tests.unit.metrics.test_render import Labels
+from tests.unit.metrics.exposition.test_render import Labels
 
 OPTIONS = ServiceOptions(listen_address="127.0.0.1:0", log_level="error")
 # What a role with nothing may not know: the journal's definitions and the statements of others.

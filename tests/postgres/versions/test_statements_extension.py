@@ -9,7 +9,7 @@ from exporter.metrics.snapshot import DatabaseSnapshot, StatementRow
 from tests.conftest import TestDatabase
 from tests.postgres.metrics.collecting import collect_once, declare, described, failures, page_of
 from tests.support.rows import misfits
-from tests.unit.metrics.test_render import samples
+from tests.unit.metrics.exposition.test_render import samples
 
 DECLARED = declare("idx_messages_id", "messages")
 STATEMENT = "SELECT count(*) FROM messages"

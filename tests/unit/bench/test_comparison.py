@@ -8,8 +8,8 @@ from bench import peer
 from bench.comparison import check_moved, check_same_facts
 from bench.facts import ALL_FACTS, INDEX_FACTS
 from bench.scraper import Scrape
-from exporter.metrics import segment
-from exporter.metrics.segment import Segment
+from exporter.metrics.exposition import segment
+from exporter.metrics.exposition.segment import Segment
 
 
 def page(text: str) -> Scrape:

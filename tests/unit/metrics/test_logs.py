@@ -13,7 +13,7 @@ from exporter.metrics.logs import JsonFormatter, LogfmtFormatter, configure_logg
 @pytest.fixture
 def record() -> logging.LogRecord:
     record = logging.LogRecord(
-        "exporter.metrics.collect", logging.WARNING, __file__, 1, "collector %s", ("failed",), None
+        "exporter.metrics.collect.database", logging.WARNING, __file__, 1, "collector %s", ("failed",), None
     )
     record.created = 1732288888.25
     record.datname = 'no"va\nx'
@@ -23,7 +23,7 @@ def record() -> logging.LogRecord:
 
 def test_logfmt(record: logging.LogRecord) -> None:
     assert LogfmtFormatter().format(record) == (
-        "time=2024-11-22T15:21:28.250Z level=warning logger=exporter.metrics.collect "
+        "time=2024-11-22T15:21:28.250Z level=warning logger=exporter.metrics.collect.database "
         'msg="collector failed" datname="no\\"va\\nx" seconds=0.5'
     )
 
@@ -35,7 +35,7 @@ def test_json(record: logging.LogRecord) -> None:
     assert json.loads(line) == {
         "time": "2024-11-22T15:21:28.250Z",
         "level": "warning",
-        "logger": "exporter.metrics.collect",
+        "logger": "exporter.metrics.collect.database",
         "msg": "collector failed",
         "datname": 'no"va\nx',
         "seconds": 0.5,

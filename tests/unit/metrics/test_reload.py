@@ -9,8 +9,8 @@ from typing import TypeVar
 
 import pytest
 
-from exporter.metrics.live_web_config import LiveWebConfig
 from exporter.metrics.reload import Reloader
+from exporter.metrics.web.config_watcher import LiveWebConfig
 from exporter.settings.reading import read
 from exporter.settings.source import Configuration, Reading, Source
 
