@@ -19,15 +19,15 @@ from exporter.cli.screen import RunOnScreen, origin_of
 from exporter.errors import ExporterError, SettingsError
 from exporter.manifest.loader import load_manifest
 from exporter.migrate import report
-from exporter.migrate.build import BuildOptions, Detach
+from exporter.migrate.assessment import RunOptions, look, require_passed
+from exporter.migrate.execute.executor import BuildOptions, Detach
+from exporter.migrate.execute.watch.policy import BlockerPolicy, Patterns, VictimPolicy, WatchOptions
+from exporter.migrate.execute.work import StepOptions
+from exporter.migrate.init import check_readiness, check_result, initialise, only_manifest
+from exporter.migrate.plan.psql_script import as_script
 from exporter.migrate.preflight import PreflightOptions
-from exporter.migrate.rollback import roll_back
-from exporter.migrate.run import check_readiness, check_result, initialise, only_manifest
-from exporter.migrate.script import as_script
-from exporter.migrate.situation import RunOptions, look, require_passed
+from exporter.migrate.rollback.run import roll_back
 from exporter.migrate.status import read_status
-from exporter.migrate.watch.policy import BlockerPolicy, Patterns, VictimPolicy, WatchOptions
-from exporter.migrate.work import StepOptions
 from exporter.model import BackupCommand, Database, Manifest, OnFailure, Outcome, Readiness
 from exporter.postgres.target import address
 from exporter.settings.binding import disk_of, resolve_targets

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from exporter.cli.options import chosen_targets, print_text, read_settings
 from exporter.errors import SettingsError
-from exporter.migrate.importing import as_yaml, import_indexes
+from exporter.migrate.import_sql import as_yaml, import_indexes
 from exporter.model import Database
 from exporter.parsing.text import InvalidText, parse_identifier
 from exporter.postgres.target import SessionLimits, connect, mapped_errors

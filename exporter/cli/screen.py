@@ -14,8 +14,8 @@ from rich.text import Text
 from exporter.cli.options import text_width
 from exporter.errors import SettingsError
 from exporter.migrate import report
-from exporter.migrate.build import Event
-from exporter.migrate.situation import Situation
+from exporter.migrate.assessment import Situation
+from exporter.migrate.execute.executor import Event
 from exporter.model import Database, Outcome
 from exporter.postgres.target import address
 from exporter.terminal.display import BuildDisplay

@@ -12,10 +12,10 @@ from datetime import datetime
 
 import psycopg
 
+from exporter.migrate.assessment import RunOptions, control_session
+from exporter.migrate.observe.indexes import observe_among, observe_index
+from exporter.migrate.observe.partitions import observe_partitions
 from exporter.migrate.outcome import now
-from exporter.migrate.reconcile import observe_among, observe_index
-from exporter.migrate.reconcile_partitions import observe_partitions
-from exporter.migrate.situation import RunOptions, control_session
 from exporter.model import Database, DeclaredIndex, IndexState, Manifest, ObservedIndex
 from exporter.postgres.builds.progress import BuildProgress, read_builds
 from exporter.postgres.journal import CreatedIndex, LogRow

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
-from exporter.migrate.watch.watcher import Look
+from exporter.migrate.execute.watch.watcher import Look
 from exporter.model import Step
 from exporter.postgres.sessions.other_sessions import shown_duration
 from exporter.terminal.words import (

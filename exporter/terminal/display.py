@@ -18,8 +18,8 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from exporter.migrate.build import Event, EventKind
-from exporter.migrate.watch.watcher import Look
+from exporter.migrate.execute.executor import Event, EventKind
+from exporter.migrate.execute.watch.watcher import Look
 from exporter.model import Step, StepKind, StepStatus
 from exporter.terminal.bars import Bar, rows_of
 from exporter.terminal.words import (

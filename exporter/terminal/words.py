@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from exporter.migrate.watch.watcher import Look
+from exporter.migrate.execute.watch.watcher import Look
 from exporter.model import Step, StepKind
 from exporter.postgres.sessions.other_sessions import OtherSession, shown_duration, shown_on_one_line
 from exporter.text.characters import printable

@@ -9,7 +9,7 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from exporter.migrate.reconcile import observe
+from exporter.migrate.observe.indexes import observe
 from exporter.model import Database, Manifest, ObservedIndex
 from exporter.postgres.journal import CreatedIndex, Journal, Phase
 from exporter.postgres.target import SessionLimits, connect

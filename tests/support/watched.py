@@ -3,8 +3,8 @@
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from exporter.migrate.watch.estimate import Estimate
-from exporter.migrate.watch.watcher import Look
+from exporter.migrate.execute.watch.estimate import Estimate
+from exporter.migrate.execute.watch.watcher import Look
 from exporter.postgres.builds.progress import BuildProgress
 from exporter.postgres.sessions.other_sessions import OtherSession
 

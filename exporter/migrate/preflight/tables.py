@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
+from exporter.migrate.observe.indexes import why_unfit
 from exporter.migrate.preflight.findings import DATABASE, failed, passed, unknown, warned
-from exporter.migrate.reconcile import why_unfit
 from exporter.model import DeclaredIndex, Finding, RelationName, quote_identifier
 from exporter.postgres.relations.tables import TableFacts, TableIndex
 from exporter.postgres.server.storage import StorageFacts, TableAge, TablespaceFacts, WraparoundFacts

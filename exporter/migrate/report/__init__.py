@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from exporter.migrate.report import document, outline, readiness, standing
+from exporter.migrate.report import document, outline, readiness
+from exporter.migrate.report import status_report as standing
+from exporter.migrate.report.exit_codes import exit_code, preflight_exit_code
 from exporter.migrate.report.summary import summary, work_to_do
-from exporter.migrate.report.verdict import exit_code, preflight_exit_code
 from exporter.migrate.status import Status
 from exporter.model import Finding, Outcome, Plan
 from exporter.text import markdown, plain

@@ -6,9 +6,9 @@ import json
 from datetime import datetime
 from typing import Any
 
+from exporter.migrate.report.exit_codes import exit_code
 from exporter.migrate.report.summary import next_steps, summary
 from exporter.migrate.report.tables import probe_pairs
-from exporter.migrate.report.verdict import exit_code
 from exporter.model import (
     IndexEstimate,
     IndexFacts,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from exporter.migrate.report import decisions, tables, work
+from exporter.migrate.report.exit_codes import is_refused
 from exporter.migrate.report.summary import needed_decisions, next_steps, nothing_to_do, summary, work_to_do
-from exporter.migrate.report.verdict import is_refused
 from exporter.model import Finding, Outcome, Plan, StepKind, Verdict
 from exporter.text.content import Content, Item, Section
 from exporter.text.figures import byte_size, duration, estimated_wal_bytes, moment

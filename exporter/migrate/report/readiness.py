@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from exporter.migrate.report.verdict import preflight_exit_code
+from exporter.migrate.report.exit_codes import preflight_exit_code
 from exporter.model import Finding, Readiness, Verdict
 from exporter.text import markdown
 from exporter.text.characters import columns_of, printable, wrap

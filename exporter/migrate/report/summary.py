@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from exporter.migrate.report.verdict import HALTED, LEFT_BEHIND, exit_code, is_refused
+from exporter.migrate.report.exit_codes import HALTED, LEFT_BEHIND, exit_code, is_refused
 from exporter.model import Outcome, Plan, StepKind, StepResult, StepStatus, Verdict
 from exporter.text.findings import tally
 

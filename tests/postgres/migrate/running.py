@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 import psycopg
 
-from exporter.migrate.build import Build, BuildOptions, Event, EventKind
-from exporter.migrate.plan import plan_build, plan_rollback
-from exporter.migrate.reconcile import observe
-from exporter.migrate.work import StepOptions
+from exporter.migrate.execute.executor import Build, BuildOptions, Event, EventKind
+from exporter.migrate.execute.work import StepOptions
+from exporter.migrate.observe.indexes import observe
+from exporter.migrate.plan.steps import plan_build, plan_rollback
 from exporter.model import Database, Manifest, OnFailure, Plan, Step, StepKind, StepResult, StepStatus
 from exporter.postgres.journal import Journal
 from exporter.postgres.target import connect

@@ -9,11 +9,11 @@ import pytest
 from psycopg import sql
 
 from exporter.errors import ManifestError
-from exporter.migrate.build import Event, EventKind
-from exporter.migrate.plan import waves_of
-from exporter.migrate.rollback import roll_back
-from exporter.migrate.run import check_result, initialise
-from exporter.migrate.situation import RunOptions, Situation
+from exporter.migrate.assessment import RunOptions, Situation
+from exporter.migrate.execute.executor import Event, EventKind
+from exporter.migrate.init import check_result, initialise
+from exporter.migrate.plan.steps import waves_of
+from exporter.migrate.rollback.run import roll_back
 from exporter.migrate.status import read_status
 from exporter.model import (
     DeclaredIndex,

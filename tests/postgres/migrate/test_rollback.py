@@ -7,13 +7,13 @@ from threading import Thread
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from exporter.migrate.build import BuildOptions
-from exporter.migrate.reconcile import observe
+from exporter.migrate.assessment import RunOptions
+from exporter.migrate.execute.executor import BuildOptions
+from exporter.migrate.execute.work import StepOptions
+from exporter.migrate.init import initialise
+from exporter.migrate.observe.indexes import observe
 from exporter.migrate.report import as_text, exit_code
-from exporter.migrate.rollback import roll_back
-from exporter.migrate.run import initialise
-from exporter.migrate.situation import RunOptions
-from exporter.migrate.work import StepOptions
+from exporter.migrate.rollback.run import roll_back
 from exporter.model import (
     Database,
     DeclaredIndex,

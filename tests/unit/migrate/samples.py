@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from exporter.migrate.plan import analyze_step, build_step, drop_step
+from exporter.migrate.plan.steps import analyze_step, build_step, drop_step
 from exporter.migrate.verify import verify
 from exporter.model import (
     DeclaredIndex,

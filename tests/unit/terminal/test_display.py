@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 import pytest
 from rich.console import Console
 
-from exporter.migrate.build import Event, EventKind
-from exporter.migrate.plan import analyze_step, build_step
-from exporter.migrate.watch.estimate import Estimate
-from exporter.migrate.watch.watcher import Look
+from exporter.migrate.execute.executor import Event, EventKind
+from exporter.migrate.execute.watch.estimate import Estimate
+from exporter.migrate.execute.watch.watcher import Look
+from exporter.migrate.plan.steps import analyze_step, build_step
 from exporter.model import DeclaredIndex, RelationName, Step, StepResult, StepStatus
 from exporter.postgres.builds.progress import BuildProgress
 from exporter.terminal.bars import Bar, rows_of

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from psycopg import sql
 
-from exporter.migrate.build import BuildOptions
+from exporter.migrate.assessment import RunOptions
+from exporter.migrate.execute.executor import BuildOptions
+from exporter.migrate.init import initialise
 from exporter.migrate.preflight import PlanEstimate, PreflightOptions, check_plan
-from exporter.migrate.run import initialise
-from exporter.migrate.situation import RunOptions
 from exporter.model import DeclaredIndex, Finding, Verdict
 from tests.conftest import OwnServer, TestDatabase
 from tests.postgres.migrate.running import QUICK

@@ -1,0 +1,196 @@
+"""A manifest from CREATE INDEX statements, the server being the parser.
+
+Each statement is run on an empty temporary clone of its table, in a transaction that is rolled back, and
+what the catalogue shows of it is declared. Nothing else is touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import psycopg
+import yaml
+from psycopg import sql
+
+from exporter.errors import Fault, ManifestError
+from exporter.migrate.observe.indexes import why_unfit
+from exporter.model import DeclaredIndex, RelationName, quote_identifier
+from exporter.parsing.create_index import IndexStatement, index_parts, index_statements
+from exporter.parsing.tokens import InvalidStatement
+from exporter.postgres import ddl
+from exporter.postgres.relations.tables import (
+    LOCK_TIMEOUT_MILLISECONDS,
+    CompiledIndex,
+    read_partition_key,
+    read_table,
+)
+from exporter.postgres.target import SESSION, Connection, fetch_version, first_line, set_session
+
+_HEADER = """\
+# Written by pg-index-exporter import. Worth adding to each index: probes, the queries that it is for,
+# and max_size_ratio. The order of the indexes means nothing: the largest table is built on first.
+"""
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes what manifests are read by: a text that looks like a number stands in quotes."""
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        """The node of a text."""
+        looks_like_number = data[:1] in "+-.0123456789" and data != ""
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style="'" if looks_like_number else None)
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedIndex:
+    """What an index of a clone is called and where it was put."""
+
+    indexname: str
+    tablespace: str | None
+
+
+def import_indexes(
+    connection: Connection,
+    text: str,
+    place: str,
+    search_path: Sequence[str],
+    *,
+    on_note: Callable[[str], None] = lambda note: None,
+) -> tuple[DeclaredIndex, ...]:
+    """The indexes that the statements of the text would create. `search_path` is theirs.
+
+    `on_note` is told what a manifest says in another way than the statement does.
+    Raises: ManifestError with every statement that cannot be taken, by its line.
+    """
+    faults: list[Fault] = []
+    found: dict[str, DeclaredIndex] = {}
+    for statement in _statements(text, place, faults):
+        where = f"{place}:{statement.line}"
+        table = _find_table(connection, statement, search_path)
+        if table is None:
+            name = ".".join(quote_identifier(part) for part in statement.table)
+            faults.append(Fault(where, f"there is no table {name}", "correct it, or give --search-path"))
+            continue
+        unfit = why_unfit(table, read_table(connection, table))
+        if unfit is not None:
+            faults.append(Fault(where, *unfit))
+            continue
+        try:
+            index = _compile(connection, statement, table, search_path)
+        except psycopg.Error as error:
+            what = f"the server refuses the statement: {first_line(error)}"
+            faults.append(Fault(where, what, "correct the statement"))
+            continue
+        for note in _notes(statement, index):
+            on_note(f"{where}: {note}")
+        if index.name in found:
+            what = f"the name {quote_identifier(index.name)} is there twice"
+            faults.append(Fault(where, what, "give it another name, or leave one of the two out"))
+        found[index.name] = index
+    if not found and not faults:
+        faults.append(Fault(place, "there is no CREATE INDEX in it", "choose another file"))
+    if faults:
+        raise ManifestError(f"{place} cannot be imported", faults=faults)
+    return tuple(found.values())
+
+
+def _statements(text: str, place: str, faults: list[Fault]) -> Iterator[IndexStatement]:
+    """The statements that can be taken; of the others the faults."""
+    for statement in index_statements(text):
+        if isinstance(statement, InvalidStatement):
+            faults.append(Fault(f"{place}:{statement.line}", statement.what, statement.mend))
+        else:
+            yield statement
+
+
+def _notes(statement: IndexStatement, index: DeclaredIndex) -> Iterator[str]:
+    if statement.name is None:
+        yield f"the index has no name; the server would call it {quote_identifier(index.name)}"
+    if statement.only:
+        yield "ONLY is left out: the index is declared for all partitions, and init builds and attaches them"
+
+
+def _find_table(
+    connection: Connection, statement: IndexStatement, search_path: Sequence[str]
+) -> RelationName | None:
+    if len(statement.table) > 2:
+        return None
+    *schemas, relname = list(statement.table)
+    candidates = (RelationName(schemaname, relname) for schemaname in schemas or search_path)
+    return next((name for name in candidates if read_table(connection, name) is not None), None)
+
+
+def _compile(
+    connection: Connection, statement: IndexStatement, table: RelationName, search_path: Sequence[str]
+) -> DeclaredIndex:
+    partition_key = read_partition_key(connection, table)
+    parameters = {"schemaname": table.schemaname, "relname": table.relname}
+    version = connection.info.server_version
+    with connection.transaction(force_rollback=True):
+        limits = {"lock_timeout": LOCK_TIMEOUT_MILLISECONDS, "temp_tablespaces": ""}
+        set_session(connection, limits, local=True)
+        ddl.run_single(connection, ddl.create_clone(table, table.relname, partition_key=partition_key))
+        path = ", ".join(sql.Identifier(name).as_string(None) for name in search_path)
+        set_session(connection, {"search_path": f"{path}, pg_temp"}, local=True)
+        ddl.run_single(connection, _on_clone(statement, table))
+        # Names are shown whole only where no search_path finds them.
+        set_session(connection, {"search_path": SESSION["search_path"]}, local=True)
+        (compiled,) = fetch_version(connection, "compiled_index", CompiledIndex, version, parameters)
+        (imported,) = fetch_version(connection, "imported_index", ImportedIndex, version, parameters)
+    parts = index_parts(compiled.nature)
+    return DeclaredIndex(
+        imported.indexname,
+        table,
+        parts.columns,
+        parts.method,
+        compiled.indisunique,
+        parts.nulls_not_distinct,
+        parts.include,
+        parts.options,
+        imported.tablespace,
+        parts.where,
+    )
+
+
+def _on_clone(statement: IndexStatement, table: RelationName) -> sql.Composed:
+    parts: list[sql.Composable] = [sql.SQL("CREATE UNIQUE INDEX" if statement.unique else "CREATE INDEX")]
+    if statement.name is not None:
+        parts.append(sql.Identifier(statement.name))
+    clone = ddl.qualified(RelationName("pg_temp", table.relname))
+    parts += [sql.SQL("ON"), clone, ddl.manifest_sql(statement.rest)]
+    return sql.SQL(" ").join(parts)
+
+
+def as_yaml(migration: str, indexes: Sequence[DeclaredIndex]) -> str:
+    """The manifest file that declares the indexes."""
+    document = {"migration": migration, "indexes": [_entry(index) for index in indexes]}
+    return _HEADER + yaml.dump(
+        document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None
+    )
+
+
+def _entry(index: DeclaredIndex) -> dict[str, object]:
+    entry: dict[str, object] = {
+        "name": quote_identifier(index.name),
+        "table": index.table.quoted,
+        "columns": list(index.columns),
+    }
+    if index.method != "btree":
+        entry["method"] = quote_identifier(index.method)
+    if index.unique:
+        entry["unique"] = True
+    if index.nulls_not_distinct:
+        entry["nulls_not_distinct"] = True
+    if index.include:
+        entry["include"] = list(index.include)
+    if index.options:
+        entry["with"] = list(index.options)
+    if index.tablespace is not None:
+        entry["tablespace"] = quote_identifier(index.tablespace)
+    if index.where is not None:
+        entry["where"] = index.where
+    return entry

@@ -1,0 +1,248 @@
+"""A Status as content for people, as JSON, and as an exit code. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from exporter.migrate.report.decisions import definitions, init_mends, is_plainly_present, state_word
+from exporter.migrate.report.exit_codes import DONE, FAILED, HALTED, LEFT_BEHIND
+from exporter.migrate.report.summary import counted
+from exporter.migrate.status import IndexStatus, Status
+from exporter.model import IndexState
+from exporter.postgres.journal import LogRow
+from exporter.postgres.sessions.other_sessions import shown_on_one_line
+from exporter.postgres.sessions.tool_sessions import run_of
+from exporter.text.content import Content, Item, Section
+from exporter.text.figures import duration, moment
+
+SCHEMA_VERSION = 1
+
+_LEFT = {IndexState.INVALID_OURS, IndexState.INVALID_FOREIGN, IndexState.DEGRADED}
+_HALTING = {
+    IndexState.CONFLICT,
+    IndexState.BUILDING_OURS,
+    IndexState.BUILDING_FOREIGN,
+    IndexState.DROPPING_OURS,
+}
+# A run that died leaves one of these as its last word.
+_UNFINISHED = {"in_progress"}
+
+
+def exit_code(status: Status) -> int:
+    """0 all stand, 1 some absent or not compared, 3 INVALID or degraded, 4 a conflict or work under way."""
+    states = {index.observed.state for index in status.indexes}
+    if states & _LEFT:
+        return LEFT_BEHIND
+    if states & _HALTING:
+        return HALTED
+    return DONE if all(index.is_settled for index in status.indexes) else FAILED
+
+
+def content_of(status: Status) -> Content:
+    """Where every declared index stands, for people."""
+    standing = sum(index.is_settled for index in status.indexes)
+    server = "a standby" if status.in_recovery else "a primary"
+    sections = (Section("Indexes", tuple(_item(index, status) for index in status.indexes)),)
+    return Content(
+        f"status {status.migration}",
+        (f"{status.address}, PostgreSQL {status.server_version}, {server}", moment(status.at)),
+        tuple(_summary(status, standing)),
+        tuple(section for section in sections if section.items),
+    )
+
+
+def _summary(status: Status, standing: int) -> Iterator[str]:
+    yield f"{standing} of {counted(len(status.indexes), 'declared index')} stand as declared."
+    if status.no_journal is not None:
+        yield f"Without the journal: {status.no_journal}."
+    elif status.log is not None:
+        log = status.log
+        yield f"Journal: {_logged(log)}, run {log.run}, {moment(log.at)}."
+
+
+def _item(index: IndexStatus, status: Status) -> Item:
+    observed = index.observed
+    details = [f"on {observed.declared.table.quoted}", *_work(index, status.at), *_holding(index)]
+    if index.progress is None or observed.state is IndexState.CONFLICT:
+        details += _told(index)
+    details += definitions(observed)
+    if index.not_compared is not None:
+        details.append(
+            f"compared with the journal, because {index.not_compared}"
+            if index.compared_with == "journal"
+            else f"not compared with the declaration: {index.not_compared}"
+        )
+    if status.no_journal is None:
+        details.append(_journal(index))
+    share = None if index.progress is None else index.progress.share
+    # All done is what has ended.
+    aside = "" if share is None else f"{min(share, 0.99):.0%}"
+    return Item(
+        state_word(observed.state),
+        observed.declared.relation.quoted,
+        aside,
+        tuple(details),
+        mend=_mend(index),
+    )
+
+
+def _told(index: IndexStatus) -> Iterator[str]:
+    """What was found, where that is more than the label says."""
+    if not index.compared_with and _stands(index):
+        yield "an index of that name"
+    elif not is_plainly_present(index.observed):
+        yield index.observed.detail
+
+
+def _stands(index: IndexStatus) -> bool:
+    return index.observed.state is IndexState.PRESENT
+
+
+def _work(index: IndexStatus, at: datetime) -> Iterator[str]:
+    """What works on it now: in which phase, who, since when, and whom that waits for."""
+    progress = index.progress
+    if progress is None:
+        return
+    phase = progress.phase or ("the drop" if index.observed.state is IndexState.DROPPING_OURS else "at work")
+    who = [phase, f"pid {progress.pid}"]
+    if progress.usename is not None:
+        who.append(f"user {progress.usename}")
+    if index.run is not None:
+        who.append(f"run {index.run}")
+    elif progress.application_name:
+        who.append(progress.application_name)
+    if index.since is not None:
+        lasted = max(0.0, (at - index.since).total_seconds())
+        who.append(f"since {moment(index.since)} ({duration(lasted)})")
+    yield ", ".join(who)
+    for blocker in progress.blockers:
+        if blocker.is_own_build:
+            name = shown_on_one_line((blocker.application_name or "").split("/", 2)[-1])
+            yield f"waits for the build of {name} beside it ({blocker.name}), which ends by itself"
+        else:
+            yield f"waits for {blocker.described}"
+    # Other builds of a run wait their turn.
+    behind = sum(not one.is_ours for one in progress.victims)
+    if behind:
+        readers = ": readers queue too" if progress.stops_readers else ""
+        yield f"{counted(behind, 'session')} {'waits' if behind == 1 else 'wait'} behind it{readers}"
+
+
+def _journal(index: IndexStatus) -> str:
+    log = index.log
+    if log is None:
+        return "the journal knows nothing of it"
+    attempt = f"attempt {log.attempt}, " if log.attempt > 1 else ""
+    return f"journal: {_logged(log)}, {attempt}run {log.run}, {moment(log.at)}"
+
+
+def _logged(log: LogRow) -> str:
+    """Phase and status as the journal has them, once where they are one word."""
+    return log.phase if log.phase == log.status else f"{log.phase} {log.status}"
+
+
+def _holding(index: IndexStatus) -> Iterator[str]:
+    """Which run of this tool holds the table of an index that nothing works on."""
+    holder = index.holder
+    if holder is None or index.is_settled:
+        return
+    run = run_of(holder.application_name)
+    who = "this tool" if run is None else f"run {run}"
+    yield f"{who} is at work on its table (pid {holder.pid})"
+
+
+def _is_alive(index: IndexStatus) -> bool:
+    """True when the run that the journal tells of last holds the table, or nobody can say which does."""
+    if index.holder is None or index.log is None:
+        return False
+    return run_of(index.holder.application_name) in (None, index.log.run)
+
+
+def _mend(index: IndexStatus) -> str | None:
+    state, log = index.observed.state, index.log
+    if state is IndexState.ABSENT:
+        if _is_alive(index):
+            return None
+        if log is not None and log.status in _UNFINISHED:
+            return f"run {log.run} did not live to see its end: run init again"
+        return None if log is not None and log.phase == "dropped" else "init builds it"
+    mends = {
+        **init_mends(index.observed),
+        IndexState.INVALID_OURS: "init cleans it up and builds it anew",
+        IndexState.DEGRADED: "rollback again finishes the drop; init builds it anew",
+    }
+    if not index.observed.definition and state is IndexState.CONFLICT:
+        return "correct the manifest or the database"
+    return mends.get(state)
+
+
+# JSON
+
+
+def document(status: Status) -> str:
+    """The status as JSON, described in docs/status.md, ending in a newline. Only ASCII."""
+    content: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "command": "status",
+        "migration": status.migration,
+        "datname": status.datname,
+        "address": status.address,
+        "server_version": status.server_version,
+        "in_recovery": status.in_recovery,
+        "at": status.at.isoformat(),
+        "exit_code": exit_code(status),
+        "no_journal": status.no_journal,
+        "journal": _log(status.log),
+        "indexes": [_index(index) for index in status.indexes],
+    }
+    return json.dumps(content, indent=2, ensure_ascii=True, allow_nan=False) + "\n"
+
+
+def _index(index: IndexStatus) -> dict[str, Any]:
+    observed, progress = index.observed, index.progress
+    return {
+        "schemaname": observed.declared.table.schemaname,
+        "relname": observed.declared.table.relname,
+        "indexname": observed.declared.name,
+        "state": observed.state.value,
+        "detail": observed.detail,
+        "definition": (observed.definition or None) if index.compared_with else None,
+        "found_definition": observed.found_definition,
+        "covered_by": observed.covered_by,
+        "compared_with": index.compared_with,
+        "not_compared": index.not_compared,
+        "mend": _mend(index),
+        "journal": _log(index.log),
+        "table_held_by": None
+        if index.holder is None
+        else {"pid": index.holder.pid, "run": run_of(index.holder.application_name)},
+        "work": None
+        if progress is None
+        else {
+            "pid": progress.pid,
+            "usename": progress.usename,
+            "application_name": progress.application_name,
+            "run": index.run,
+            "since": None if index.since is None else index.since.isoformat(),
+            "phase": progress.phase,
+            "share": progress.share,
+            "blockers": [blocker.as_detail() for blocker in progress.blockers],
+            "victims": progress.victim_count,
+        },
+    }
+
+
+def _log(log: LogRow | None) -> dict[str, Any] | None:
+    if log is None:
+        return None
+    return {
+        "phase": log.phase,
+        "status": log.status,
+        "attempt": log.attempt,
+        "run": log.run,
+        "operator": log.operator,
+        "at": log.at.isoformat(),
+    }
