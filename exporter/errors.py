@@ -24,14 +24,14 @@ from typing import ClassVar
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that is wrong in a file: `place` is `file:line`, `mend` says what to do."""
+    """One thing that is wrong in a file: `place` is `file:line`, `hint` says what to do."""
 
     place: str
     what: str
-    mend: str
+    hint: str
 
     def __str__(self) -> str:
-        return f"{self.place}: {self.what}; {self.mend}"
+        return f"{self.place}: {self.what}; {self.hint}"
 
 
 class ExporterError(Exception):
@@ -39,13 +39,13 @@ class ExporterError(Exception):
 
     exit_code: ClassVar[int] = 1
 
-    def __init__(self, what: str, *, mend: str | None = None) -> None:
+    def __init__(self, what: str, *, hint: str | None = None) -> None:
         super().__init__(what)
         self.what = what
-        self.mend = mend
+        self.hint = hint
 
     def __str__(self) -> str:
-        return f"{self.what}\n  -> {self.mend}" if self.mend else self.what
+        return f"{self.what}\n  -> {self.hint}" if self.hint else self.what
 
 
 class SettingsError(ExporterError):
@@ -53,12 +53,12 @@ class SettingsError(ExporterError):
 
     exit_code = 2
 
-    def __init__(self, what: str, *, mend: str | None = None, faults: Sequence[Fault] = ()) -> None:
-        super().__init__(what, mend=mend)
+    def __init__(self, what: str, *, hint: str | None = None, faults: Sequence[Fault] = ()) -> None:
+        super().__init__(what, hint=hint)
         self.faults = tuple(faults)
 
     def __str__(self) -> str:
-        lines = [f"  {fault.place}: {fault.what}\n    -> {fault.mend}" for fault in self.faults]
+        lines = [f"  {fault.place}: {fault.what}\n    -> {fault.hint}" for fault in self.faults]
         return "\n".join([super().__str__(), *lines])
 
 

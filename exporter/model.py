@@ -203,7 +203,7 @@ class Finding:
     verdict: Verdict
     reason: str
     found: str
-    mend: str | None = None
+    hint: str | None = None
     facts: tuple[tuple[str, object], ...] = ()
 
 
@@ -443,7 +443,7 @@ class StepResult:
     waits: tuple[Wait, ...] = ()
     sqlstate: str | None = None
     message: str | None = None
-    mend: str | None = None
+    hint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

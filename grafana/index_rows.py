@@ -233,7 +233,7 @@ def index_builds() -> Row:
             "Sessions that wait for the build, or behind one that does. Where readers are stopped, one wants"
             " the table for itself and everybody else queues behind it.",
             {
-                f"waiting {INDEX_LEGEND}": series("pg_index_build_victims"),
+                f"waiting {INDEX_LEGEND}": series("pg_index_build_waiters"),
                 f"readers stopped {INDEX_LEGEND}": series("pg_index_build_stops_readers"),
             },
             unit="none",

@@ -244,13 +244,13 @@ BUILD_METRICS = (
         unit="seconds",
     ),
     Metric(
-        "pg_index_build_victims",
+        "pg_index_build_waiters",
         "gauge",
         INDEX,
         "Sessions that wait for the build, or behind one that does.",
         "pg_locks",
         "build",
-        "victim_count",
+        "waiter_count",
     ),
     Metric(
         "pg_index_build_stops_readers",

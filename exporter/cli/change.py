@@ -21,7 +21,7 @@ from exporter.manifest.loader import load_manifest
 from exporter.migrate import report
 from exporter.migrate.assessment import RunOptions, look, require_passed
 from exporter.migrate.execute.executor import BuildOptions, Detach
-from exporter.migrate.execute.watch.policy import BlockerPolicy, Patterns, VictimPolicy, WatchOptions
+from exporter.migrate.execute.watch.policy import BlockerPolicy, Patterns, WaiterPolicy, WatchOptions
 from exporter.migrate.execute.work import StepOptions
 from exporter.migrate.init import check_readiness, check_result, initialise, only_manifest
 from exporter.migrate.plan.psql_script import as_script
@@ -134,8 +134,8 @@ def _watch_options(settings: Settings) -> WatchOptions:
         snapshots_budget_seconds=settings.snapshots_budget_seconds,
         on_blocker=BlockerPolicy(settings.on_blocker),
         blocker_limit_seconds=settings.blocker_limit_seconds,
-        on_victim=VictimPolicy(settings.on_victim),
-        victim_limit_seconds=settings.victim_limit_seconds,
+        on_waiter=WaiterPolicy(settings.on_waiter),
+        waiter_limit_seconds=settings.waiter_limit_seconds,
         patterns=Patterns(settings.only_application, settings.only_user, settings.only_database),
     )
 
@@ -173,7 +173,7 @@ def _build_options(arguments: argparse.Namespace, settings: Settings, one: Chose
         backup=BackupCommand(words, settings.backup_timeout_seconds) if words else None,
         # A plan and a dry run touch nothing, and a command may.
         runs_backup_command=not options.dry_run,
-        needs_signal=watch.on_blocker is not BlockerPolicy.WAIT or watch.on_victim is VictimPolicy.CANCEL,
+        needs_signal=watch.on_blocker is not BlockerPolicy.WAIT or watch.on_waiter is WaiterPolicy.CANCEL,
         max_parallel=1 if settings.sequential else settings.max_parallel,
         disk_budget_bytes=settings.disk_budget_bytes,
         deadline_seconds=settings.deadline_seconds,
@@ -251,5 +251,5 @@ def _write(
             path.write_text(text if text.endswith("\n") else text + "\n", encoding="utf-8")
         except OSError as error:
             raise SettingsError(
-                f"the report cannot be written to {path}: {error.strerror}", mend="choose another place"
+                f"the report cannot be written to {path}: {error.strerror}", hint="choose another place"
             ) from error

@@ -23,12 +23,12 @@ def import_file(arguments: argparse.Namespace) -> int:
     """
     output: Path | None = arguments.output
     if output is not None and output.exists():
-        raise SettingsError(f"{output} is there already", mend="choose another name, or move it away")
+        raise SettingsError(f"{output} is there already", hint="choose another name, or move it away")
     try:
         text = Path(arguments.file).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(
-            f"{arguments.file} cannot be read: {error}", mend="name a file of SQL in UTF-8"
+            f"{arguments.file} cannot be read: {error}", hint="name a file of SQL in UTF-8"
         ) from error
     settings = read_settings(arguments)
     database = _only_database(
@@ -55,7 +55,7 @@ def import_file(arguments: argparse.Namespace) -> int:
         with output.open("x", encoding="utf-8") as file:
             file.write(manifest)
     except OSError as error:
-        raise SettingsError(f"{output} cannot be written: {error.strerror}", mend="choose another") from error
+        raise SettingsError(f"{output} cannot be written: {error.strerror}", hint="choose another") from error
     return 0
 
 
@@ -67,14 +67,14 @@ def _only_database(databases: list[Database]) -> Database:
     if len(databases) == 1:
         return databases[0]
     names = ", ".join(one.datname for one in databases) or "none"
-    raise SettingsError(f"which database has the tables? there are: {names}", mend="name one: --database")
+    raise SettingsError(f"which database has the tables? there are: {names}", hint="name one: --database")
 
 
 def _search_path(text: str) -> tuple[str, ...]:
     try:
         return tuple(parse_identifier(name) for name in text.split(","))
     except InvalidText as error:
-        raise SettingsError(f"--search-path: {error.what}", mend=error.mend) from None
+        raise SettingsError(f"--search-path: {error.what}", hint=error.hint) from None
 
 
 def _migration(file: Path) -> str:

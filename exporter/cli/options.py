@@ -181,7 +181,7 @@ def chosen(arguments: argparse.Namespace, settings: Settings) -> Iterator[Chosen
     if not found:
         raise SettingsError(
             "no manifest is bound to a database here, so nothing is declared",
-            mend="name one: --manifest FILE, or targets[].databases[].manifests in the settings; "
+            hint="name one: --manifest FILE, or targets[].databases[].manifests in the settings; "
             "one that is bound to a pattern counts where a database matches",
         )
 

@@ -14,7 +14,7 @@ from rich.text import Text
 from exporter.cli.options import text_width
 from exporter.errors import SettingsError
 from exporter.migrate import report
-from exporter.migrate.assessment import Situation
+from exporter.migrate.assessment import Assessment
 from exporter.migrate.execute.executor import Event
 from exporter.model import Database, Outcome
 from exporter.postgres.target import address
@@ -22,7 +22,7 @@ from exporter.terminal.display import BuildDisplay
 from exporter.text.plain import WIDTH, width_for
 
 
-def origin_of(database: Database, situation: Situation) -> tuple[str, ...]:
+def origin_of(database: Database, situation: Assessment) -> tuple[str, ...]:
     """Which database a plan is for, as lines of text."""
     return (f"{address(database)}, PostgreSQL {situation.facts.server_version}",)
 
@@ -40,7 +40,7 @@ class RunOnScreen:
     def __post_init__(self) -> None:
         self.display = BuildDisplay(self.console)
 
-    def confirm(self, situation: Situation) -> bool:
+    def confirm(self, situation: Assessment) -> bool:
         """True when the plan, which is shown here, is to be carried out.
 
         Raises: SettingsError when nobody can be asked.
@@ -54,7 +54,7 @@ class RunOnScreen:
             return True
         if not (sys.stdin.isatty() and self.console.is_terminal):
             raise SettingsError(
-                "this changes the database and nobody can be asked", mend="add --yes, or --dry-run"
+                "this changes the database and nobody can be asked", hint="add --yes, or --dry-run"
             )
         # The plan may have scrolled away by now.
         self.console.print(

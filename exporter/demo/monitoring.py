@@ -43,7 +43,7 @@ class Service:
         if status is not None:
             raise TargetUnreachable(
                 f"{self.name} ended with status {status}; its log ends with:\n{self.log_tail()}",
-                mend="start the demo again; if it happens again, report it with these lines",
+                hint="start the demo again; if it happens again, report it with these lines",
             )
 
     def log_tail(self) -> str:
@@ -66,7 +66,7 @@ class Service:
                     raise TargetUnreachable(
                         f"{self.name} does not say at {self.url}/-/ready that it is ready; "
                         f"its log ends with:\n{self.log_tail()}",
-                        mend="look whether the machine is very busy, and start the demo again",
+                        hint="look whether the machine is very busy, and start the demo again",
                     ) from error
                 time.sleep(0.1)
             else:

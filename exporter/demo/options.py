@@ -63,12 +63,12 @@ def check_options(options: DemoOptions) -> None:
     if not is_free(options.port):
         raise SettingsError(
             f"port {options.port} of {LOOPBACK} is in use, so the exporter could not listen there",
-            mend=f"choose another: --port {options.port + 1}",
+            hint=f"choose another: --port {options.port + 1}",
         )
     keep = options.keep
     if keep is not None and keep.exists() and (not keep.is_dir() or any(keep.iterdir())):
         raise SettingsError(
-            f"--keep {keep}: there is something already", mend="name a new or empty directory"
+            f"--keep {keep}: there is something already", hint="name a new or empty directory"
         )
 
 

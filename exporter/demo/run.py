@@ -116,7 +116,7 @@ class _Demo:
         log = self._server.log_tail()
         return TargetError(
             f"the demo's PostgreSQL failed: {str(error).strip()}\nits log ends with:\n{log}",
-            mend=f"look whether {self._directory.parent} has room, and start the demo again",
+            hint=f"look whether {self._directory.parent} has room, and start the demo again",
         )
 
     def _make_directory(self) -> Path:

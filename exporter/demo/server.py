@@ -76,7 +76,7 @@ class EmbeddedServer:
     def port(self) -> int:
         """The TCP port; of a server that was never started with a free one, an error."""
         if self._port is None:
-            raise TargetUnreachable("the server has no port yet", mend="call start() first")
+            raise TargetUnreachable("the server has no port yet", hint="call start() first")
         return self._port
 
     @property
@@ -232,7 +232,7 @@ class EmbeddedServer:
         if status:
             raise TargetError(
                 f"initdb failed with status {status}; it said:\n{self.log_tail()}",
-                mend=f"look at {self.log_path}, and whether {self._user or 'you'} can write to "
+                hint=f"look at {self.log_path}, and whether {self._user or 'you'} can write to "
                 f"{self.directory}",
             )
 
@@ -293,13 +293,13 @@ class EmbeddedServer:
     def _failed_start(self, what: str) -> TargetError:
         return TargetError(
             f"PostgreSQL on port {self._port} {what}; its log ends with:\n{self.log_tail()}",
-            mend=f"look at {self.log_path}; is the port free, and does the directory belong to "
+            hint=f"look at {self.log_path}; is the port free, and does the directory belong to "
             f"{self._user or 'you'}?",
         )
 
     def _running_guard(self) -> Guard:
         if self._guard is None:
-            raise TargetError("the server was closed", mend="make a new one")
+            raise TargetError("the server was closed", hint="make a new one")
         return self._guard
 
     def _forget(self, process: subprocess.Popen[bytes]) -> None:

@@ -192,8 +192,8 @@ def _probe(section: Section, default_name: str) -> Probe:
     sql = section.text("sql", required=True) or ""
     sample = section.text("sample")
     names = placeholder_names(sql)
-    for what, mend in placeholder_faults(sql):
-        section.fault("sql", what, mend)
+    for what, hint in placeholder_faults(sql):
+        section.fault("sql", what, hint)
     if names and not section.has("sample"):
         section.fault(
             "sql",
@@ -225,5 +225,5 @@ def _role(text: str) -> Role:
     try:
         return Role(text)
     except ValueError:
-        what, mend = unknown_key(text, [role.value for role in Role])
-        raise InvalidText(what.replace("key", "role"), mend) from None
+        what, hint = unknown_key(text, [role.value for role in Role])
+        raise InvalidText(what.replace("key", "role"), hint) from None

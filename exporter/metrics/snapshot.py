@@ -98,14 +98,14 @@ class StatementsInfo:
 
 @dataclass(frozen=True, slots=True)
 class CollectorOutcome:
-    """How one collector of one database ended; `reason` says why it failed, `mend` what to do."""
+    """How one collector of one database ended; `reason` says why it failed, `hint` what to do."""
 
     collector: str
     success: bool
     duration_seconds: float | None
     last_success: float | None
     reason: str | None = None
-    mend: str | None = None
+    hint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

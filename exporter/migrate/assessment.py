@@ -66,7 +66,7 @@ class RunOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Situation:
+class Assessment:
     """What one look at the database showed, before anything is done."""
 
     facts: ServerFacts
@@ -83,29 +83,29 @@ class Situation:
         return any(finding.verdict is Verdict.FAIL for finding in self.preflight)
 
 
-def look(database: Database, manifest: Manifest, options: RunOptions) -> Situation:
+def look(database: Database, manifest: Manifest, options: RunOptions) -> Assessment:
     """Where the migration stands and what init would do. Changes nothing."""
     with control_session(database, manifest, options, "look") as (connection, journal):
         return read_situation(connection, manifest, journal, options)
 
 
-def require_passed(situation: Situation) -> None:
-    """Raises: ExporterError with every failed finding of the preflight and its mend."""
+def require_passed(situation: Assessment) -> None:
+    """Raises: ExporterError with every failed finding of the preflight and its hint."""
     failed = [finding for finding in situation.preflight if finding.verdict is Verdict.FAIL]
     if failed:
         raise ExporterError(
             "init would refuse to start here:",
-            mend="\n  -> ".join(f"{one.subject}, {one.criterion}: {one.found}; {one.mend}" for one in failed),
+            hint="\n  -> ".join(f"{one.subject}, {one.criterion}: {one.found}; {one.hint}" for one in failed),
         )
 
 
 def read_situation(
     connection: Connection, manifest: Manifest, journal: Journal, options: RunOptions
-) -> Situation:
+) -> Assessment:
     """What one look shows. Where what needs no plan fails, nothing else is asked, and the plan is empty."""
     preflight = check_before_build(connection, manifest, options.preflight)
     if any(finding.verdict is Verdict.FAIL for finding in preflight):
-        return Situation(read_facts(connection), (), preflight, Plan(manifest.migration, (), (), ()), {})
+        return Assessment(read_facts(connection), (), preflight, Plan(manifest.migration, (), (), ()), {})
     planned = read_plan(connection, manifest, journal, options)
     checked = check_plan(connection, manifest, indexes_to_build(planned.plan), options.preflight)
     return replace(
@@ -118,14 +118,16 @@ def read_situation(
 
 def read_continuation(
     connection: Connection, manifest: Manifest, journal: Journal, options: RunOptions
-) -> Situation:
+) -> Assessment:
     """What is left to do in the midst of a run, whose preflight was at its beginning."""
     planned = read_plan(connection, manifest, journal, options)
     estimate = estimate_plan(connection, indexes_to_build(planned.plan), options.preflight)
     return replace(planned, estimates=estimate.estimates, budget=estimate.budget)
 
 
-def read_plan(connection: Connection, manifest: Manifest, journal: Journal, options: RunOptions) -> Situation:
+def read_plan(
+    connection: Connection, manifest: Manifest, journal: Journal, options: RunOptions
+) -> Assessment:
     """Where the indexes stand and what there is to do, which a role that may not build sees too."""
     has_journal = journal.exists()
     created = journal.created() if has_journal else {}
@@ -144,7 +146,7 @@ def read_plan(connection: Connection, manifest: Manifest, journal: Journal, opti
         leftovers=journal.leftovers() if has_journal else (),
     )
     log = journal.latest() if has_journal else {}
-    return Situation(read_facts(connection), observed, (), plan, log)
+    return Assessment(read_facts(connection), observed, (), plan, log)
 
 
 def read_readiness(
@@ -248,5 +250,5 @@ def _locked(connection: Connection, database: Database, manifest: Manifest) -> T
     by_whom = f": {', '.join(told)}" if told else ", it is not known by whom"
     return TargetTimedOut(
         f"{address(database)}: a table was locked when it was looked at{by_whom}",
-        mend="run it again when nobody locks it",
+        hint="run it again when nobody locks it",
     )

@@ -102,7 +102,7 @@ def _statements(text: str, place: str, faults: list[Fault]) -> Iterator[IndexSta
     """The statements that can be taken; of the others the faults."""
     for statement in index_statements(text):
         if isinstance(statement, InvalidStatement):
-            faults.append(Fault(f"{place}:{statement.line}", statement.what, statement.mend))
+            faults.append(Fault(f"{place}:{statement.line}", statement.what, statement.hint))
         else:
             yield statement
 

@@ -13,8 +13,8 @@ from exporter.errors import SettingsError
 from exporter.evidence.baseline import from_detail, to_detail, with_fresh
 from exporter.evidence.plans import measure_probes
 from exporter.migrate.assessment import (
+    Assessment,
     RunOptions,
-    Situation,
     build_times,
     control_session,
     read_continuation,
@@ -60,7 +60,7 @@ def initialise(
     manifest: Manifest,
     options: RunOptions,
     *,
-    confirm: Callable[[Situation], bool] = lambda situation: True,
+    confirm: Callable[[Assessment], bool] = lambda situation: True,
     on_event: Callable[[Event], None] = ignore_event,
     on_stage: Callable[[str], None] = ignore_stage,
 ) -> Outcome:
@@ -176,7 +176,7 @@ def _baseline(
     connection: Connection,
     manifest: Manifest,
     journal: Journal,
-    situation: Situation,
+    situation: Assessment,
     options: RunOptions,
     on_stage: Callable[[str], None],
 ) -> tuple[ProbeMeasurement, ...]:
@@ -263,5 +263,5 @@ def only_manifest(manifests: Sequence[Manifest], migration: str | None) -> Manif
     names = ", ".join(one.migration for one in manifests) or "none"
     raise SettingsError(
         f"which migration? bound to this database: {names}",
-        mend="bind one with --manifest FILE, or name one with --migration NAME",
+        hint="bind one with --manifest FILE, or name one with --migration NAME",
     )

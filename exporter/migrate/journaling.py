@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from exporter.evidence.baseline import to_detail
-from exporter.migrate.assessment import Situation
+from exporter.migrate.assessment import Assessment
 from exporter.migrate.preflight.backup import BACKUP
 from exporter.migrate.verify import concerns
 from exporter.model import Finding, IndexState, Outcome, StepKind, StepResult, StepStatus, Verdict
@@ -22,7 +22,7 @@ _WORST_FIRST = {
 }
 
 
-def record_plan(journal: Journal, situation: Situation) -> None:
+def record_plan(journal: Journal, situation: Assessment) -> None:
     """Tells the journal what a run is about to do."""
     journal.append(Phase.PLANNED, EventStatus.IN_PROGRESS, detail=_preflight_detail(situation.preflight))
     _record_finished_alone(journal, situation)
@@ -50,7 +50,7 @@ def _preflight_detail(preflight: Sequence[Finding]) -> dict[str, Any]:
     return {"preflight": wanting, "backup": next(filter(None, commands), None)}
 
 
-def _record_finished_alone(journal: Journal, situation: Situation) -> None:
+def _record_finished_alone(journal: Journal, situation: Assessment) -> None:
     """Builds that ended well in the server after their run had died: nobody was there to say so.
 
     Where ANALYZE is still to follow: the moment of this word would otherwise make it follow once more.
@@ -75,7 +75,7 @@ def _record_finished_alone(journal: Journal, situation: Situation) -> None:
             )
 
 
-def _record_attached_alone(journal: Journal, situation: Situation) -> None:
+def _record_attached_alone(journal: Journal, situation: Assessment) -> None:
     """Indexes of partitions that were attached in the server after their run had died."""
     for partition in (one for index in situation.observed for one in index.partitions):
         row = situation.log.get(partition.index.name)
@@ -93,7 +93,7 @@ def _record_attached_alone(journal: Journal, situation: Situation) -> None:
             )
 
 
-def remember(journal: Journal, situation: Situation) -> None:
+def remember(journal: Journal, situation: Assessment) -> None:
     """Keeps the canonical definitions that the journal lacks, by which the exporter compares."""
     journal.ensure()
     _record_attached_alone(journal, situation)
@@ -109,7 +109,7 @@ def remember(journal: Journal, situation: Situation) -> None:
             )
 
 
-def lacks_last_word(situation: Situation) -> bool:
+def lacks_last_word(situation: Assessment) -> bool:
     """True when a run began and its end is not on record, although nothing is left to do or to decide."""
     last = situation.log.get(None)
     return (

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from exporter.parsing.text import InvalidText, parse_identifier, parse_qualified
 from exporter.parsing.tokens import InvalidStatement, Token, tokens_of
 
-_PSQL_MENDS: dict[str, str] = dict.fromkeys(
+_PSQL_HINTS: dict[str, str] = dict.fromkeys(
     ("\\i", "\\ir", "\\include", "\\include_relative"),
     "leave it out, and import the file that it names by itself",
 )
 _IN_NO_TRANSACTION = "leave it out: init builds concurrently, outside of transactions"
-_OTHER_MENDS: dict[tuple[str, ...], str] = {
+_OTHER_HINTS: dict[tuple[str, ...], str] = {
     ("BEGIN",): _IN_NO_TRANSACTION,
     ("START", "TRANSACTION"): _IN_NO_TRANSACTION,
     ("COMMIT",): _IN_NO_TRANSACTION,
@@ -108,8 +108,8 @@ def _fault_of(token: Token, text: str) -> InvalidStatement | None:
     """What only psql understands, and quotes without an end."""
     if token.kind == "psql":
         command = token.text.split(maxsplit=1)[0]
-        mend = _PSQL_MENDS.get(command, "leave it out: only CREATE INDEX is read")
-        return InvalidStatement(token.line, f"a command of psql: {command}", mend)
+        hint = _PSQL_HINTS.get(command, "leave it out: only CREATE INDEX is read")
+        return InvalidStatement(token.line, f"a command of psql: {command}", hint)
     if token.text == ":" and re.match(r"[A-Za-z_'\"{]", text[token.end : token.end + 1]):
         what = "a variable of psql, which only psql would fill in"
         return InvalidStatement(token.line, what, "write what it stands for")
@@ -130,7 +130,7 @@ def _not_an_index(statement: Sequence[Token]) -> InvalidStatement:
         statement[0].line,
         f"{begin}{' …' if len(statement) > 3 else ''} is not CREATE INDEX",
         next(
-            (mend for beginning, mend in _OTHER_MENDS.items() if words[: len(beginning)] == [*beginning]),
+            (hint for beginning, hint in _OTHER_HINTS.items() if words[: len(beginning)] == [*beginning]),
             "leave it out: a manifest declares indexes only",
         ),
     )
@@ -174,7 +174,7 @@ def _identifier(token: Token) -> str:
     try:
         return parse_identifier(token.text)
     except InvalidText as error:
-        raise InvalidStatement(token.line, error.what, error.mend) from None
+        raise InvalidStatement(token.line, error.what, error.hint) from None
 
 
 def index_parts(nature: str) -> IndexParts:

@@ -53,12 +53,12 @@ _POSITIONAL = re.compile(r"%[sbt](?![A-Za-z0-9_])")
 
 
 class InvalidText(ValueError):
-    """A text is not what it should be: `what` says why, `mend` what to write instead."""
+    """A text is not what it should be: `what` says why, `hint` what to write instead."""
 
-    def __init__(self, what: str, mend: str) -> None:
+    def __init__(self, what: str, hint: str) -> None:
         super().__init__(what)
         self.what = what
-        self.mend = mend
+        self.hint = hint
 
 
 def parse_identifier(text: str) -> str:
@@ -127,7 +127,7 @@ def placeholder_names(sql: str) -> tuple[str, ...]:
 
 
 def placeholder_faults(sql: str) -> list[tuple[str, str]]:
-    """What is wrong with the placeholders of `sql`, each with its mend."""
+    """What is wrong with the placeholders of `sql`, each with its hint."""
     if _POSITIONAL.search(_QUOTED.sub(" ", sql)):
         return [
             (

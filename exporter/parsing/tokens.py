@@ -47,8 +47,8 @@ class Token:
 class InvalidStatement(InvalidText):
     """A statement is not what it should be; `line` is where it begins."""
 
-    def __init__(self, line: int, what: str, mend: str) -> None:
-        super().__init__(what, mend)
+    def __init__(self, line: int, what: str, hint: str) -> None:
+        super().__init__(what, hint)
         self.line = line
 
 

@@ -194,7 +194,7 @@ class Journal:
             if not is_ours:
                 raise SettingsError(
                     f"{quote_identifier(self.schemaname)}.{relation.relname} exists and is not this tool's",
-                    mend="choose another schema for the journal: --journal-schema",
+                    hint="choose another schema for the journal: --journal-schema",
                 )
             # Its triggers would run with our rights.
             if not relation.has_trusted_owner:
@@ -202,7 +202,7 @@ class Journal:
                 raise SettingsError(
                     f"{quote_identifier(self.schemaname)}.{relation.relname} belongs to {owner}, whose code "
                     "could run with our rights",
-                    mend=f"GRANT {owner} to the role that builds, or change the owner, or choose another "
+                    hint=f"GRANT {owner} to the role that builds, or change the owner, or choose another "
                     "schema for the journal: --journal-schema",
                 )
         found = {relation.relname for relation in relations}
@@ -210,7 +210,7 @@ class Journal:
             (missing,) = set(_RELATION_KINDS) - found
             raise SettingsError(
                 f"{quote_identifier(self.schemaname)}.{missing} is missing beside {found.pop()}",
-                mend="restore it, or rename the other so that a new journal can be made",
+                hint="restore it, or rename the other so that a new journal can be made",
             )
         return bool(found)
 
@@ -245,7 +245,7 @@ class Journal:
             except psycopg.errors.InvalidSchemaName as error:
                 raise SettingsError(
                     f"there is no schema {quote_identifier(self.schemaname)} for the journal",
-                    mend="create it, or choose another: --journal-schema",
+                    hint="create it, or choose another: --journal-schema",
                 ) from error
             except _MADE_MEANWHILE:
                 if not self.exists():

@@ -45,7 +45,7 @@ def query_text(what: str, *, server_version_num: int, extension_version: str | N
     wanted = ".".join(map(str, ladder[-1].minimum))
     raise TargetUnsupported(
         f"{what} wants version {wanted} or newer, the server has {'.'.join(map(str, have))}",
-        mend="upgrade the server or the extension (ALTER EXTENSION … UPDATE)",
+        hint="upgrade the server or the extension (ALTER EXTENSION … UPDATE)",
     )
 
 

@@ -98,7 +98,7 @@ def connect(
                 raise
             raise TargetUnreachable(
                 f"{address(database)} cannot be reached: {shortage}",
-                mend="raise the limit of open files of this process, or look what uses them up",
+                hint="raise the limit of open files of this process, or look what uses them up",
             ) from error
         try:
             _set_up(connection, read_only, limits)
@@ -138,7 +138,7 @@ def _set_up(connection: Connection, read_only: bool, limits: SessionLimits) -> N
     if major < OLDEST_SUPPORTED:
         raise TargetUnsupported(
             f"PostgreSQL {major} is older than {OLDEST_SUPPORTED}",
-            mend=f"use PostgreSQL {OLDEST_SUPPORTED} or newer",
+            hint=f"use PostgreSQL {OLDEST_SUPPORTED} or newer",
         )
 
 
@@ -247,31 +247,31 @@ def describe_error(database: Database, error: psycopg.Error) -> TargetError:
     if code.startswith("28") or "authentication failed" in said or "no password supplied" in said:
         return TargetDenied(
             f"{where} refused the login: {said}",
-            mend="check user, password and pg_hba.conf; a password belongs into PG_INDEX_EXPORTER_DSN_FILE",
+            hint="check user, password and pg_hba.conf; a password belongs into PG_INDEX_EXPORTER_DSN_FILE",
         )
     if code == "3D000" or ("database" in said and "does not exist" in said):
-        return TargetDenied(f"{where} does not exist: {said}", mend="check the name of the database")
+        return TargetDenied(f"{where} does not exist: {said}", hint="check the name of the database")
     if "permission denied for database" in said:
         user = str(conninfo_to_dict(database.conninfo.get_secret_value()).get("user") or "the role")
         name = quote_identifier(database.datname)
         return TargetDenied(
             f"{where} refused the login: {said}",
-            mend=f"GRANT CONNECT ON DATABASE {name} TO {quote_identifier(user)}",
+            hint=f"GRANT CONNECT ON DATABASE {name} TO {quote_identifier(user)}",
         )
     if code == "42501":
         return TargetDenied(
-            f"{where}: {said}", mend="grant what is missing; deploy/sql has the two roles that suffice"
+            f"{where}: {said}", hint="grant what is missing; deploy/sql has the two roles that suffice"
         )
     if code in ("57014", "55P03") or isinstance(error, psycopg.errors.ConnectionTimeout):
         return TargetTimedOut(
-            f"{where} did not answer in time: {said}", mend="look for locks and load, or raise the limit"
+            f"{where} did not answer in time: {said}", hint="look for locks and load, or raise the limit"
         )
     if isinstance(error, psycopg.OperationalError):
         return TargetUnreachable(
             f"{where} cannot be reached: {said}",
-            mend="check that the server runs and that host and port are right",
+            hint="check that the server runs and that host and port are right",
         )
-    return TargetError(f"{where}: {said}", mend="see the server's log for the statement")
+    return TargetError(f"{where}: {said}", hint="see the server's log for the statement")
 
 
 def first_line(error: psycopg.Error) -> str:

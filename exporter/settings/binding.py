@@ -143,7 +143,7 @@ class _Resolution:
             try:
                 parameters = parse_dsn(dsn)
             except InvalidText as error:
-                self._add((*location, "dsn"), error.what, error.mend)
+                self._add((*location, "dsn"), error.what, error.hint)
         given = {
             "host": target.host,
             "hostaddr": target.hostaddr,
@@ -162,8 +162,8 @@ class _Resolution:
             elif value is not None:
                 parameters[keyword] = value
         named = {keyword for keyword, value in given.items() if value is not None}
-        for keyword, what, mend in credential_faults(parameters, named):
-            self._add((*location, keyword if keyword in named else "dsn"), what, mend)
+        for keyword, what, hint in credential_faults(parameters, named):
+            self._add((*location, keyword if keyword in named else "dsn"), what, hint)
         return parameters if len(self.faults) == before else None
 
     def _secret(self, target: TargetSettings, name: str, location: Location) -> str | None:
@@ -203,7 +203,7 @@ class _Resolution:
         try:
             return sealed({**parameters, "dbname": datname})
         except InvalidText as error:
-            self._add(place, error.what, error.mend)
+            self._add(place, error.what, error.hint)
             return ""
 
     def _manifests(self, paths: Sequence[str], place: Location) -> tuple[Manifest, ...]:
@@ -260,8 +260,8 @@ class _Resolution:
             if count > 1:
                 self._add(place, f"{what} {name!r} is listed {count} times", "name each once")
 
-    def _add(self, location: Location, what: str, mend: str) -> None:
-        self.faults.append(Fault(self._settings.place(*location), what, mend))
+    def _add(self, location: Location, what: str, hint: str) -> None:
+        self.faults.append(Fault(self._settings.place(*location), what, hint))
 
 
 def _disk(told: Settings | TargetSettings) -> ServerDisk:

@@ -42,7 +42,7 @@ _HOST = re.compile(r"[\w.:%-]+|[/@][^@]*|")
 _DSN_MARK = re.compile(
     r"://|\bpostgres(?:ql)?:|[^/\s:]*:[^\s]*@|\b(?:password|host|hostaddr|user|dbname|port)\s*="
 )
-_MEND = (
+_HINT = (
     "write postgresql://user@host:5432/dbname or host=… user=… dbname=…; "
     "in a URI, a password needs @ as %40, / as %2F and % as %25"
 )
@@ -55,20 +55,20 @@ def parse_dsn(text: str) -> dict[str, str]:
     """
     text = text.strip()
     if not text:
-        raise InvalidText("the DSN is empty", _MEND)
+        raise InvalidText("the DSN is empty", _HINT)
     if _SCHEME.match(text) and not _URI.match(text):
-        raise InvalidText("the DSN has another scheme than postgresql://", _MEND)
+        raise InvalidText("the DSN has another scheme than postgresql://", _HINT)
     if "\0" in text or (not _URI.match(text) and "=" not in text):
-        raise InvalidText("the DSN is not a connection string", _MEND)
+        raise InvalidText("the DSN is not a connection string", _HINT)
     try:
         given = conninfo_to_dict(text)
     except (psycopg.Error, UnicodeError):
         given = None
     if given is None:
-        raise InvalidText("the DSN is not a connection string", _MEND)
+        raise InvalidText("the DSN is not a connection string", _HINT)
     parameters = {keyword: str(value) for keyword, value in given.items()}
     if _URI.match(text) and "@" in text.partition("://")[2].partition("?")[0].partition("/")[2]:
-        raise InvalidText("the DSN has an @ after a /", _MEND)
+        raise InvalidText("the DSN has an @ after a /", _HINT)
     check_address(parameters)
     return parameters
 
@@ -80,16 +80,16 @@ def check_address(parameters: Mapping[str, str]) -> None:
     """
     if not all(_HOST.fullmatch(host) for host in parameters.get("host", "").split(",")):
         raise InvalidText(
-            "the host is neither a name, an address nor the path of a socket's directory", _MEND
+            "the host is neither a name, an address nor the path of a socket's directory", _HINT
         )
     if not re.fullmatch(r"[0-9]{0,5}(?:,[0-9]{0,5})*", parameters.get("port", "")):
-        raise InvalidText("the port is not a number", _MEND)
+        raise InvalidText("the port is not a number", _HINT)
     if not re.fullmatch(r"[0-9A-Fa-f:.%,]*", parameters.get("hostaddr", "")):
-        raise InvalidText("hostaddr is not a network address", _MEND)
+        raise InvalidText("hostaddr is not a network address", _HINT)
     if looks_like_dsn(parameters.get("dbname", "")):
-        raise InvalidText("the name of the database is a connection string", _MEND)
+        raise InvalidText("the name of the database is a connection string", _HINT)
     if looks_like_dsn(parameters.get("user", "")):
-        raise InvalidText("the name of the user is a connection string", _MEND)
+        raise InvalidText("the name of the user is a connection string", _HINT)
     if parameters.get("service"):
         # Every parameter is given explicitly, so nothing of the service would count.
         raise InvalidText(

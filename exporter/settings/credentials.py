@@ -11,13 +11,13 @@ FILE_KEYWORDS = ("passfile", "sslrootcert", "sslcert", "sslkey", "sslcrl")
 # libpq's word for the certificates of the system.
 SYSTEM = "system"
 
-_MEND = "check the path and its rights"
+_HINT = "check the path and its rights"
 
 
 def credential_faults(
     parameters: Mapping[str, str], required: Collection[str]
 ) -> Iterator[tuple[str, str, str]]:
-    """What is wrong with the files in connection parameters: keyword, fault, mend.
+    """What is wrong with the files in connection parameters: keyword, fault, hint.
 
     A file that is not there is a fault where its keyword is in `required`; libpq goes on without it.
     """
@@ -31,7 +31,7 @@ def credential_faults(
                 readable.add(keyword)
         except OSError as error:
             if keyword in required or error.errno not in (errno.ENOENT, errno.ENOTDIR):
-                yield keyword, f"{path} cannot be read: {error.strerror}", _MEND
+                yield keyword, f"{path} cannot be read: {error.strerror}", _HINT
     if "sslrootcert" in readable:
         yield from _authority_faults(parameters["sslrootcert"])
     if {"sslcert", "sslkey"} <= readable:

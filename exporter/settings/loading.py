@@ -35,7 +35,7 @@ from exporter.yamlfile.reader import unknown_key
 
 # One source names the server; together they would contradict each other.
 _SERVER_SETTINGS = ("targets", "dsn", "dsn_file")
-_MENDS = {
+_HINTS = {
     "int": "write a whole number",
     "float": "write a number",
     "bool": "write true or false",
@@ -165,7 +165,7 @@ def _policy_faults(merged: Mapping[str, Any], places: Mapping[Location, str]) ->
 
     Of what was given, so that these faults are reported together with all others.
     """
-    policies = {"on_blocker": ("cancel", "terminate"), "on_victim": ("cancel",)}
+    policies = {"on_blocker": ("cancel", "terminate"), "on_waiter": ("cancel",)}
     touching = [name for name, words in policies.items() if str(merged.get(name)).lower() in words]
     patterns = [name for name in ("only_application", "only_user", "only_database") if merged.get(name)]
     if touching and not patterns:
@@ -181,7 +181,7 @@ def _policy_faults(merged: Mapping[str, Any], places: Mapping[Location, str]) ->
         yield Fault(
             flag_of(given_now[0]),
             "it names sessions that may be touched, but nothing touches any",
-            "add --on-blocker cancel or terminate, or --on-victim cancel",
+            "add --on-blocker cancel or terminate, or --on-waiter cancel",
         )
 
 
@@ -196,10 +196,10 @@ def _fault(detail: ErrorDetails, places: Mapping[Location, str]) -> Fault:
     if kind == "missing":
         return Fault(place, f"{_written(location[:-1])} lacks {location[-1]!r}", f"add `{location[-1]}:`")
     if isinstance(cause, InvalidText):
-        return Fault(place, f"{name}: {cause.what}", cause.mend)
+        return Fault(place, f"{name}: {cause.what}", cause.hint)
     what = re.sub(r"^\w+ should", "it should", detail["msg"])
-    mend = next((mend for prefix, mend in _MENDS.items() if kind.startswith(prefix)), "see docs/settings.md")
-    return Fault(place, f"{name}: {what}", mend)
+    hint = next((hint for prefix, hint in _HINTS.items() if kind.startswith(prefix)), "see docs/settings.md")
+    return Fault(place, f"{name}: {what}", hint)
 
 
 def _written(location: Location) -> str:

@@ -22,7 +22,7 @@ from exporter.settings.values import (
     LogLevel,
     OnBlockerWord,
     OnFailureWord,
-    OnVictimWord,
+    OnWaiterWord,
     PathList,
     PathText,
     SessionPatternList,
@@ -202,12 +202,12 @@ class Settings(BaseSettings):
     blocker_limit_seconds: Annotated[_Budget, Field(description="… once they were waited for so long")] = (
         300.0
     )
-    on_victim: Annotated[
-        OnVictimWord, Field(description="sessions that queue behind a build: `wait`, `yield` or `cancel`")
+    on_waiter: Annotated[
+        OnWaiterWord, Field(description="sessions that queue behind a build: `wait`, `yield` or `cancel`")
     ] = "wait"
-    victim_limit_seconds: Annotated[_Budget, Field(description="… once they have queued so long")] = 3.0
+    waiter_limit_seconds: Annotated[_Budget, Field(description="… once they have queued so long")] = 3.0
     only_application: Annotated[
-        SessionPatternList, Field(description="shell patterns: whom `on_blocker` and `on_victim` may touch")
+        SessionPatternList, Field(description="shell patterns: whom `on_blocker` and `on_waiter` may touch")
     ] = ()
     only_user: Annotated[SessionPatternList, Field(description="the same by the session's role")] = ()
     only_database: Annotated[SessionPatternList, Field(description="the same by its database")] = ()

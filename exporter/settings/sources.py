@@ -101,8 +101,8 @@ def environment_layer(environment: Mapping[str, str], names: Iterable[str], faul
         top, *path = variable.removeprefix(ENVIRONMENT_PREFIX).split("__")
         name = known.get(ENVIRONMENT_PREFIX + top)
         if name is None or (path and name != "targets"):
-            what, mend = unknown_key(variable, [*known, CONFIG_FILE_VARIABLE])
-            faults.append(Fault(variable, what.replace("key", "variable"), mend))
+            what, hint = unknown_key(variable, [*known, CONFIG_FILE_VARIABLE])
+            faults.append(Fault(variable, what.replace("key", "variable"), hint))
             continue
         location = (name, *(int(part) if part.isdecimal() else part.lower() for part in path))
         if not _put(values, location, value):
@@ -142,7 +142,7 @@ def ambient_layer(environment: Mapping[str, str], faults: list[Fault]) -> Layer:
         try:
             parameters.update(parse_dsn(source))
         except InvalidText as error:
-            faults.append(Fault(DATA_SOURCE_VARIABLE, error.what, error.mend))
+            faults.append(Fault(DATA_SOURCE_VARIABLE, error.what, error.hint))
             return Layer()
     if not parameters:
         return Layer()

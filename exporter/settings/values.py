@@ -159,7 +159,7 @@ OnFailureWord: TypeAlias = Annotated[
     Literal["stop-launching", "continue", "cancel-all"], BeforeValidator(_lower)
 ]
 OnBlockerWord: TypeAlias = Annotated[Literal["wait", "cancel", "terminate"], BeforeValidator(_lower)]
-OnVictimWord: TypeAlias = Annotated[Literal["wait", "yield", "cancel"], BeforeValidator(_lower)]
+OnWaiterWord: TypeAlias = Annotated[Literal["wait", "yield", "cancel"], BeforeValidator(_lower)]
 WordList: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(as_list)]
 LogLevel: TypeAlias = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)]
 LogFormat: TypeAlias = Annotated[Literal["logfmt", "json"], BeforeValidator(_lower)]

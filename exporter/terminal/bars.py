@@ -17,7 +17,7 @@ from exporter.postgres.sessions.other_sessions import shown_duration
 from exporter.terminal.words import (
     VERB_WIDTH,
     brief,
-    brief_victims,
+    brief_waiters,
     lockers_after,
     pace,
     percent,
@@ -48,7 +48,7 @@ class Bar:
     @property
     def is_held_up(self) -> bool:
         """True when somebody is in its way, or it in theirs."""
-        return self.look is not None and bool(self.look.blockers or self.look.victims)
+        return self.look is not None and bool(self.look.blockers or self.look.waiters)
 
 
 def rows_of(bars: Sequence[Bar], width: int, height: int) -> list[Text]:
@@ -103,8 +103,8 @@ def _details(look: Look, *, has_pace: bool) -> Iterator[Text]:
     more = lockers_after(look)
     if more:
         yield Text(f"{_MARGIN}and then for {more} more", "yellow")
-    if look.victims:
-        yield Text(f"{_MARGIN}{brief_victims(look)}", "bold yellow")
+    if look.waiters:
+        yield Text(f"{_MARGIN}{brief_waiters(look)}", "bold yellow")
 
 
 def _clock(seconds: float) -> str:

@@ -89,8 +89,8 @@ def brief_waits(look: Look) -> Iterator[str]:
     if look.blockers:
         who = "; ".join(brief(one) for one in look.blockers)
         yield f"{shown_duration(look.stalled_seconds)} already for {who}"
-    if look.victims:
-        yield brief_victims(look)
+    if look.waiters:
+        yield brief_waiters(look)
 
 
 def brief(session: OtherSession) -> str:
@@ -107,12 +107,12 @@ def brief(session: OtherSession) -> str:
     return ", ".join(parts)
 
 
-def brief_victims(look: Look) -> str:
+def brief_waiters(look: Look) -> str:
     """Who waits behind it, and whether readers do."""
-    count = len(look.victims)
-    first = max(look.victims, key=lambda one: (one.stops_readers, one.waiting_seconds or 0.0))
+    count = len(look.waiters)
+    first = max(look.waiters, key=lambda one: (one.stops_readers, one.waiting_seconds or 0.0))
     who = f"{first.name} waits behind it" if count == 1 else f"{count} sessions wait behind it"
-    told = f"{who}, {shown_duration(max(one.waiting_seconds or 0.0 for one in look.victims))}"
+    told = f"{who}, {shown_duration(max(one.waiting_seconds or 0.0 for one in look.waiters))}"
     return told + (": readers queue too" if first.stops_readers else "")
 
 

@@ -9,14 +9,14 @@ NOT_KNOWN = "-"
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One thing told: a short label, a line, what belongs to it and, in `mend`, what to do next."""
+    """One thing told: a short label, a line, what belongs to it and, in `hint`, what to do next."""
 
     label: str
     line: str
     aside: str = ""
     details: tuple[str, ...] = ()
     sql: str | None = None
-    mend: str | None = None
+    hint: str | None = None
     depth: int = 0
 
 

@@ -25,7 +25,7 @@ def criteria(findings: Sequence[Finding], title: str = "Criteria") -> Section:
 def _finding(finding: Finding) -> Item:
     label = "FAIL" if finding.verdict is Verdict.FAIL else finding.verdict.value
     line = f"{finding.criterion}: {finding.reason}"
-    return Item(label, line, details=(finding.found,), mend=finding.mend, depth=1)
+    return Item(label, line, details=(finding.found,), hint=finding.hint, depth=1)
 
 
 def tally(findings: Sequence[Finding]) -> str:
@@ -47,6 +47,6 @@ def as_object(finding: Finding) -> dict[str, Any]:
         "verdict": finding.verdict.value,
         "reason": finding.reason,
         "found": finding.found,
-        "mend": finding.mend,
+        "hint": finding.hint,
         "facts": dict(finding.facts),
     }

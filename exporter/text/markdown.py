@@ -58,8 +58,8 @@ def _item(item: Item) -> Iterator[str]:
         yield from ("", *(f"{indent}  {line}".rstrip() for line in _fenced(item.sql)), "")
     for detail in item.details:
         yield f"{indent}  - {escape(detail)}"
-    if item.mend is not None:
-        yield f"{indent}  - → {escape(item.mend)}"
+    if item.hint is not None:
+        yield f"{indent}  - → {escape(item.hint)}"
 
 
 def _fenced(sql: str) -> Iterator[str]:

@@ -57,8 +57,8 @@ def _item(item: Item, width: int) -> Iterator[str]:
         yield from _block(statement, len(lead), width)
     for detail in item.details:
         yield from _block(detail, len(lead), width)
-    if item.mend is not None:
-        yield from _block(item.mend, len(lead), width, "-> ")
+    if item.hint is not None:
+        yield from _block(item.hint, len(lead), width, "-> ")
 
 
 def _table(section: Section, width: int) -> Iterator[str]:

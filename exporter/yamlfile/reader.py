@@ -67,9 +67,9 @@ class FaultList:
     file: str
     found: list[tuple[int, Fault]] = field(default_factory=list)
 
-    def add(self, line: int | None, what: str, mend: str) -> None:
+    def add(self, line: int | None, what: str, hint: str) -> None:
         """Adds a fault at `line`, or about the file as a whole."""
-        self.found.append((line or 0, Fault(self.place(line), what, mend)))
+        self.found.append((line or 0, Fault(self.place(line), what, hint)))
 
     def sorted(self) -> tuple[Fault, ...]:
         """The faults from top to bottom."""
@@ -109,12 +109,12 @@ def parse_yaml(text: str, faults: FaultList) -> Located | None:
     try:
         return _Conversion(faults).located(node, node.start_mark.line + 1, 0)
     except _TooLarge as error:
-        faults.add(error.line, error.what, error.mend)
+        faults.add(error.line, error.what, error.hint)
         return None
 
 
 def unknown_key(key: str, known: Iterable[str]) -> tuple[str, str]:
-    """What to say about a key that nothing knows, and the mend: the nearest known key, or all."""
+    """What to say about a key that nothing knows, and the hint: the nearest known key, or all."""
     names = list(known)
     # A key that does not look like one may be a misplaced secret.
     what = f"unknown key {key!r}" if _PLAIN_KEY.fullmatch(key) else "an unknown key"
@@ -164,9 +164,9 @@ def _syntax_fault(error: yaml.MarkedYAMLError) -> tuple[str, str]:
 
 
 class _TooLarge(Exception):
-    def __init__(self, line: int, what: str, mend: str) -> None:
+    def __init__(self, line: int, what: str, hint: str) -> None:
         super().__init__(what)
-        self.line, self.what, self.mend = line, what, mend
+        self.line, self.what, self.hint = line, what, hint
 
 
 class _Conversion:

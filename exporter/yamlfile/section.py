@@ -33,9 +33,9 @@ class Section:
     def has(self, key: str) -> bool:
         return key in self._entries
 
-    def fault(self, key: str, what: str, mend: str) -> None:
+    def fault(self, key: str, what: str, hint: str) -> None:
         entry = self._entries.get(key)
-        self._faults.add(self._line if entry is None else entry.line, what, mend)
+        self._faults.add(self._line if entry is None else entry.line, what, hint)
 
     def _entry(self, key: str, *, required: bool = False) -> Located | None:
         entry = self._entries.get(key)
@@ -72,7 +72,7 @@ class Section:
         try:
             return parse(text)
         except InvalidText as error:
-            self._faults.add(entry.line, f"{key!r}: {error.what}", error.mend)
+            self._faults.add(entry.line, f"{key!r}: {error.what}", error.hint)
             return None
 
     def items(self, key: str, *, required: bool = False) -> tuple[Located, ...]:

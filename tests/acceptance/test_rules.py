@@ -204,7 +204,7 @@ TABLE = "(system_identifier, datname, schemaname, relname)"
         pytest.param(
             "max by (system_identifier, ",
             "min by (system_identifier, ",
-            "a standby that lags behind a mended index is silent",
+            "a standby that lags behind a fixed index is silent",
             id="lagging standby",
         ),
         pytest.param(

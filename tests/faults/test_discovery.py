@@ -161,7 +161,7 @@ def test_a_database_that_refuses_the_role_is_down_and_hides_no_other(nova: Postg
     with exporter_of(target) as url:
         answer = scrape(url)
         nova.execute("GRANT CONNECT ON DATABASE nova_2 TO PUBLIC")
-        wait_for("the mend", lambda: databases(scrape(url)) == {"nova_1": 1, "nova_2": 1} or None)
+        wait_for("the fix", lambda: databases(scrape(url)) == {"nova_1": 1, "nova_2": 1} or None)
 
     assert databases(answer) == {"nova_1": 1, "nova_2": 0}
     assert answer.target_up == 0

@@ -196,7 +196,7 @@ def put_a_folder_in_place_of(path: Path) -> None:
     path.mkdir()
 
 
-def mend(files: Files) -> None:
+def fix(files: Files) -> None:
     if files.password.is_dir():
         files.password.rmdir()
     files.declare("idx_one")
@@ -213,14 +213,14 @@ def test_faults_keep_the_last_good_settings_and_are_told_once(files: Files) -> N
             break_them(files)
             refused = [post(url) for _ in range(3)]
             during = scrape(url)
-            mend(files)
-            mended = post(url)
+            fix(files)
+            fixed = post(url)
             after = scrape(url)
 
             assert {answer.status_code for answer in refused} == {500}, what
             assert str(files.folder) in refused[0].text
             assert CANARY not in refused[0].text
-            assert mended.status_code == 200
+            assert fixed.status_code == 200
             assert (during.target_up, during.value("pg_index_present")) == (1, 1), what
             assert [page.value(CURRENT) for page in (before, during, after)] == [1, 0, 1], what
             first, kept, last = (page.value(LAST_SUCCESS) or 0 for page in (before, during, after))
@@ -231,14 +231,14 @@ def test_faults_keep_the_last_good_settings_and_are_told_once(files: Files) -> N
     assert files.said("the settings have no faults any more") == len(BREAKS)
 
 
-def test_faults_and_their_mend_are_noticed_without_a_request(files: Files) -> None:
+def test_faults_and_their_hint_are_noticed_without_a_request(files: Files) -> None:
     with files.serving() as (_, url):
         replace(files.path, "targets: [")
         wait_for("the fault", lambda: scrape(url).value(CURRENT) == 0 or None)
         files.path.unlink()
         wait_for("the other fault", lambda: files.said("the settings have faults") == 2 or None)
-        mend(files)
-        wait_for("the mend", lambda: scrape(url).value(CURRENT) or None)
+        fix(files)
+        wait_for("the fix", lambda: scrape(url).value(CURRENT) or None)
         assert scrape(url).target_up == 1
 
 

@@ -129,7 +129,7 @@ BUILD = BuildProgress(
     ancestors=(),
     waiting_seconds=None,
     blockers=(SESSION,),
-    victims=(ALTERING,),
+    waiters=(ALTERING,),
 )
 STATEMENT = StatementRow(
     user="app",

@@ -76,6 +76,6 @@ def look(
         build.phase,
         estimate or Estimate(build.share or 0.0),
         tuple(one for one in build.blockers if not one.is_own_build),
-        build.victims,
+        build.waiters,
         stalled_seconds,
     )

@@ -74,13 +74,13 @@ def judged(
     found: str,
     *,
     reason: str,
-    mend: str,
+    hint: str,
     otherwise: Verdict = Verdict.FAIL,
 ) -> Finding:
-    """A finding that passes or not; `reason` and `mend` count when it does not."""
+    """A finding that passes or not; `reason` and `hint` count when it does not."""
     if holds:
         return Finding(criterion, subject, Verdict.PASS, "ok", found)
-    return Finding(criterion, subject, otherwise, reason, found, mend)
+    return Finding(criterion, subject, otherwise, reason, found, hint)
 
 
 def _server(observed: Observed) -> Iterator[Finding]:
@@ -93,7 +93,7 @@ def _server(observed: Observed) -> Iterator[Finding]:
         role.may_read_control_system,
         "pg_control_system() may " + ("be read" if role.may_read_control_system else "not be read"),
         reason="not_permitted",
-        mend="GRANT EXECUTE ON FUNCTION pg_catalog.pg_control_system() "
+        hint="GRANT EXECUTE ON FUNCTION pg_catalog.pg_control_system() "
         f"TO {quote_identifier(role.rolname)}: the rules tell clusters apart by it",
     )
     yield judged(
@@ -102,7 +102,7 @@ def _server(observed: Observed) -> Iterator[Finding]:
         not role.counts_nothing,
         "track_counts is off for everybody" if role.counts_nothing else "counters move",
         reason="track_counts_off",
-        mend="track_counts = on, for the server and for the database",
+        hint="track_counts = on, for the server and for the database",
     )
 
 
@@ -119,7 +119,7 @@ def _role(wanted: Wanted, role: RoleFacts) -> Iterator[Finding]:
         if role.may_read_all_stats
         else "not a member of pg_read_all_stats: statements and builds of other roles are hidden",
         reason="not_permitted",
-        mend=f"GRANT pg_monitor TO {name}",
+        hint=f"GRANT pg_monitor TO {name}",
     )
     yield judged(
         "own reads are not counted",
@@ -127,7 +127,7 @@ def _role(wanted: Wanted, role: RoleFacts) -> Iterator[Finding]:
         not role.track_counts,
         f"track_counts is {'on' if role.track_counts else 'off'} for the role",
         reason="own_reads_counted",
-        mend=of_its_own
+        hint=of_its_own
         if role.is_superuser
         else f"if nobody else uses the role, as a superuser: ALTER ROLE {name} SET track_counts = off",
         otherwise=Verdict.UNKNOWN,
@@ -139,7 +139,7 @@ def _role(wanted: Wanted, role: RoleFacts) -> Iterator[Finding]:
             role.statements_track == "none",
             f"pg_stat_statements.track is {role.statements_track} for the role",
             reason="own_statements_recorded",
-            mend=of_its_own
+            hint=of_its_own
             if role.is_superuser
             else "if nobody else uses the role, as a superuser: "
             f"ALTER ROLE {name} SET pg_stat_statements.track = none",
@@ -156,7 +156,7 @@ def _statements(wanted: Wanted, role: RoleFacts) -> Iterator[Finding]:
         if role.statements_preloaded
         else "not in shared_preload_libraries: no statement is recorded",
         reason="not_preloaded",
-        mend="add pg_stat_statements to shared_preload_libraries and restart PostgreSQL; "
+        hint="add pg_stat_statements to shared_preload_libraries and restart PostgreSQL; "
         "or do without statements: --max-statements 0",
     )
     if role.statements_version is None:
@@ -174,7 +174,7 @@ def _statements(wanted: Wanted, role: RoleFacts) -> Iterator[Finding]:
         not grants,
         f"in schema {schema}",
         reason="not_permitted",
-        mend="; ".join(grants),
+        hint="; ".join(grants),
     )
     yield judged(
         "query identifiers",
@@ -182,7 +182,7 @@ def _statements(wanted: Wanted, role: RoleFacts) -> Iterator[Finding]:
         role.compute_query_id != "off",
         f"compute_query_id is {role.compute_query_id}",
         reason="compute_query_id_off",
-        mend="compute_query_id = auto: without identifiers nothing is recorded",
+        hint="compute_query_id = auto: without identifiers nothing is recorded",
     )
     yield judged(
         "records statements",
@@ -192,7 +192,7 @@ def _statements(wanted: Wanted, role: RoleFacts) -> Iterator[Finding]:
         if role.records_nothing
         else "statements are recorded",
         reason="track_none",
-        mend="pg_stat_statements.track = top, and none for the exporter's role alone",
+        hint="pg_stat_statements.track = top, and none for the exporter's role alone",
     )
 
 
@@ -200,11 +200,11 @@ def _not_installed(wanted: Wanted, role: RoleFacts) -> Finding:
     datname = quote_identifier(wanted.datname)
     if role.statements_available_version is None:
         found = "the server does not have its files"
-        mend = f"install PostgreSQL's contrib package, then in {datname}: CREATE EXTENSION pg_stat_statements"
+        hint = f"install PostgreSQL's contrib package, then in {datname}: CREATE EXTENSION pg_stat_statements"
     else:
         found = f"not installed in {datname}"
-        mend = f"in {datname}, as a superuser: CREATE EXTENSION pg_stat_statements"
-    return Finding("installed", STATEMENTS, Verdict.FAIL, "not_installed", found, mend)
+        hint = f"in {datname}, as a superuser: CREATE EXTENSION pg_stat_statements"
+    return Finding("installed", STATEMENTS, Verdict.FAIL, "not_installed", found, hint)
 
 
 def _statements_version(wanted: Wanted, role: RoleFacts) -> Finding:
@@ -218,7 +218,7 @@ def _statements_version(wanted: Wanted, role: RoleFacts) -> Finding:
         version >= STATEMENTS_WITH_INFO,
         found,
         reason="too_old" if version < OLDEST_STATEMENTS else "evictions_unknown",
-        mend=f"in {quote_identifier(wanted.datname)}: ALTER EXTENSION pg_stat_statements UPDATE",
+        hint=f"in {quote_identifier(wanted.datname)}: ALTER EXTENSION pg_stat_statements UPDATE",
         otherwise=Verdict.FAIL if version < OLDEST_STATEMENTS else Verdict.UNKNOWN,
     )
 
@@ -234,7 +234,7 @@ def _tables(wanted: Wanted, observed: Observed) -> Iterator[Finding]:
             rights is not None,
             "there" if rights else f"no table of that name in {quote_identifier(wanted.datname)}",
             reason="absent",
-            mend="create it, or correct the manifest or where it is bound",
+            hint="create it, or correct the manifest or where it is bound",
         )
         if rights is None:
             continue
@@ -249,7 +249,7 @@ def _tables(wanted: Wanted, observed: Observed) -> Iterator[Finding]:
             not grants,
             "EXPLAIN wants the rights of the query" if grants else "SELECT is granted",
             reason="not_permitted",
-            mend="; ".join(grants),
+            hint="; ".join(grants),
         )
 
 
@@ -274,7 +274,7 @@ def _journal(wanted: Wanted, observed: Observed) -> Iterator[Finding]:
         events.is_readable_journal,
         f"{schema}.migration_events",
         reason="not_ours",
-        mend="another program's relation bears its name; choose another schema: --journal-schema",
+        hint="another program's relation bears its name; choose another schema: --journal-schema",
     )
     role = quote_identifier(observed.role.rolname)
     grants = []
@@ -288,7 +288,7 @@ def _journal(wanted: Wanted, observed: Observed) -> Iterator[Finding]:
         not grants,
         "not without these rights" if grants else "SELECT is granted",
         reason="not_permitted",
-        mend="; ".join(grants),
+        hint="; ".join(grants),
     )
     if observed.journal_definitions is not None:
         yield _definitions(wanted, observed.journal_definitions, subject)
@@ -310,7 +310,7 @@ def _definitions(wanted: Wanted, rows: Collection[JournalDefinition], subject: s
         not missing,
         f"none of {shown}{more}" if missing else "on record for every declared index",
         reason="no_definition",
-        mend="pg-index-exporter init puts them on record, also of indexes that stand already",
+        hint="pg-index-exporter init puts them on record, also of indexes that stand already",
         otherwise=Verdict.UNKNOWN,
     )
 
@@ -322,5 +322,5 @@ def _watched(wanted: Wanted, watched: int) -> Iterator[Finding]:
         watched <= wanted.max_indexes,
         f"{watched} beside the declared ones, {wanted.max_indexes} are published",
         reason="cut",
-        mend=f"--max-indexes {watched}, or watch fewer",
+        hint=f"--max-indexes {watched}, or watch fewer",
     )

@@ -54,10 +54,10 @@ def as_json(result: CheckResult) -> str:
 
 def faults_as_json(error: SettingsError) -> str:
     """Settings that cannot be used, in the same form."""
-    faults: Sequence[Fault] = error.faults or (Fault("settings", error.what, error.mend or ""),)
+    faults: Sequence[Fault] = error.faults or (Fault("settings", error.what, error.hint or ""),)
     return _document(
         exit_code=error.exit_code,
-        faults=[{"place": fault.place, "what": fault.what, "mend": fault.mend} for fault in faults],
+        faults=[{"place": fault.place, "what": fault.what, "hint": fault.hint} for fault in faults],
     )
 
 

@@ -129,7 +129,7 @@ def _exporter_findings(settings: Settings, targets: Sequence[Target]) -> list[Fi
             if settings.ignored_variables
             else "none is set in vain",
             reason="ignored",
-            mend="a server is named elsewhere, so they do not count; unset them, or name no other server",
+            hint="a server is named elsewhere, so they do not count; unset them, or name no other server",
             otherwise=Verdict.UNKNOWN,
         ),
         _command_line(settings),
@@ -153,7 +153,7 @@ def _manifests(targets: Sequence[Target]) -> Finding:
         if watches == {"declared"}
         else "indexes by pattern",
         reason="nothing_declared",
-        mend="name a manifest: --manifest FILE; or watch indexes that are not declared: --watch all",
+        hint="name a manifest: --manifest FILE; or watch indexes that are not declared: --watch all",
     )
 
 
@@ -166,7 +166,7 @@ def _command_line(settings: Settings) -> Finding:
         not shows,
         "every user of this machine can read it in the list of processes" if shows else "none",
         reason="visible",
-        mend="PG_INDEX_EXPORTER_DSN, or a file: --dsn-file",
+        hint="PG_INDEX_EXPORTER_DSN, or a file: --dsn-file",
     )
 
 
@@ -180,7 +180,7 @@ def _listen_address(settings: Settings) -> Finding:
             return Finding(
                 "listen address", SETTINGS, Verdict.PASS, "ok", f"an exporter answers on {where} already"
             )
-        return Finding("listen address", SETTINGS, Verdict.FAIL, "not_available", error.what, error.mend)
+        return Finding("listen address", SETTINGS, Verdict.FAIL, "not_available", error.what, error.hint)
     return Finding("listen address", SETTINGS, Verdict.PASS, "ok", f"{where} is free")
 
 
@@ -223,7 +223,7 @@ def _matching(target: Target, databases: Sequence[Database], settings: Settings)
         found <= settings.max_databases,
         f"{found} match {patterns}, {settings.max_databases} are published",
         reason="cut",
-        mend=f"--max-databases {found}, or a narrower pattern",
+        hint=f"--max-databases {found}, or a narrower pattern",
     )
 
 
@@ -276,7 +276,7 @@ def _answered(
 
 def _unanswered(target: Target, database: Database, error: TargetError) -> DatabaseCheck:
     reason = next((reason for kind, reason in _REASONS if isinstance(error, kind)), "failed")
-    finding = Finding("answers", SERVER, Verdict.FAIL, reason, error.what, error.mend)
+    finding = Finding("answers", SERVER, Verdict.FAIL, reason, error.what, error.hint)
     return DatabaseCheck(target.name, database.datname, address(database), None, (finding,))
 
 

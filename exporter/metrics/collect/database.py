@@ -181,14 +181,14 @@ class DatabaseCollector:
         self._note(draft, name, time.monotonic() - started, reason)
 
     def _note(
-        self, draft: Draft, name: str, seconds: float | None, reason: str | None, mend: str | None = None
+        self, draft: Draft, name: str, seconds: float | None, reason: str | None, hint: str | None = None
     ) -> None:
         if reason is None:
             self._last_success[name] = time.time()
         draft.outcomes[name] = CollectorOutcome(
-            name, reason is None, seconds, self._last_success.get(name), reason, mend
+            name, reason is None, seconds, self._last_success.get(name), reason, hint
         )
 
     def _fail_everything(self, draft: Draft, error: TargetError) -> None:
         for name in self._parts.by_name:
-            self._note(draft, name, None, error.what, error.mend)
+            self._note(draft, name, None, error.what, error.hint)

@@ -34,16 +34,16 @@ class Question:
         self._started = time.monotonic()
         self.oids: Mapping[str, int] | None = None
         self.reason: str | None = NOT_ANSWERED
-        self.mend: str | None = None
+        self.hint: str | None = None
 
     def ask(self, asked: Asked) -> None:
         """Asks, and keeps the answer or why there is none."""
         try:
             self.oids = asked.read_databases()
         except TargetError as error:
-            self.reason, self.mend = error.what, error.mend
+            self.reason, self.hint = error.what, error.hint
         else:
-            self.reason = self.mend = None
+            self.reason = self.hint = None
 
     @property
     def seconds(self) -> float:
@@ -69,7 +69,7 @@ class Discovery:
         success = question.reason is None
         last_success = time.time() if success else (before.last_success if before is not None else None)
         outcome = CollectorOutcome(
-            DISCOVERY, success, question.seconds, last_success, question.reason, question.mend
+            DISCOVERY, success, question.seconds, last_success, question.reason, question.hint
         )
         oids = self.oids if question.oids is None else question.oids
         found, cut = select_databases(target, oids or {}, max_databases)

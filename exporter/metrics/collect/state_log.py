@@ -120,5 +120,5 @@ def _reason(database: DatabaseSnapshot) -> dict[str, object]:
     if not failures:
         return {"reason": "the connection was lost"}
     first = failures[0]
-    mend = {} if first.mend is None else {"mend": first.mend}
-    return {"reason": first.reason or "", **mend}
+    hint = {} if first.hint is None else {"hint": first.hint}
+    return {"reason": first.reason or "", **hint}

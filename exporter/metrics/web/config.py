@@ -64,7 +64,7 @@ _REFUSED_TOP_KEYS = {
 }
 # The last character of the salt carries two bits only; libraries refuse others.
 _BCRYPT = re.compile(r"\$2[aby]\$(?P<cost>[0-9]{2})\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}")
-_BCRYPT_MEND = "write what `htpasswd -nBC 10 USER` prints after the colon"
+_BCRYPT_HINT = "write what `htpasswd -nBC 10 USER` prints after the colon"
 _HEADER_VALUE = re.compile(r"[\x20-\x7e]*")
 
 T = TypeVar("T")
@@ -184,7 +184,7 @@ def _users(entry: Located, faults: FaultList) -> dict[bytes, bytes]:
             )
         elif match is None or not 4 <= int(match["cost"]) <= 31:
             # Neither is repeated: one may be a password, the other a misplaced one.
-            faults.add(located.line, "a user without a bcrypt hash", _BCRYPT_MEND)
+            faults.add(located.line, "a user without a bcrypt hash", _BCRYPT_HINT)
         elif int(match["cost"]) > MAX_COST:
             what = f"a bcrypt hash of a cost above {MAX_COST} takes longer than a scraper waits"
             faults.add(located.line, what, "hash the password anew, at a cost of 10 to 14")

@@ -94,7 +94,7 @@ def listen(address: str) -> socket.socket:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
             listener = socket.create_server((host, int(port)), family=family, backlog=BACKLOG)
     except (OSError, ValueError, OverflowError) as error:
-        raise SettingsError(f"cannot listen on {address}: {_reason(error)}", mend=_mend(error)) from error
+        raise SettingsError(f"cannot listen on {address}: {_reason(error)}", hint=_hint(error)) from error
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         # Accepted connections inherit it: the kernel ends those whose client does not read.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_MILLISECONDS)
@@ -174,7 +174,7 @@ def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
-def _mend(error: Exception) -> str:
+def _hint(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
         return "stop that program or choose another port: --web.listen-address :10188"
     if isinstance(error, OSError) and error.errno == errno.EACCES:

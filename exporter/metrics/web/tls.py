@@ -35,10 +35,10 @@ CURVES: Mapping[str, str] = {
 }
 VERSIONS: Mapping[str, ssl.TLSVersion] = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
 
-# Which key of the file is at fault, what is wrong, and the mend.
+# Which key of the file is at fault, what is wrong, and the hint.
 AddFault = Callable[[str, str, str], None]
 
-_PEM_MEND = "give a file in PEM format, with its BEGIN and END lines"
+_PEM_HINT = "give a file in PEM format, with its BEGIN and END lines"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +119,14 @@ def _load_certificate(context: ssl.SSLContext, settings: TlsSettings, add_fault:
     certificate = _read(settings.cert_file, "cert_file", add_fault)
     key = _read(settings.key_file, "key_file", add_fault)
     if certificate is not None and not _holds_certificates(certificate):
-        add_fault("cert_file", f"{settings.cert_file} holds no certificate", _PEM_MEND)
+        add_fault("cert_file", f"{settings.cert_file} holds no certificate", _PEM_HINT)
         return False
     if certificate is None or key is None:
         return False
     if "ENCRYPTED" in key:
         # OpenSSL would ask for the password on the terminal.
-        mend = "store it without, readable for this program alone: openssl pkey -in KEY -out NEW"
-        add_fault("key_file", f"the key in {settings.key_file} is protected by a password", mend)
+        hint = "store it without, readable for this program alone: openssl pkey -in KEY -out NEW"
+        add_fault("key_file", f"the key in {settings.key_file} is protected by a password", hint)
         return False
     try:
         context.load_cert_chain(settings.cert_file, settings.key_file, password=lambda: "")
@@ -136,7 +136,7 @@ def _load_certificate(context: ssl.SSLContext, settings: TlsSettings, add_fault:
             what = f"the key in {settings.key_file} is not that of the certificate in {settings.cert_file}"
             add_fault("key_file", what, "give the certificate and the key that were made together")
         elif reason is None:
-            add_fault("key_file", f"{settings.key_file} holds no private key", _PEM_MEND)
+            add_fault("key_file", f"{settings.key_file} holds no private key", _PEM_HINT)
         else:
             said = reason.lower().replace("_", " ")
             add_fault("cert_file", f"OpenSSL refuses {settings.cert_file}: {said}", "issue it anew")
@@ -156,7 +156,7 @@ def _load_client_ca(context: ssl.SSLContext, settings: TlsSettings, add_fault: A
     # As in Go, whatever stands in the file is trusted: an intermediate needs no root beside it.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     if not _holds_certificates(text, into=context):
-        add_fault(key, f"{source} holds no certificate", _PEM_MEND)
+        add_fault(key, f"{source} holds no certificate", _PEM_HINT)
         return False
     return True
 

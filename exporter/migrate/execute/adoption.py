@@ -19,9 +19,9 @@ from exporter.postgres.relations.tables import TableFacts, read_table
 from exporter.postgres.sessions.locks import LockHolder, acquire_table_lock
 from exporter.postgres.sessions.other_sessions import shown_duration
 from exporter.postgres.sessions.tool_sessions import (
-    OwnWork,
-    cancel_own_work,
-    read_own_work,
+    ToolSession,
+    cancel_tool_session,
+    read_tool_session,
     run_of,
     session_name,
 )
@@ -67,7 +67,7 @@ def lock_table(site: Site, step: Step, connection: Connection) -> bool:
     told: set[int] = set()
 
     def tell(holder: LockHolder) -> None:
-        work = read_own_work(connection, holder.pid, table.relid) if holder.is_active else None
+        work = read_tool_session(connection, holder.pid, table.relid) if holder.is_active else None
         if work is None:
             return
         if holder.pid not in told:
@@ -92,7 +92,7 @@ def lock_table(site: Site, step: Step, connection: Connection) -> bool:
 def _table(connection: Connection, step: Step) -> TableFacts:
     table = read_table(connection, step.table)
     if table is None:
-        raise ExporterError(f"the table {step.table.quoted} is gone", mend="see who dropped or renamed it")
+        raise ExporterError(f"the table {step.table.quoted} is gone", hint="see who dropped or renamed it")
     return table
 
 
@@ -110,10 +110,10 @@ class _Following:
         """True once the work was told to end: it is waited for, whatever asks us to stop."""
         return self.site.has_ended(self.step) and not self.is_refused
 
-    def is_of_live_run(self, work: OwnWork) -> bool:
+    def is_of_live_run(self, work: ToolSession) -> bool:
         return work.has_live_run and run_of(work.application_name) != self.site.journal.run
 
-    def goes_on(self, work: OwnWork) -> bool:
+    def goes_on(self, work: ToolSession) -> bool:
         """True while the work is to be waited for; ends it where that is asked."""
         if not work.is_at_work:
             return False
@@ -129,7 +129,7 @@ class _Following:
             self._end(work, reason_to_end)
         return self.is_ending or not self.site.stopping.is_set()
 
-    def _end(self, work: OwnWork, reason: str) -> None:
+    def _end(self, work: ToolSession, reason: str) -> None:
         """Asks again with every look: a cancel that comes between two statements is lost."""
         detail = {
             "action": "cancel",
@@ -141,7 +141,7 @@ class _Following:
             self.site.record_action(self.step, detail)
         self.site.mark_ended(self.step)
         try:
-            cancel_own_work(self.connection, work)
+            cancel_tool_session(self.connection, work)
         except psycopg.errors.InsufficientPrivilege as error:
             self.is_refused = True
             outcome = f"refused: {first_line(error)}"
@@ -152,15 +152,15 @@ class _Following:
             self.site.on_note(self.step, f"cancelling the {_kind_of(work)} by pid {work.pid}: {outcome}")
 
 
-def _read(connection: Connection, observed: ObservedIndex) -> OwnWork | None:
+def _read(connection: Connection, observed: ObservedIndex) -> ToolSession | None:
     """The process that works on the index while it does."""
     if observed.builder_pid is None:
         return None
-    work = read_own_work(connection, observed.builder_pid, observed.relid)
+    work = read_tool_session(connection, observed.builder_pid, observed.relid)
     return work if work is not None and work.is_at_work else None
 
 
-def _is_for(work: OwnWork, step: Step) -> bool:
+def _is_for(work: ToolSession, step: Step) -> bool:
     """True when that session is one that works on the step's very index."""
     run = run_of(work.application_name)
     if run is None or step.index is None or not work.application_name.startswith(f"{APPLICATION_NAME}/"):
@@ -168,5 +168,5 @@ def _is_for(work: OwnWork, step: Step) -> bool:
     return work.application_name == session_name(run, step.index.name)
 
 
-def _kind_of(work: OwnWork) -> str:
+def _kind_of(work: ToolSession) -> str:
     return "drop" if work.is_drop else "build"

@@ -14,7 +14,7 @@ from exporter.postgres.target import first_line
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class AttemptResult:
     """How a step, or one attempt of it, ended.
 
     `most_attempts` is how many attempts the step has in all after this one; 0 where no other may follow.
@@ -24,7 +24,7 @@ class Ended:
     attempts: int = 1
     sqlstate: str | None = None
     message: str | None = None
-    mend: str | None = None
+    hint: str | None = None
     most_attempts: int = 0
 
     @property
@@ -33,44 +33,44 @@ class Ended:
         return self.attempts < self.most_attempts
 
 
-ANOTHER_RUN = Ended(
+ANOTHER_RUN = AttemptResult(
     StepStatus.HALTED,
     message="another run of this tool works on the table",
-    mend="wait for it to end, then run init again",
+    hint="wait for it to end, then run init again",
 )
-CANCELLED = Ended(
+CANCELLED = AttemptResult(
     StepStatus.FAILED,
     sqlstate="57014",
     message="the build that an earlier run had begun was cancelled",
-    mend="run init again: it builds it anew",
+    hint="run init again: it builds it anew",
 )
-STOPPED = Ended(StepStatus.SKIPPED, message="stopped before it began")
+STOPPED = AttemptResult(StepStatus.SKIPPED, message="stopped before it began")
 
 
 def ended_by(
     error: psycopg.Error | ExporterError | None, stage: Stage, attempt: int = 1, *, max_attempts: int = 1
-) -> Ended:
+) -> AttemptResult:
     """How an attempt ended that met this error, or none although the catalogue does not show its work."""
     if error is None:
-        return Ended(
+        return AttemptResult(
             StepStatus.FAILED,
             attempt,
             message="the statement ended, but the catalogue does not show its work",
-            mend="see who changes the table, then run init again",
+            hint="see who changes the table, then run init again",
         )
     if isinstance(error, ExporterError):
         status = StepStatus.HALTED if error.exit_code != ExporterError.exit_code else StepStatus.FAILED
-        return Ended(status, attempt, message=error.what, mend=error.mend)
+        return AttemptResult(status, attempt, message=error.what, hint=error.hint)
     rule = classify(error.sqlstate, stage)
     most_attempts = attempts_allowed(stage, max_attempts) if rule.reaction is Reaction.RETRY else 0
     # Of a connection that stays lost nobody knows the end: that is for a person to look at.
     is_halted = rule.reaction is Reaction.HALT or (rule.connection_lost and attempt >= most_attempts)
-    return Ended(
+    return AttemptResult(
         StepStatus.HALTED if is_halted else StepStatus.FAILED,
         attempt,
         error.sqlstate,
         first_line(error),
-        rule.mend,
+        rule.hint,
         most_attempts,
     )
 
@@ -87,27 +87,27 @@ def is_connection_lost(error: psycopg.Error) -> bool:
     return classify(error.sqlstate, Stage.LOOKING).connection_lost
 
 
-def halted(observed: ObservedIndex, attempt: int = 1) -> Ended:
+def halted(observed: ObservedIndex, attempt: int = 1) -> AttemptResult:
     """What stands there is for a person to decide on."""
-    return Ended(StepStatus.HALTED, attempt, message=observed.detail, mend="see `status`")
+    return AttemptResult(StepStatus.HALTED, attempt, message=observed.detail, hint="see `status`")
 
 
-def detached(observed: ObservedIndex, attempt: int = 1) -> Ended:
+def detached(observed: ObservedIndex, attempt: int = 1) -> AttemptResult:
     """The server goes on alone."""
     work = "drop" if observed.state is IndexState.DROPPING_OURS else "build"
-    return Ended(
+    return AttemptResult(
         StepStatus.DETACHED,
         attempt,
         message=f"the server goes on with it (pid {observed.builder_pid})",
-        mend=f"run the same command again: it follows the {work} to its end",
+        hint=f"run the same command again: it follows the {work} to its end",
     )
 
 
-def left_behind(index: DeclaredIndex, message: str, sqlstate: str | None = None) -> Ended:
+def left_behind(index: DeclaredIndex, message: str, sqlstate: str | None = None) -> AttemptResult:
     """An INVALID index stays, which costs writes until it is dropped."""
-    return Ended(
+    return AttemptResult(
         StepStatus.LEFT_BEHIND,
         sqlstate=sqlstate,
         message=f"the INVALID index {index.relation.quoted} {message}",
-        mend="end what blocks it, then run init again, or: " + ddl.as_text(ddl.drop_index(index.relation)),
+        hint="end what blocks it, then run init again, or: " + ddl.as_text(ddl.drop_index(index.relation)),
     )

@@ -170,7 +170,7 @@ class Build:
             ended = run_step(site, step)
             result = replace(ended, phases=watcher.phase_times(step), waits=watcher.waits(step))
             if self._interrupted and result.sqlstate == _CANCELLED:
-                result = replace(result, mend="run the same command again: it goes on from what stands")
+                result = replace(result, hint="run the same command again: it goes on from what stands")
             self._results[step] = result
             before[step] = result.status
             # What was set aside stands in nobody's way.
@@ -211,7 +211,7 @@ class Build:
             self.journal.reconnect = None
             raise StepLeftBehind(
                 "stopped at once, before everything was cleaned up: INVALID indexes may be left",
-                mend="run init again: it finishes the cleaning; `status` shows what stands",
+                hint="run init again: it finishes the cleaning; `status` shows what stands",
             ) from None
 
     def _watch(self, site: Site, watcher: Watcher, ends: list[threading.Event]) -> None:
@@ -236,7 +236,7 @@ class Build:
                 StepStatus.DETACHED,
                 0.0,
                 message=f"the server goes on with it (pid {pid})",
-                mend="run init again: it follows the build to its end",
+                hint="run init again: it follows the build to its end",
             )
         # The journal explains, the catalogue decides: a server that is gone needs no word of it.
         with (

@@ -41,7 +41,7 @@ class Classification:
     """
 
     reaction: Reaction
-    mend: str
+    hint: str
     is_shared: bool = False
     connection_lost: bool = False
 
@@ -49,16 +49,16 @@ class Classification:
 @dataclass(frozen=True, slots=True)
 class _Rule:
     reaction: Reaction
-    mend: str
+    hint: str
     by_stage: Mapping[Stage, Reaction] = field(default_factory=dict)
     connection_lost: bool = False
 
 
 _AGAIN = "run init again: it goes on from what stands"
-_AFTER_MENDING = ", then run init again"
-_DECLARATION = "correct the declaration in the manifest" + _AFTER_MENDING
-_LOG = "see the server's log for the statement" + _AFTER_MENDING
-_DISK = "free space on the server's volume" + _AFTER_MENDING
+_AFTER_FIXING = ", then run init again"
+_DECLARATION = "correct the declaration in the manifest" + _AFTER_FIXING
+_LOG = "see the server's log for the statement" + _AFTER_FIXING
+_DISK = "free space on the server's volume" + _AFTER_FIXING
 
 _LOST = _Rule(Reaction.RETRY, "see why the server or the network went away; " + _AGAIN, connection_lost=True)
 _BUSY = _Rule(Reaction.RETRY, "see who holds the lock; " + _AGAIN)
@@ -66,7 +66,7 @@ _WRONG = _Rule(Reaction.FAIL, _DECLARATION)
 # A program that speaks wrongly to the server: no second try makes it right.
 _MISUSED = _Rule(Reaction.FAIL, _LOG)
 # Code of the database's own: expressions of an index, event triggers, foreign tables.
-_OWN_CODE = _Rule(Reaction.FAIL, "mend what the index's expression or an event trigger did" + _AFTER_MENDING)
+_OWN_CODE = _Rule(Reaction.FAIL, "fix what the index's expression or an event trigger did" + _AFTER_FIXING)
 _BROKEN = _Rule(Reaction.HALT, "have the server looked after: " + _LOG)
 
 _CLASSES: Mapping[str, _Rule] = {
@@ -77,15 +77,15 @@ _CLASSES: Mapping[str, _Rule] = {
     "0A": _WRONG,
     "0B": _MISUSED,
     "0F": _MISUSED,
-    "0L": _Rule(Reaction.FAIL, "grant what is missing" + _AFTER_MENDING),
-    "0P": _Rule(Reaction.FAIL, "correct the role" + _AFTER_MENDING),
+    "0L": _Rule(Reaction.FAIL, "grant what is missing" + _AFTER_FIXING),
+    "0P": _Rule(Reaction.FAIL, "correct the role" + _AFTER_FIXING),
     "0Z": _OWN_CODE,
     "10": _OWN_CODE,
     "20": _OWN_CODE,
     "21": _OWN_CODE,
     # An expression of the index refuses a row that the table holds.
-    "22": _Rule(Reaction.FAIL, "mend the rows that the index's expression refuses, or the expression"),
-    "23": _Rule(Reaction.FAIL, "mend the rows that contradict the index" + _AFTER_MENDING),
+    "22": _Rule(Reaction.FAIL, "fix the rows that the index's expression refuses, or the expression"),
+    "23": _Rule(Reaction.FAIL, "fix the rows that contradict the index" + _AFTER_FIXING),
     "24": _MISUSED,
     "25": _MISUSED,
     "26": _MISUSED,
@@ -103,7 +103,7 @@ _CLASSES: Mapping[str, _Rule] = {
     "40": _Rule(Reaction.RETRY, "see what else changes the table; " + _AGAIN),
     "42": _WRONG,
     "44": _OWN_CODE,
-    "53": _Rule(Reaction.HALT, "give the server more of what it lacks" + _AFTER_MENDING),
+    "53": _Rule(Reaction.HALT, "give the server more of what it lacks" + _AFTER_FIXING),
     "54": _Rule(Reaction.FAIL, "index less of the column: an expression such as md5(…), or a hash index"),
     "55": _Rule(Reaction.FAIL, _LOG),
     "57": _Rule(Reaction.FAIL, "see in the server's log who stopped it; " + _AGAIN),
@@ -121,17 +121,17 @@ _CODES: Mapping[str, _Rule] = {
     "23505": _Rule(
         Reaction.FAIL,
         "find the duplicates: SELECT <columns>, count(*) … GROUP BY <columns> HAVING count(*) > 1"
-        + _AFTER_MENDING,
+        + _AFTER_FIXING,
     ),
     "25006": _Rule(Reaction.HALT, "connect to the primary, in a session that may write"),
     "25P03": _LOST,
     "25P04": _LOST,
     "40002": _WRONG,
-    "42501": _Rule(Reaction.FAIL, "grant what is missing, deploy/sql has the roles" + _AFTER_MENDING),
+    "42501": _Rule(Reaction.FAIL, "grant what is missing, deploy/sql has the roles" + _AFTER_FIXING),
     "42P07": _Rule(Reaction.FAIL, "see what took the name: `status`"),
     "53100": _Rule(Reaction.HALT, _DISK),
     "53300": _Rule(Reaction.RETRY, "end connections that nobody needs; " + _AGAIN),
-    "53400": _Rule(Reaction.HALT, "raise the limit for this role, such as temp_file_limit" + _AFTER_MENDING),
+    "53400": _Rule(Reaction.HALT, "raise the limit for this role, such as temp_file_limit" + _AFTER_FIXING),
     "55006": _BUSY,
     "55P03": _BUSY,
     # A deadline would pass again, and a cancel was somebody's decision. Before anything is begun it was
@@ -170,7 +170,7 @@ def classify(sqlstate: str | None, stage: Stage) -> Classification:
     reaction = rule.by_stage.get(stage, rule.reaction)
     return Classification(
         reaction,
-        rule.mend,
+        rule.hint,
         is_shared=reaction is Reaction.HALT or rule.connection_lost,
         connection_lost=rule.connection_lost,
     )

@@ -319,5 +319,5 @@ class Site:
     def _table(self, connection: Connection, name: RelationName) -> TableFacts:
         table = read_table(connection, name)
         if table is None:
-            raise ExporterError(f"the table {name.quoted} is gone", mend="see who dropped or renamed it")
+            raise ExporterError(f"the table {name.quoted} is gone", hint="see who dropped or renamed it")
         return table

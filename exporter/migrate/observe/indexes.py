@@ -42,7 +42,7 @@ _OTHER_KINDS = {
     "t": "TOAST table",
     **_TABLE_KINDS,
 }
-_MENDS = {
+_HINTS = {
     "42703": "correct the column's name",
     "42704": "write operator classes, types and collations with their schema: init pins search_path",
     "42883": "write functions with their schema: init pins search_path to pg_catalog",
@@ -261,7 +261,7 @@ def _compile_fault(manifest: Manifest, index: DeclaredIndex, error: psycopg.Erro
     return Fault(
         _place(manifest, index),
         f"the server refuses the declaration: {first_line(error)} ({code or 'no SQLSTATE'})",
-        _MENDS.get(code, "correct columns, where, include or with"),
+        _HINTS.get(code, "correct columns, where, include or with"),
     )
 
 

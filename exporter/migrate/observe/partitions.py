@@ -198,8 +198,8 @@ def _attached(index: DeclaredIndex, found: PartitionIndex, table: Partition) -> 
         return replace(
             observed, state=IndexState.INCOMPLETE, detail="attached, and its partitions lack theirs"
         )
-    mend = f"REINDEX INDEX CONCURRENTLY {index.relation.quoted} repairs it, then run init again"
-    detail = f"attached, INVALID, and cannot be dropped by itself; {mend}"
+    hint = f"REINDEX INDEX CONCURRENTLY {index.relation.quoted} repairs it, then run init again"
+    detail = f"attached, INVALID, and cannot be dropped by itself; {hint}"
     return replace(observed, state=IndexState.CONFLICT, detail=detail)
 
 

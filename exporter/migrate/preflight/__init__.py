@@ -1,4 +1,4 @@
-"""What must hold before anything is touched: pass, warn, fail or unknown, with the fact seen and the mend.
+"""What must hold before anything is touched: pass, warn, fail or unknown, with the fact seen and the hint.
 
 Asks the server, the tables and the disk; changes nothing. Any failed finding stops a run before its first
 step. `check_before_build` asks what needs no plan, `check_plan` what the builds of a plan will meet; each

@@ -42,19 +42,19 @@ def _blocked(subject: str, blockers: Sequence[Blocker], min_age_seconds: float, 
             subject,
             "would_wait",
             f"a build would wait for {shown}{more}",
-            _mend(lasting),
+            _hint(lasting),
             pids=[one.pid for one in lasting if one.pid is not None],
             gids=[one.gid for one in lasting if one.gid is not None],
             oldest_seconds=max((one.transaction_age_seconds or 0.0) for one in lasting),
         )
     if hidden:
         shown = "; ".join(one.described for one in hidden[:_SHOWN])
-        mend = "GRANT pg_read_all_stats to this role, to see how long they last"
-        return unknown("blockers", subject, "not_permitted", f"of unknown age: {shown}", mend)
+        hint = "GRANT pg_read_all_stats to this role, to see how long they last"
+        return unknown("blockers", subject, "not_permitted", f"of unknown age: {shown}", hint)
     return passed("blockers", subject, none)
 
 
-def _mend(blockers: Sequence[Blocker]) -> str:
+def _hint(blockers: Sequence[Blocker]) -> str:
     prepared = [one.gid for one in blockers if one.gid is not None]
     if prepared:
         quoted = prepared[0].replace("'", "''")
@@ -66,7 +66,7 @@ def _mend(blockers: Sequence[Blocker]) -> str:
 
 def check_running_backups(backups: Sequence[RunningBackup]) -> Iterator[Finding]:
     """Dumps hold a snapshot for as long as they run; base backups compete for the disk."""
-    for kind, subject, reason, mend in (
+    for kind, subject, reason, hint in (
         (
             "dump",
             DATABASE,
@@ -90,7 +90,7 @@ def check_running_backups(backups: Sequence[RunningBackup]) -> Iterator[Finding]
             subject,
             reason,
             "; ".join(map(_described, running)),
-            mend,
+            hint,
             pids=[one.pid for one in running],
         )
 

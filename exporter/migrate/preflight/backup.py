@@ -70,8 +70,8 @@ def check_backup(info: ConnectionInfo, command: BackupCommand | None, *, runs: b
     said = f": {result.output}" if result.output else ""
     if result.exit_code is None:
         found = f"{shown} was stopped after {duration(result.seconds)}{said}"
-        mend = "see why it hangs, or raise backup.timeout_seconds"
-        return failed(BACKUP, SERVER, "timed_out", found, mend, **facts)
+        hint = "see why it hangs, or raise backup.timeout_seconds"
+        return failed(BACKUP, SERVER, "timed_out", found, hint, **facts)
     if result.exit_code != 0:
         found = f"{shown} ended with {result.exit_code}{said}"
         return failed(BACKUP, SERVER, "command_failed", found, "have a backup made first", **facts)

@@ -116,8 +116,8 @@ def _duplicates(
             "count them at a quiet hour: GROUP BY the declared columns, HAVING count(*) > 1",
         )
     except errors.InsufficientPrivilege as error:
-        mend = "grant that to this role, to have duplicates counted before the build"
-        return unknown("duplicates", subject, "not_permitted", first_line(error), mend)
+        hint = "grant that to this role, to have duplicates counted before the build"
+        return unknown("duplicates", subject, "not_permitted", first_line(error), hint)
     except psycopg.Error as error:
         # Not its text: it can show values.
         return failed(
@@ -125,7 +125,7 @@ def _duplicates(
             subject,
             "expression_fails",
             f"an expression of the index fails for some row (SQLSTATE {error.sqlstate})",
-            "mend the rows or the expression: the build would fail in the same way",
+            "fix the rows or the expression: the build would fail in the same way",
         )
     if found.key_count == 0:
         return passed("duplicates", subject, "no key occurs twice", key_count=0, row_count=0)

@@ -9,7 +9,7 @@ from exporter.migrate.preflight.findings import DATABASE, failed, passed, unknow
 from exporter.model import Finding, IndexState, Manifest, ObservedIndex
 
 _CRITERION = "definition"
-_BLOCKED_MENDS = {
+_BLOCKED_HINTS = {
     IndexState.CONFLICT: "declare another name, or rename or drop what bears this one",
     IndexState.BUILDING_FOREIGN: "wait until it is built",
 }
@@ -23,13 +23,13 @@ def check_declarations(observed: Sequence[ObservedIndex]) -> tuple[Finding, ...]
 def _declaration(index: ObservedIndex) -> Finding:
     subject = index.declared.relation.quoted
     facts = {"definition": index.definition, "state": index.state.value}
-    if index.state in _BLOCKED_MENDS:
+    if index.state in _BLOCKED_HINTS:
         return failed(
-            _CRITERION, subject, index.state.value, index.detail, _BLOCKED_MENDS[index.state], **facts
+            _CRITERION, subject, index.state.value, index.detail, _BLOCKED_HINTS[index.state], **facts
         )
     if index.state is IndexState.INVALID_FOREIGN:
-        mend = f"init --adopt-invalid replaces it; or DROP INDEX CONCURRENTLY {subject}"
-        return failed(_CRITERION, subject, index.state.value, index.detail, mend, **facts)
+        hint = f"init --adopt-invalid replaces it; or DROP INDEX CONCURRENTLY {subject}"
+        return failed(_CRITERION, subject, index.state.value, index.detail, hint, **facts)
     if index.state in (IndexState.INVALID_OURS, IndexState.DEGRADED):
         return warned(
             _CRITERION, subject, index.state.value, index.detail, "init cleans it up first", **facts
@@ -39,7 +39,7 @@ def _declaration(index: ObservedIndex) -> Finding:
 
 def declaration_faults(error: ManifestError) -> tuple[Finding, ...]:
     """The declarations that the server refuses, as findings."""
-    return tuple(failed(_CRITERION, fault.place, "refused", fault.what, fault.mend) for fault in error.faults)
+    return tuple(failed(_CRITERION, fault.place, "refused", fault.what, fault.hint) for fault in error.faults)
 
 
 def not_compiled(manifest: Manifest) -> Finding:

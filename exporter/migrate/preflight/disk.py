@@ -126,17 +126,17 @@ def _judged(room: Room, demand: _Demand, options: PreflightOptions) -> Finding:
     facts = _facts(alone, room, is_rough=is_rough)
     found = f"{_words(alone, is_rough=is_rough)}; {free}"
     if alone.all_bytes > room.free_bytes:
-        mend = "free or add space; declare fewer indexes at a time; or name another tablespace"
-        return failed(DISK, room.title, "too_little", found, mend, **facts)
+        hint = "free or add space; declare fewer indexes at a time; or name another tablespace"
+        return failed(DISK, room.title, "too_little", found, hint, **facts)
     left = room.free_bytes - alone.all_bytes
     if left < reserve_bytes:
-        mend = f"only {byte_size(left)} would be left at the worst moment: free or add space first"
-        return warned(DISK, room.title, "nearly_full", found, mend, **facts)
+        hint = f"only {byte_size(left)} would be left at the worst moment: free or add space first"
+        return warned(DISK, room.title, "nearly_full", found, hint, **facts)
     facts = _facts(together, room, is_rough=is_rough)
     found = f"{_words(together, is_rough=is_rough)}; {free}"
     if room.free_bytes - together.all_bytes < reserve_bytes:
-        mend = "tables will wait for the disk, and for each other; with more space they need not"
-        return warned(DISK, room.title, "not_side_by_side", found, mend, **facts)
+        hint = "tables will wait for the disk, and for each other; with more space they need not"
+        return warned(DISK, room.title, "not_side_by_side", found, hint, **facts)
     return passed(DISK, room.title, found, **facts)
 
 

@@ -13,16 +13,16 @@ def passed(criterion: str, subject: str, found: str, **facts: object) -> Finding
     return Finding(criterion, subject, Verdict.PASS, "ok", found, facts=tuple(facts.items()))
 
 
-def failed(criterion: str, subject: str, reason: str, found: str, mend: str, **facts: object) -> Finding:
+def failed(criterion: str, subject: str, reason: str, found: str, hint: str, **facts: object) -> Finding:
     """What must not be: nothing is started."""
-    return Finding(criterion, subject, Verdict.FAIL, reason, found, mend, tuple(facts.items()))
+    return Finding(criterion, subject, Verdict.FAIL, reason, found, hint, tuple(facts.items()))
 
 
-def warned(criterion: str, subject: str, reason: str, found: str, mend: str, **facts: object) -> Finding:
+def warned(criterion: str, subject: str, reason: str, found: str, hint: str, **facts: object) -> Finding:
     """What one should know before going on."""
-    return Finding(criterion, subject, Verdict.WARN, reason, found, mend, tuple(facts.items()))
+    return Finding(criterion, subject, Verdict.WARN, reason, found, hint, tuple(facts.items()))
 
 
-def unknown(criterion: str, subject: str, reason: str, found: str, mend: str, **facts: object) -> Finding:
+def unknown(criterion: str, subject: str, reason: str, found: str, hint: str, **facts: object) -> Finding:
     """What could not be seen."""
-    return Finding(criterion, subject, Verdict.UNKNOWN, reason, found, mend, tuple(facts.items()))
+    return Finding(criterion, subject, Verdict.UNKNOWN, reason, found, hint, tuple(facts.items()))

@@ -126,8 +126,8 @@ def _find_data_directory(system_identifier: str | None, options: PreflightOption
     if path is None:
         return None
     if read_volume(path) is None:
-        mend = "mount it here, or let this user enter it; or give --free-bytes SIZE"
-        return unknown(DISK, SERVER, "not_seen", f"{path} cannot be seen from here", mend)
+        hint = "mount it here, or let this user enter it; or give --free-bytes SIZE"
+        return unknown(DISK, SERVER, "not_seen", f"{path} cannot be seen from here", hint)
     identifier = system_identifier_of(path)
     if identifier is not None and system_identifier is not None and identifier != system_identifier:
         found = f"{path} belongs to another server: its system identifier is {identifier}"

@@ -41,10 +41,10 @@ def check_duration(estimates: Sequence[IndexEstimate], deadline_seconds: float) 
             "index_bytes": one.index_bytes,
         }
         found = f"about {duration(one.seconds)} by size alone, the deadline is {duration(deadline_seconds)}"
-        mend = "raise --deadline-seconds: the server cancels a build that takes longer"
+        hint = "raise --deadline-seconds: the server cancels a build that takes longer"
         if one.seconds > deadline_seconds:
-            yield failed("max duration", subject, "over_deadline", found, mend, **facts)
+            yield failed("max duration", subject, "over_deadline", found, hint, **facts)
         elif one.seconds > deadline_seconds / 2:
-            yield warned("max duration", subject, "near_deadline", found, mend, **facts)
+            yield warned("max duration", subject, "near_deadline", found, hint, **facts)
         else:
             yield passed("max duration", subject, found, **facts)

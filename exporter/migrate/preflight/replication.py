@@ -41,24 +41,24 @@ def _slot(slot: ReplicationSlot, wal_bytes: int | None, max_keep_bytes: int | No
     }
     retained = "an unknown amount" if slot.retained_bytes is None else byte_size(slot.retained_bytes)
     if slot.wal_status == "lost":
-        mend = f"it will not recover: {drop}, then make its consumer anew"
-        return warned(_CRITERION, subject, "slot_lost", "its WAL is gone", mend, **facts)
+        hint = f"it will not recover: {drop}, then make its consumer anew"
+        return warned(_CRITERION, subject, "slot_lost", "its WAL is gone", hint, **facts)
     if slot.wal_status == "unreserved":
-        mend = "let its consumer catch up first: the next checkpoint removes WAL that it needs"
-        return failed(_CRITERION, subject, "slot_unreserved", f"{retained} behind its limit", mend, **facts)
+        hint = "let its consumer catch up first: the next checkpoint removes WAL that it needs"
+        return failed(_CRITERION, subject, "slot_unreserved", f"{retained} behind its limit", hint, **facts)
     safe = slot.safe_wal_size_bytes
     if safe is not None and wal_bytes is not None and safe < wal_bytes and not slot.active:
         found = f"inactive; {byte_size(safe)} are left to it, the builds write up to {byte_size(wal_bytes)}"
-        mend = f"start its consumer, raise max_slot_wal_keep_size, or give it up: {drop}"
-        return failed(_CRITERION, subject, "slot_would_be_lost", found, mend, **facts)
+        hint = f"start its consumer, raise max_slot_wal_keep_size, or give it up: {drop}"
+        return failed(_CRITERION, subject, "slot_would_be_lost", found, hint, **facts)
     if safe is not None and wal_bytes is not None and safe < wal_bytes:
         found = f"{byte_size(safe)} are left to it, the builds write up to {byte_size(wal_bytes)}"
-        mend = "raise max_slot_wal_keep_size, or see that its consumer keeps up"
-        return warned(_CRITERION, subject, "slot_may_be_lost", found, mend, **facts)
+        hint = "raise max_slot_wal_keep_size, or see that its consumer keeps up"
+        return warned(_CRITERION, subject, "slot_may_be_lost", found, hint, **facts)
     if not slot.active and max_keep_bytes is None:
         found = f"inactive, holds back {retained}, and max_slot_wal_keep_size sets no limit"
-        mend = f"start its consumer, or give it up: {drop}; else it keeps all WAL of the builds"
-        return warned(_CRITERION, subject, "slot_inactive", found, mend, **facts)
+        hint = f"start its consumer, or give it up: {drop}; else it keeps all WAL of the builds"
+        return warned(_CRITERION, subject, "slot_inactive", found, hint, **facts)
     return None
 
 
@@ -79,12 +79,12 @@ def check_archiving(archiver: ArchiverFacts) -> Finding:
             SERVER,
             "archive_failing",
             f"{archiver.last_failed_wal} was refused {ago} ago, {archiver.failed_count} failures in all",
-            "mend archive_command or archive_library first: all WAL of the builds would stay on the volume",
+            "fix archive_command or archive_library first: all WAL of the builds would stay on the volume",
             **facts,
         )
     if archiver.last_archived_time is None:
-        mend = "SELECT pg_switch_wal() and look at pg_stat_archiver"
-        return unknown("archiving", SERVER, "never_archived", "nothing was archived yet", mend, **facts)
+        hint = "SELECT pg_switch_wal() and look at pg_stat_archiver"
+        return unknown("archiving", SERVER, "never_archived", "nothing was archived yet", hint, **facts)
     ago = duration(max(0.0, archiver.clock_timestamp - archiver.last_archived_time))
     return passed("archiving", SERVER, f"the latest WAL file was archived {ago} ago", **facts)
 
@@ -105,8 +105,8 @@ def check_lag(standbys: Sequence[ReplicationLag], options: PreflightOptions) -> 
 def _lag(one: ReplicationLag, options: PreflightOptions) -> Finding | None:
     subject = f"standby {one.application_name or one.pid}"
     if one.state is None:
-        mend = "GRANT pg_read_all_stats to this role"
-        return unknown("replica lag", subject, "not_permitted", "its lag is hidden from this role", mend)
+        hint = "GRANT pg_read_all_stats to this role"
+        return unknown("replica lag", subject, "not_permitted", "its lag is hidden from this role", hint)
     lag_bytes, seconds = one.replay_lag_bytes, one.replay_lag_seconds
     facts: dict[str, object] = {
         "replay_lag_bytes": lag_bytes,
@@ -114,17 +114,17 @@ def _lag(one: ReplicationLag, options: PreflightOptions) -> Finding | None:
         "state": one.state,
     }
     if lag_bytes is None:
-        mend = "wait until it reports what it has replayed"
+        hint = "wait until it reports what it has replayed"
         return unknown(
-            "replica lag", subject, "not_reported", f"{one.state}, replay is not reported", mend, **facts
+            "replica lag", subject, "not_reported", f"{one.state}, replay is not reported", hint, **facts
         )
     # What the lag in seconds was, is told until something is written again.
     late = (seconds or 0.0) if lag_bytes else 0.0
     found = f"{byte_size(lag_bytes)}" + (f" and {duration(late)}" if late else "") + f" behind, {one.state}"
     if lag_bytes > options.max_lag_bytes or late > options.max_lag_seconds:
-        mend = "wait until it has caught up: builds write as much WAL as their indexes are large"
-        return failed("replica lag", subject, "far_behind", found, mend, **facts)
+        hint = "wait until it has caught up: builds write as much WAL as their indexes are large"
+        return failed("replica lag", subject, "far_behind", found, hint, **facts)
     if lag_bytes > options.warn_lag_bytes or late > options.warn_lag_seconds:
-        mend = "better wait until it has caught up: builds add to it"
-        return warned("replica lag", subject, "behind", found, mend, **facts)
+        hint = "better wait until it has caught up: builds add to it"
+        return warned("replica lag", subject, "behind", found, hint, **facts)
     return None

@@ -43,11 +43,11 @@ def _version(version: int) -> Finding:
     facts = {"server_version_num": version}
     found = f"PostgreSQL {version // 10000}.{version % 10000}"
     if version in _CORRUPTING_VERSIONS:
-        mend = "upgrade to 14.4 or newer: builds of this version could leave a corrupt index"
-        return failed("version", SERVER, "corrupting_version", found, mend, **facts)
+        hint = "upgrade to 14.4 or newer: builds of this version could leave a corrupt index"
+        return failed("version", SERVER, "corrupting_version", found, hint, **facts)
     if version // 10000 > _NEWEST_TRIED:
-        mend = f"try it on a copy first: this tool was tried up to PostgreSQL {_NEWEST_TRIED}"
-        return warned("version", SERVER, "untried_version", found, mend, **facts)
+        hint = f"try it on a copy first: this tool was tried up to PostgreSQL {_NEWEST_TRIED}"
+        return warned("version", SERVER, "untried_version", found, hint, **facts)
     return passed("version", SERVER, found, **facts)
 
 
@@ -55,8 +55,8 @@ def _writable(session: SessionFacts, usename: str, database: str) -> Finding:
     if session.in_recovery:
         return passed("writable", SERVER, "not asked of a standby")
     if session.read_only:
-        mend = f"as a superuser: ALTER ROLE {usename} SET default_transaction_read_only = off"
-        return failed("writable", SERVER, "read_only", "transactions are read-only", mend)
+        hint = f"as a superuser: ALTER ROLE {usename} SET default_transaction_read_only = off"
+        return failed("writable", SERVER, "read_only", "transactions are read-only", hint)
     if session.read_only_default and not session.read_only_of_role:
         return failed(
             "writable",
@@ -94,8 +94,8 @@ def _role(session: SessionFacts, usename: str, database: str, *, needs_signal: b
     if session.track_counts:
         yield passed("statistics collector", SERVER, "track_counts is on")
     else:
-        mend = f"ALTER ROLE {usename} RESET track_counts: ANALYZE reports through it"
-        yield failed("statistics collector", SERVER, "track_counts_off", "track_counts is off", mend)
+        hint = f"ALTER ROLE {usename} RESET track_counts: ANALYZE reports through it"
+        yield failed("statistics collector", SERVER, "track_counts_off", "track_counts is off", hint)
     if session.may_read_all_stats:
         yield passed("sees other sessions", SERVER, "member of pg_read_all_stats")
     else:
@@ -134,5 +134,5 @@ def _deadlocks(session: SessionFacts, usename: str, *, needs_signal: bool) -> Fi
     grant = f"GRANT SET ON PARAMETER deadlock_timeout TO {usename}"
     if not needs_signal:
         return passed(criterion, SERVER, f"{found}; {grant} would give ten seconds to end it")
-    mend = f"{grant}: the policies then have ten seconds to end who queues before the build falls"
-    return warned(criterion, SERVER, "not_permitted", found, mend)
+    hint = f"{grant}: the policies then have ten seconds to end who queues before the build falls"
+    return warned(criterion, SERVER, "not_permitted", found, hint)

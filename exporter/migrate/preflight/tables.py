@@ -79,8 +79,8 @@ def check_tablespaces(
             # The server itself falls back then.
             continue
         if found is None:
-            mend = f"create it: CREATE TABLESPACE {shown} LOCATION …, or declare another"
-            yield failed("create in tablespace", subject, "no_tablespace", f"there is no {shown}", mend)
+            hint = f"create it: CREATE TABLESPACE {shown} LOCATION …, or declare another"
+            yield failed("create in tablespace", subject, "no_tablespace", f"there is no {shown}", hint)
         elif found.may_create or found.is_default:
             yield passed("create in tablespace", subject, f"CREATE on {shown} is granted{by_default}")
         else:
@@ -128,11 +128,11 @@ def check_wraparound(facts: WraparoundFacts, warn_age_share: float) -> Finding:
         f"begins at {facts.failsafe_age:,} and {facts.multixact_failsafe_age:,}"
     )
     share = max(facts.xid_age / facts.failsafe_age, facts.mxid_age / facts.multixact_failsafe_age)
-    mend = "VACUUM (FREEZE) the oldest tables first: a build holds back what VACUUM may clean"
+    hint = "VACUUM (FREEZE) the oldest tables first: a build holds back what VACUUM may clean"
     if share >= 1:
-        return failed("wraparound", DATABASE, "failsafe_reached", found, mend, **ages)
+        return failed("wraparound", DATABASE, "failsafe_reached", found, hint, **ages)
     if share >= warn_age_share:
-        return warned("wraparound", DATABASE, "near_failsafe", found, mend, **ages)
+        return warned("wraparound", DATABASE, "near_failsafe", found, hint, **ages)
     return passed("wraparound", DATABASE, found, **ages)
 
 

@@ -56,15 +56,15 @@ def refused(plan: Plan, command: str) -> Section:
 
 def _refusal(index: ObservedIndex, command: str) -> Item:
     details = (index.detail, *definitions(index))
-    return Item(_STATE_WORDS[index.state], _name(index), details=details, mend=_mend(index, command))
+    return Item(_STATE_WORDS[index.state], _name(index), details=details, hint=_hint(index, command))
 
 
-def _mend(index: ObservedIndex, command: str) -> str:
-    mends = _rollback_mends(index) if command == "rollback" else init_mends(index)
-    return mends.get(index.state, "wait until it ends, then try again")
+def _hint(index: ObservedIndex, command: str) -> str:
+    hints = _rollback_hints(index) if command == "rollback" else init_hints(index)
+    return hints.get(index.state, "wait until it ends, then try again")
 
 
-def init_mends(index: ObservedIndex) -> Mapping[IndexState, str]:
+def init_hints(index: ObservedIndex) -> Mapping[IndexState, str]:
     """What a person can do about an index that init leaves alone, by its state."""
     return {
         IndexState.CONFLICT: "declare another name, or rename or drop what bears this one",
@@ -74,7 +74,7 @@ def init_mends(index: ObservedIndex) -> Mapping[IndexState, str]:
     }
 
 
-def _rollback_mends(index: ObservedIndex) -> Mapping[IndexState, str]:
+def _rollback_hints(index: ObservedIndex) -> Mapping[IndexState, str]:
     cancel = f"SELECT pg_cancel_backend({index.builder_pid})"
     # Only of a partitioned table: indexes of partitions that stood before would go with it.
     keep = "build equal indexes there under other names, concurrently; then drop it by hand: "

@@ -104,7 +104,7 @@ def _result(result: StepResult) -> Object:
         ],
         "sqlstate": result.sqlstate,
         "message": result.message,
-        "mend": result.mend,
+        "hint": result.hint,
     }
 
 

@@ -58,9 +58,9 @@ def _rows(finding: Finding, width: int) -> Iterator[str]:
         fact = found[number] if number < len(found) else ""
         padding = " " * (_CHECK_COLUMNS - columns_of(check))
         yield f"{lead if number == 0 else ' ' * _VERDICT_COLUMNS}{check}{padding}{fact}".rstrip()
-    if finding.mend is not None:
+    if finding.hint is not None:
         margin = " " * (_VERDICT_COLUMNS + _CHECK_COLUMNS)
-        for number, line in enumerate(wrap(printable(finding.mend), room - 3)):
+        for number, line in enumerate(wrap(printable(finding.hint), room - 3)):
             yield f"{margin}{'-> ' if number == 0 else '   '}{line}".rstrip()
 
 
@@ -84,7 +84,7 @@ def as_markdown(readiness: Readiness) -> str:
     ]
     for finding in readiness.findings:
         verdict = f"**{finding.verdict.value}**" if finding.verdict is Verdict.FAIL else finding.verdict.value
-        cells = [finding.subject, finding.criterion, finding.found, finding.mend or ""]
+        cells = [finding.subject, finding.criterion, finding.found, finding.hint or ""]
         lines.append(f"| {verdict} | {' | '.join(map(escape, cells))} |")
     return "\n".join(lines) + "\n"
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from exporter.migrate.report.decisions import definitions, init_mends, is_plainly_present, state_word
+from exporter.migrate.report.decisions import definitions, init_hints, is_plainly_present, state_word
 from exporter.migrate.report.exit_codes import DONE, FAILED, HALTED, LEFT_BEHIND
 from exporter.migrate.report.summary import counted
 from exporter.migrate.status import IndexStatus, Status
@@ -85,7 +85,7 @@ def _item(index: IndexStatus, status: Status) -> Item:
         observed.declared.relation.quoted,
         aside,
         tuple(details),
-        mend=_mend(index),
+        hint=_hint(index),
     )
 
 
@@ -125,7 +125,7 @@ def _work(index: IndexStatus, at: datetime) -> Iterator[str]:
         else:
             yield f"waits for {blocker.described}"
     # Other builds of a run wait their turn.
-    behind = sum(not one.is_ours for one in progress.victims)
+    behind = sum(not one.is_ours for one in progress.waiters)
     if behind:
         readers = ": readers queue too" if progress.stops_readers else ""
         yield f"{counted(behind, 'session')} {'waits' if behind == 1 else 'wait'} behind it{readers}"
@@ -161,7 +161,7 @@ def _is_alive(index: IndexStatus) -> bool:
     return run_of(index.holder.application_name) in (None, index.log.run)
 
 
-def _mend(index: IndexStatus) -> str | None:
+def _hint(index: IndexStatus) -> str | None:
     state, log = index.observed.state, index.log
     if state is IndexState.ABSENT:
         if _is_alive(index):
@@ -169,14 +169,14 @@ def _mend(index: IndexStatus) -> str | None:
         if log is not None and log.status in _UNFINISHED:
             return f"run {log.run} did not live to see its end: run init again"
         return None if log is not None and log.phase == "dropped" else "init builds it"
-    mends = {
-        **init_mends(index.observed),
+    hints = {
+        **init_hints(index.observed),
         IndexState.INVALID_OURS: "init cleans it up and builds it anew",
         IndexState.DEGRADED: "rollback again finishes the drop; init builds it anew",
     }
     if not index.observed.definition and state is IndexState.CONFLICT:
         return "correct the manifest or the database"
-    return mends.get(state)
+    return hints.get(state)
 
 
 # JSON
@@ -214,7 +214,7 @@ def _index(index: IndexStatus) -> dict[str, Any]:
         "covered_by": observed.covered_by,
         "compared_with": index.compared_with,
         "not_compared": index.not_compared,
-        "mend": _mend(index),
+        "hint": _hint(index),
         "journal": _log(index.log),
         "table_held_by": None
         if index.holder is None
@@ -230,7 +230,7 @@ def _index(index: IndexStatus) -> dict[str, Any]:
             "phase": progress.phase,
             "share": progress.share,
             "blockers": [blocker.as_detail() for blocker in progress.blockers],
-            "victims": progress.victim_count,
+            "waiters": progress.waiter_count,
         },
     }
 

@@ -8,7 +8,7 @@ from exporter.migrate.report.exit_codes import HALTED, LEFT_BEHIND, exit_code, i
 from exporter.model import Outcome, Plan, StepKind, StepResult, StepStatus, Verdict
 from exporter.text.findings import tally
 
-# Of a mend that many need, so many are named; each stands at its step or finding as well.
+# Of a hint that many need, so many are named; each stands at its step or finding as well.
 MOST_NAMES = 3
 
 _STATUS_SUMMARIES = {
@@ -98,7 +98,7 @@ def needed_decisions(plan: Plan) -> tuple[str, ...]:
 
 def next_steps(outcome: Outcome) -> tuple[str, ...]:
     """What to do now, as sentences: first what stands in the way, by name, then how to go on."""
-    return (*_mends(outcome), *_going_on(outcome))
+    return (*_hints(outcome), *_going_on(outcome))
 
 
 def _going_on(outcome: Outcome) -> Iterator[str]:
@@ -143,30 +143,30 @@ def _after_success(outcome: Outcome) -> Iterator[str]:
         yield "pg-index-exporter verify judges the criteria again at any time."
 
 
-def _mends(outcome: Outcome) -> Iterator[str]:
+def _hints(outcome: Outcome) -> Iterator[str]:
     """What to do about everything that failed, each once with the names that it is for."""
-    names_by_mend: dict[str, list[str]] = {}
-    for name, mend in (*_mends_of_steps(outcome), *_mends_of_findings(outcome)):
-        names = names_by_mend.setdefault(mend, [])
+    names_by_hint: dict[str, list[str]] = {}
+    for name, hint in (*_hints_of_steps(outcome), *_hints_of_findings(outcome)):
+        names = names_by_hint.setdefault(hint, [])
         if name not in names:
             names.append(name)
-    for mend, names in names_by_mend.items():
+    for hint, names in names_by_hint.items():
         more = len(names) - MOST_NAMES
-        yield f"{', '.join(names[:MOST_NAMES])}{f' and {more} more' if more > 0 else ''}: {mend}"
+        yield f"{', '.join(names[:MOST_NAMES])}{f' and {more} more' if more > 0 else ''}: {hint}"
 
 
-def _mends_of_steps(outcome: Outcome) -> Iterator[tuple[str, str]]:
+def _hints_of_steps(outcome: Outcome) -> Iterator[tuple[str, str]]:
     for result in outcome.results:
         step = result.step
         # Of what the server goes on with there is one word for all.
-        if result.mend is not None and result.status not in (StepStatus.DONE, StepStatus.DETACHED):
-            yield step.table.quoted if step.index is None else step.index.relation.quoted, result.mend
+        if result.hint is not None and result.status not in (StepStatus.DONE, StepStatus.DETACHED):
+            yield step.table.quoted if step.index is None else step.index.relation.quoted, result.hint
 
 
-def _mends_of_findings(outcome: Outcome) -> Iterator[tuple[str, str]]:
+def _hints_of_findings(outcome: Outcome) -> Iterator[tuple[str, str]]:
     for finding in (*outcome.preflight, *outcome.findings):
-        if finding.verdict is Verdict.FAIL and finding.mend is not None:
-            yield finding.subject, finding.mend
+        if finding.verdict is Verdict.FAIL and finding.hint is not None:
+            yield finding.subject, finding.hint
 
 
 def counted(number: int, noun: str) -> str:

@@ -75,7 +75,7 @@ def _result(result: StepResult) -> Item:
         work_of(result.step),
         duration(result.seconds) if result.status is not StepStatus.SKIPPED else "",
         tuple(details),
-        mend=result.mend,
+        hint=result.hint,
     )
 
 

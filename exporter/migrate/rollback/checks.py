@@ -24,11 +24,11 @@ _NAMED_BLOCKERS = 5
 _QUERY_CHARACTERS = 60
 # Shorter transactions end by themselves before anybody has read about them.
 _LONG_SECONDS = 1.0
-_MEND_CONCURRENT = (
+_HINT_CONCURRENT = (
     "the drop waits for them without a limit, and no query may use the index meanwhile: wait until they end, "
     "or end them"
 )
-_MEND_WHOLE = (
+_HINT_WHOLE = (
     "the drop needs the table and all its partitions at once, waits a second at a time, and gives up "
     "whole after the budget for locks: wait until they end, or end them"
 )
@@ -205,7 +205,7 @@ def blocking(table: RelationName, blockers: Sequence[Blocker], *, is_whole: bool
         Verdict.WARN,
         "blocked",
         "; ".join(named),
-        _MEND_WHOLE if is_whole else _MEND_CONCURRENT,
+        _HINT_WHOLE if is_whole else _HINT_CONCURRENT,
     )
 
 
@@ -230,10 +230,10 @@ def _is_long(blocker: Blocker) -> bool:
     )
 
 
-def _judged(criterion: str, reason: str, subject: str, holds: bool, found: str, mend: str) -> Finding:
+def _judged(criterion: str, reason: str, subject: str, holds: bool, found: str, hint: str) -> Finding:
     if holds:
         return Finding(criterion, subject, Verdict.PASS, "ok", found)
-    return Finding(criterion, subject, Verdict.FAIL, reason, found, mend)
+    return Finding(criterion, subject, Verdict.FAIL, reason, found, hint)
 
 
 def _at(seconds: float | None) -> datetime | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from exporter.errors import SettingsError
-from exporter.migrate.assessment import RunOptions, Situation, control_session
+from exporter.migrate.assessment import Assessment, RunOptions, control_session
 from exporter.migrate.execute.executor import Build, Event
 from exporter.migrate.journaling import record_stop
 from exporter.migrate.observe.indexes import observe
@@ -48,7 +48,7 @@ def roll_back(
     options: RunOptions,
     *,
     siblings: Sequence[Database] = (),
-    confirm: Callable[[Situation], bool] = lambda situation: True,
+    confirm: Callable[[Assessment], bool] = lambda situation: True,
     on_event: Callable[[Event], None] = lambda event: None,
 ) -> Outcome:
     """What became of every index that this migration created: dropped and verified absent, or why not.
@@ -82,7 +82,7 @@ def roll_back(
 
 def read_rollback(
     connection: Connection, manifest: Manifest, journal: Journal, siblings: Sequence[Database] = ()
-) -> Situation:
+) -> Assessment:
     """What stands, what rollback would drop and what speaks against it. Changes nothing.
 
     Raises: SettingsError when there is no journal; ManifestError when a declaration does not fit.
@@ -90,13 +90,13 @@ def read_rollback(
     if not journal.exists():
         raise SettingsError(
             f"no journal in schema {journal.schemaname}: nothing is known to be created here",
-            mend="name the schema that init used: --journal-schema",
+            hint="name the schema that init used: --journal-schema",
         )
     facts = read_facts(connection)
     checks = tuple(one for one in check_before_build(connection, manifest) if one.criterion in _CRITERIA)
     nothing = Plan(manifest.migration, (), (), ())
     if any(finding.verdict is Verdict.FAIL for finding in checks):
-        return Situation(facts, (), checks, nothing, {})
+        return Assessment(facts, (), checks, nothing, {})
     created = journal.created()
     observed = observe(connection, manifest, created)
     ours = {index.declared.name for index in with_partitions(observed) if _is_ours(index, created)}
@@ -120,7 +120,7 @@ def read_rollback(
         ),
         *_undeclared(manifest, observed, created),
     )
-    return Situation(facts, observed, findings, plan, journal.latest())
+    return Assessment(facts, observed, findings, plan, journal.latest())
 
 
 def _is_ours(index: ObservedIndex, created: Mapping[str, CreatedIndex]) -> bool:
@@ -129,14 +129,14 @@ def _is_ours(index: ObservedIndex, created: Mapping[str, CreatedIndex]) -> bool:
     return entry is not None and entry.definition == index.definition
 
 
-def _lacks_last_word(journal: Journal, situation: Situation) -> bool:
+def _lacks_last_word(journal: Journal, situation: Assessment) -> bool:
     """True when all that the migration created is dropped, by a run that died before it could say so."""
     last = situation.log.get(None)
     was_dropped = any(row.phase == Phase.DROPPED for name, row in situation.log.items() if name is not None)
     return last is not None and last.phase != Phase.DROPPED and was_dropped and not journal.created()
 
 
-def _record_unseen(journal: Journal, situation: Situation) -> None:
+def _record_unseen(journal: Journal, situation: Assessment) -> None:
     """Tells the journal of drops that ended after their run had died.
 
     The indexes of partitions go with the one above.

@@ -81,12 +81,12 @@ def _conflict(observed: ObservedIndex, name: str) -> Iterator[Finding]:
         # It is a partition that stands in the way.
         yield failed("valid and ready", name, "partition_lacking", observed.detail, "see its partitions")
         return
-    mend = "give the declared index another name, or rename or drop what bears it now"
+    hint = "give the declared index another name, or rename or drop what bears it now"
     if observed.found_definition is None:
-        yield failed("exists", name, "name_taken", observed.detail, mend)
+        yield failed("exists", name, "name_taken", observed.detail, hint)
     else:
         found = f"{observed.found_definition}, declared is {observed.definition}"
-        yield failed("definition", name, "definition_differs", found, mend)
+        yield failed("definition", name, "definition_differs", found, hint)
 
 
 # What the catalogue says of it
@@ -116,8 +116,8 @@ def _size(facts: IndexFacts) -> Iterator[Finding]:
         return
     ratio = size_ratio(facts)
     if ratio is None:
-        mend = "verify again when nothing locks index or table"
-        yield unknown("size", name, "not_readable", "the sizes could not be read", mend)
+        hint = "verify again when nothing locks index or table"
+        yield unknown("size", name, "not_readable", "the sizes could not be read", hint)
         return
     found = f"{ratio:.3f} of the table, at most {limit:.3f} is declared"
     if is_small(facts):
@@ -125,11 +125,11 @@ def _size(facts: IndexFacts) -> Iterator[Finding]:
     elif ratio <= limit:
         yield passed("size", name, "within_limit", found)
     else:
-        mend = (
+        hint = (
             "leave out columns or narrow the predicate, or raise max_size_ratio; an index that grew by "
             f"updates: REINDEX INDEX CONCURRENTLY {declared.relation.quoted}"
         )
-        yield failed("size", name, "too_large", found, mend)
+        yield failed("size", name, "too_large", found, hint)
 
 
 def _not_null(facts: IndexFacts) -> Iterator[Finding]:
@@ -139,12 +139,12 @@ def _not_null(facts: IndexFacts) -> Iterator[Finding]:
     name, table = subject_of(declared), declared.table.quoted
     if facts.nullable:
         columns = _columns(facts.nullable)
-        mend = f"fill or delete those rows of {table}, then SET NOT NULL; or take the column from not_null"
-        yield failed("not null", name, "null_found", f"NULL in {columns}", mend)
+        hint = f"fill or delete those rows of {table}, then SET NOT NULL; or take the column from not_null"
+        yield failed("not null", name, "null_found", f"NULL in {columns}", hint)
     elif facts.unproven:
-        mend = f"ALTER TABLE {table} … SET NOT NULL proves it; or grant SELECT, or verify at a quiet hour"
+        hint = f"ALTER TABLE {table} … SET NOT NULL proves it; or grant SELECT, or verify at a quiet hour"
         found = f"not decided in time, or not permitted, for {_columns(facts.unproven)}"
-        yield unknown("not null", name, "not_proven", found, mend)
+        yield unknown("not null", name, "not_proven", found, hint)
     else:
         yield passed("not null", name, "no_null", f"no NULL in {_columns(declared.not_null)}")
 
@@ -152,17 +152,17 @@ def _not_null(facts: IndexFacts) -> Iterator[Finding]:
 def _statistics(facts: IndexFacts, built_at: datetime | None) -> Finding:
     declared = facts.observed.declared
     name, criterion = subject_of(declared), "statistics"
-    mend = f"ANALYZE {declared.table.quoted}"
+    hint = f"ANALYZE {declared.table.quoted}"
     analyzed_at = facts.table_last_analyze
     if analyzed_at is None:
         found = "when the table was last analyzed is not known; the counters may have been reset"
-        return unknown(criterion, name, "analyze_unknown", found, mend)
+        return unknown(criterion, name, "analyze_unknown", found, hint)
     if built_at is None:
         found = f"analyzed at {moment(analyzed_at)}; when the index was built is not known"
-        return unknown(criterion, name, "build_unknown", found, f"{mend}, if it was built after that")
+        return unknown(criterion, name, "build_unknown", found, f"{hint}, if it was built after that")
     if analyzed_at < built_at:
         found = f"analyzed at {moment(analyzed_at)}, built at {moment(built_at)}"
-        return failed(criterion, name, "stale", found, mend)
+        return failed(criterion, name, "stale", found, hint)
     return passed(criterion, name, "fresh", f"analyzed at {moment(analyzed_at)}, after the build")
 
 

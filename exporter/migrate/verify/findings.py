@@ -44,11 +44,11 @@ def passed(criterion: str, subject: str, reason: str, found: str) -> Finding:
     return Finding(criterion, subject, Verdict.PASS, reason, found)
 
 
-def failed(criterion: str, subject: str, reason: str, found: str, mend: str) -> Finding:
+def failed(criterion: str, subject: str, reason: str, found: str, hint: str) -> Finding:
     """A criterion that does not hold."""
-    return Finding(criterion, subject, Verdict.FAIL, reason, found, mend)
+    return Finding(criterion, subject, Verdict.FAIL, reason, found, hint)
 
 
-def unknown(criterion: str, subject: str, reason: str, found: str, mend: str) -> Finding:
+def unknown(criterion: str, subject: str, reason: str, found: str, hint: str) -> Finding:
     """A criterion that cannot be judged."""
-    return Finding(criterion, subject, Verdict.UNKNOWN, reason, found, mend)
+    return Finding(criterion, subject, Verdict.UNKNOWN, reason, found, hint)

@@ -46,8 +46,8 @@ def _judge(root: ObservedIndex, one: ObservedPartition) -> Finding:
     if state in _AT_WORK:
         return unknown(_CRITERION, subject, _AT_WORK[state], f"{name}: {one.observed.detail}", _WAIT)
     if state in _REASONS:
-        reason, found, mend = _REASONS[state]
-        return failed(_CRITERION, subject, reason, f"{name}: {found or one.observed.detail}", mend)
+        reason, found, hint = _REASONS[state]
+        return failed(_CRITERION, subject, reason, f"{name}: {found or one.observed.detail}", hint)
     return failed(_CRITERION, subject, "not_attached", f"{name} is valid, and not attached", _INIT)
 
 

@@ -24,8 +24,8 @@ def judge_probes(
     """Each probe of one index: its plan, its time, and its time before, by index name and probe."""
     declared = facts.observed.declared
     if not declared.probes and declared.role is Role.READ:
-        mend = "declare a probe: the query that the index is for, with a sample"
-        yield unknown("plan uses the index", subject_of(declared), "no_probe", "no query is declared", mend)
+        hint = "declare a probe: the query that the index is for, with a sample"
+        yield unknown("plan uses the index", subject_of(declared), "no_probe", "no query is declared", hint)
     for probe in declared.probes:
         key = (declared.name, probe.name)
         subject = probe_subject(declared, probe)
@@ -40,7 +40,7 @@ def judge_probes(
         yield _change(probe, subject, baseline.get(key), after)
 
 
-_UNPLANNED_MENDS = {
+_UNPLANNED_HINTS = {
     "no_sample": "correct the sample so that it returns rows, or verify when the table has such rows",
     "not_permitted": "grant SELECT on the tables of the probe to this role",
     "timed_out": "verify at a quiet hour, or shorten the sample",
@@ -52,21 +52,21 @@ def _plan(facts: IndexFacts, subject: str, after: ProbeMeasurement) -> Finding:
     criterion = "plan uses the index"
     if after.samples_using_index is None:
         reason = after.reason or "not_measured"
-        mend = _UNPLANNED_MENDS.get(reason, "verify again")
-        return unknown(criterion, subject, reason, after.detail or "no plan was made", mend)
+        hint = _UNPLANNED_HINTS.get(reason, "verify again")
+        return unknown(criterion, subject, reason, after.detail or "no plan was made", hint)
     found = f"{after.samples_using_index} of {after.samples} plans use it"
     if after.samples and after.samples_using_index == after.samples:
         return passed(criterion, subject, "used", f"{found}: {after.node}" if after.node else found)
     found += f"; the first: {after.node or 'no scan of the table'}"
     if is_small(facts):
-        mend = "verify again when the table has grown: reading all of a small table is cheaper"
-        return unknown(criterion, subject, "table_too_small", found, mend)
-    mend = (
+        hint = "verify again when the table has grown: reading all of a small table is cheaper"
+        return unknown(criterion, subject, "table_too_small", found, hint)
+    hint = (
         "compare the probe's WHERE and ORDER BY with the declared columns and predicate; see its EXPLAIN; "
         "a setting such as enable_indexscan or random_page_cost can work against indexes"
     )
     reason = "used_by_some" if after.samples_using_index else "not_used"
-    return failed(criterion, subject, reason, found, mend)
+    return failed(criterion, subject, reason, found, hint)
 
 
 def _time(probe: Probe, subject: str, after: ProbeMeasurement) -> Iterator[Finding]:
@@ -81,8 +81,8 @@ def _time(probe: Probe, subject: str, after: ProbeMeasurement) -> Iterator[Findi
     if after.median_seconds is not None and after.median_seconds <= limit:
         yield passed("time", subject, "within_limit", found)
     else:
-        mend = "look at the probe with EXPLAIN (ANALYZE, BUFFERS); verify again when the server is not busy"
-        yield failed("time", subject, "too_slow", found, mend)
+        hint = "look at the probe with EXPLAIN (ANALYZE, BUFFERS); verify again when the server is not busy"
+        yield failed("time", subject, "too_slow", found, hint)
 
 
 def _change(probe: Probe, subject: str, before: ProbeMeasurement | None, after: ProbeMeasurement) -> Finding:
@@ -94,21 +94,21 @@ def _change(probe: Probe, subject: str, before: ProbeMeasurement | None, after: 
     before_took = None if before is None else taken(before)
     if before is None or before_took is None:
         found = f"no figure from before, now {after_took}"
-        mend = "none is possible now: the baseline is taken before the first build"
-        return unknown(criterion, subject, "no_baseline", found, mend)
+        hint = "none is possible now: the baseline is taken before the first build"
+        return unknown(criterion, subject, "no_baseline", found, hint)
     found = f"{before_took} before, now {after_took}"
     times = speedup(before, after)
     if times is not None and times >= FASTER_FACTOR:
         return passed(criterion, subject, "faster", f"{found}: {faster_by(before, after)} faster")
     if before.median_seconds is None:
-        mend = "none is needed while the time is within its limit"
-        return unknown(criterion, subject, "no_baseline", found, mend)
+        hint = "none is needed while the time is within its limit"
+        return unknown(criterion, subject, "no_baseline", found, hint)
     after_seconds = after.median_seconds or after.stopped_after_seconds or 0.0
     if _is_slower(before.median_seconds, after_seconds):
         if probe.max_seconds is not None and after_seconds <= probe.max_seconds:
             return passed(criterion, subject, "slower_within_limit", f"{found}: slower, but within its limit")
-        mend = "verify again when the server is not busy; if it stays slower, look at the probe's EXPLAIN"
-        return failed(criterion, subject, "slower", found, mend)
+        hint = "verify again when the server is not busy; if it stays slower, look at the probe's EXPLAIN"
+        return failed(criterion, subject, "slower", found, hint)
     if after.median_seconds is None:
         return _untimed(criterion, subject, after)
     return passed(criterion, subject, "not_slower", found)
@@ -119,8 +119,8 @@ def _is_slower(before_seconds: float, after_seconds: float) -> bool:
 
 
 def _untimed(criterion: str, subject: str, after: ProbeMeasurement) -> Finding:
-    mend = _UNPLANNED_MENDS.get(
+    hint = _UNPLANNED_HINTS.get(
         after.reason or "",
         "time it by hand: a probe that writes, or that fails when it runs, is only planned here",
     )
-    return unknown(criterion, subject, after.reason or "not_timed", after.detail or "not timed", mend)
+    return unknown(criterion, subject, after.reason or "not_timed", after.detail or "not timed", hint)

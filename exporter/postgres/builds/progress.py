@@ -24,7 +24,7 @@ class BuildProgress:
     progress, and for a build of another role without pg_read_all_stats.
     `waiting_seconds` is how long it has waited for the lock that it waits for now.
     `blockers` are the sessions it waits for now, the oldest transaction first; of several that it has to
-    wait for in turn the server names one at a time, `lockers_total` counts them. `victims` wait for it.
+    wait for in turn the server names one at a time, `lockers_total` counts them. `waiters` wait for it.
     Units: seconds. Source: pg_stat_progress_create_index, pg_stat_activity, pg_locks (14).
     """
 
@@ -46,7 +46,7 @@ class BuildProgress:
     ancestors: Sequence[int]
     waiting_seconds: float | None
     blockers: tuple[OtherSession, ...] = ()
-    victims: tuple[OtherSession, ...] = ()
+    waiters: tuple[OtherSession, ...] = ()
 
     @property
     def is_concurrent(self) -> bool:
@@ -85,19 +85,19 @@ class BuildProgress:
         return max((age for age in ages if age is not None), default=None)
 
     @property
-    def victim_count(self) -> int:
+    def waiter_count(self) -> int:
         """How many sessions wait for it, or behind those that do."""
-        return len(self.victims)
+        return len(self.waiters)
 
     @property
     def stops_readers(self) -> int:
         """1 while one of them waits for a lock that readers of the table queue behind, else 0."""
-        return int(any(one.stops_readers for one in self.victims))
+        return int(any(one.stops_readers for one in self.waiters))
 
 
 @dataclass(frozen=True, slots=True)
 class BuildRow:
-    """A build with one session beside it; `other_role` is blocker, victim or None for nobody."""
+    """A build with one session beside it; `other_role` is blocker, waiter or None for nobody."""
 
     pid: int
     relid: int | None
@@ -135,7 +135,7 @@ class BuildRow:
     @property
     def build(self) -> BuildProgress:
         """The build alone."""
-        names = [one.name for one in fields(BuildProgress) if one.name not in ("blockers", "victims")]
+        names = [one.name for one in fields(BuildProgress) if one.name not in ("blockers", "waiters")]
         return BuildProgress(**{name: getattr(self, name) for name in names})
 
     @property
@@ -156,5 +156,5 @@ def _combined(rows: Sequence[BuildRow]) -> BuildProgress:
     return replace(
         rows[0].build,
         blockers=tuple(row.other for row in rows if row.other_role == "blocker"),
-        victims=tuple(row.other for row in rows if row.other_role == "victim"),
+        waiters=tuple(row.other for row in rows if row.other_role == "waiter"),
     )

@@ -36,14 +36,14 @@ def require_same_system(before: SystemIdentity, now: SystemIdentity) -> None:
     if before.system_identifier != now.system_identifier:
         raise Halted(
             f"another system answers: {now.system_identifier}, not {before.system_identifier}",
-            mend="see where the address leads; the work was begun in the first",
+            hint="see where the address leads; the work was begun in the first",
         )
     if now.in_recovery or now.timeline_id is None:
         raise TargetUnreachable(
-            "a standby answers where the primary was", mend="connect to the primary, then run init again"
+            "a standby answers where the primary was", hint="connect to the primary, then run init again"
         )
     if before.timeline_id is not None and now.timeline_id < before.timeline_id:
         raise Halted(
             f"a server of timeline {now.timeline_id} answers, the work was on timeline {before.timeline_id}",
-            mend="an old primary is back: see which one is to be written to, then run init again",
+            hint="an old primary is back: see which one is to be written to, then run init again",
         )

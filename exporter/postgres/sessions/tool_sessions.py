@@ -11,7 +11,7 @@ _MAX_NAME_BYTES = 63
 
 
 @dataclass(frozen=True, slots=True)
-class OwnWork:
+class ToolSession:
     """A session that builds on a table, drops from it or queues for it.
 
     `has_live_run` tells that the run it belongs to has other sessions too. Units: seconds.
@@ -40,20 +40,20 @@ def run_of(application_name: str | None) -> str | None:
     return rest.partition("/")[0] or None
 
 
-def read_own_work(connection: Connection, pid: int, relid: int | None) -> OwnWork | None:
+def read_tool_session(connection: Connection, pid: int, relid: int | None) -> ToolSession | None:
     """What the session of that process does on the table, None when it is gone."""
     version = connection.info.server_version
     parameters = {"pid": pid, "relid": relid or 0}
-    rows = fetch_version(connection, "own_work", OwnWork, version, parameters)
+    rows = fetch_version(connection, "tool_sessions", ToolSession, version, parameters)
     return rows[0] if rows else None
 
 
-def cancel_own_work(connection: Connection, work: OwnWork) -> bool:
+def cancel_tool_session(connection: Connection, work: ToolSession) -> bool:
     """True when the session was told to cancel its statement, False when it is gone.
 
     Raises: psycopg.Error when the server refuses.
     """
-    text = query_text("cancel_own_work", server_version_num=connection.info.server_version)
+    text = query_text("cancel_tool_session", server_version_num=connection.info.server_version)
     parameters = {"pid": work.pid, "application_name": work.application_name}
     row = connection.execute(text, parameters).fetchone()
     return row is not None and bool(row[0])

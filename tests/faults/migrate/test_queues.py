@@ -45,7 +45,7 @@ def declared(shop: TestDatabase) -> Iterator[Database]:
 def test_a_build_that_others_queue_behind_ends_well(
     shop: TestDatabase, declared: Database, statement: str, further: dict[str, bool]
 ) -> None:
-    # Who has waited so long is not looked at again: the build that comes to wait for it is the victim.
+    # Who has waited so long is not looked at again: the build that comes to wait for it is the waiter.
     shop.execute(sql.SQL("ALTER DATABASE {} SET deadlock_timeout = '10ms'").format(sql.Identifier(shop.name)))
     run = Run(shop, ONE, options=OPTIONS, declared=declared)
     with shop.connect() as other, writer(shop) as open_transaction, Beside(run.init) as beside:

@@ -91,7 +91,7 @@ def test_a_row_that_is_too_big_fails_clean(shop: TestDatabase) -> None:
     results = Run(shop, manifest_of(CONTENT), options=PATIENT).init()
 
     assert (results[0].status, results[0].sqlstate, results[0].attempts) == (StepStatus.FAILED, "54000", 1)
-    assert "md5" in (results[0].mend or "")
+    assert "md5" in (results[0].hint or "")
     assert indexes_of(shop) == {}
 
 
@@ -119,7 +119,7 @@ def test_the_limit_of_temporary_files_halts_the_run_whatever_its_policy(shop: Te
     results = run.init()
 
     assert (results[0].status, results[0].sqlstate) == (StepStatus.HALTED, "53400")
-    assert "temp_file_limit" in (results[0].mend or "")
+    assert "temp_file_limit" in (results[0].hint or "")
     # The others would meet the same.
     assert {result.status for result in results[1:]} == {StepStatus.SKIPPED}
     assert indexes_of(shop) == {}
@@ -143,7 +143,7 @@ def test_a_full_disk_halts_the_run_and_leaves_nothing(shop: TestDatabase, full_v
     results = Run(shop, manifest_of(index), options=PATIENT).init()
 
     assert (results[0].status, results[0].sqlstate) == (StepStatus.HALTED, "53100")
-    assert "free space" in (results[0].mend or "")
+    assert "free space" in (results[0].hint or "")
     assert indexes_of(shop) == {}
 
 

@@ -1,4 +1,4 @@
-"""`check` against real servers: what passes, what fails with which mend, and the exit code."""
+"""`check` against real servers: what passes, what fails with which hint, and the exit code."""
 
 import json
 import socket
@@ -93,10 +93,10 @@ def check(manifest: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 
 
 def shortcomings(document: dict[str, Any]) -> dict[tuple[str, str], tuple[str, str, str]]:
-    """What did not pass: subject and criterion to verdict, reason and mend."""
+    """What did not pass: subject and criterion to verdict, reason and hint."""
     findings = [*document["findings"], *(one for found in document["databases"] for one in found["findings"])]
     return {
-        (finding["subject"], finding["criterion"]): (finding["verdict"], finding["reason"], finding["mend"])
+        (finding["subject"], finding["criterion"]): (finding["verdict"], finding["reason"], finding["hint"])
         for finding in findings
         if finding["verdict"] != "pass"
     }
@@ -106,11 +106,11 @@ def verdicts(document: dict[str, Any]) -> dict[tuple[str, str], str]:
     return {key: f"{verdict} {reason}" for key, (verdict, reason, _) in shortcomings(document).items()}
 
 
-def run_mends(database: TestDatabase, document: dict[str, Any], beginning: str) -> None:
-    """Does what the mends say that hold a command with this beginning."""
-    for _, _, mend in shortcomings(document).values():
-        if beginning in mend:
-            commands = mend[mend.index(beginning) :].partition(": ")[0]
+def run_hints(database: TestDatabase, document: dict[str, Any], beginning: str) -> None:
+    """Does what the hints say that hold a command with this beginning."""
+    for _, _, hint in shortcomings(document).values():
+        if beginning in hint:
+            commands = hint[hint.index(beginning) :].partition(": ")[0]
             for command in commands.split("; "):
                 database.execute(command)
 
@@ -150,13 +150,13 @@ def test_a_role_with_nothing_is_mended_by_what_is_said(shop: TestDatabase, nobod
     }
     assert code == 1
 
-    run_mends(shop, document, "GRANT")
+    run_hints(shop, document, "GRANT")
     code, document = check(dsn)
 
     assert verdicts(document) == own_traces
     assert code == 0
 
-    run_mends(shop, document, "ALTER ROLE")
+    run_hints(shop, document, "ALTER ROLE")
     _, document = check(dsn)
 
     assert verdicts(document) == {}
@@ -165,8 +165,8 @@ def test_a_role_with_nothing_is_mended_by_what_is_said(shop: TestDatabase, nobod
 def test_a_superuser_is_told_to_read_with_a_role_of_its_own(shop: TestDatabase, check: Check) -> None:
     code, document = check(shop.dsn)
 
-    mends = {mend for _, _, mend in shortcomings(document).values()}
-    assert mends == {"read with a role of its own, as deploy/sql/monitor.sql makes one"}
+    hints = {hint for _, _, hint in shortcomings(document).values()}
+    assert hints == {"read with a role of its own, as deploy/sql/monitor.sql makes one"}
     assert code == 0
 
 
@@ -255,7 +255,7 @@ def test_indexes_and_databases_that_are_cut(shop: TestDatabase, tmp_path: Path, 
 
 
 @pytest.mark.parametrize(
-    ("change", "reason", "mend"),
+    ("change", "reason", "hint"),
     [
         ({"password": "canary-wrong"}, "denied", "check user, password and pg_hba.conf"),
         ({"dbname": "no_such_database"}, "denied", "check the name of the database"),
@@ -267,13 +267,13 @@ def test_a_database_that_does_not_answer(
     check: Check,
     change: dict[str, str],
     reason: str,
-    mend: str,
+    hint: str,
 ) -> None:
     code, document = check(make_conninfo(server.dsn(), **change))
 
     ((verdict, found, said),) = shortcomings(document).values()
     assert (verdict, found) == ("fail", reason)
-    assert mend in said
+    assert hint in said
     assert "canary" not in json.dumps(document)
     assert code == 4
 
@@ -362,9 +362,9 @@ def test_an_address_that_is_taken(server: PostgresServer, check: Check) -> None:
         where = f"127.0.0.1:{taken.getsockname()[1]}"
         _, document = check(server.dsn(), "--web.listen-address", where, with_manifest=False)
 
-    verdict, reason, mend = shortcomings(document)["settings", "listen address"]
+    verdict, reason, hint = shortcomings(document)["settings", "listen address"]
     assert (verdict, reason) == ("fail", "not_available")
-    assert "choose another port" in mend
+    assert "choose another port" in hint
 
 
 def test_nothing_to_watch_is_told(server: PostgresServer, check: Check) -> None:

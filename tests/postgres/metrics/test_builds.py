@@ -112,7 +112,7 @@ def test_a_build_shows_its_phase_and_whom_it_waits_for(building: TestDatabase) -
     assert found["pg_index_build_phase_lockers"] == (None, 1)
     assert found["pg_index_build_phase_lockers_done"] == (None, 0)
     assert found["pg_index_build_progress_ratio"] == (None, 0)
-    assert (found["pg_index_build_victims"], found["pg_index_build_stops_readers"]) == ((None, 0), (None, 0))
+    assert (found["pg_index_build_waiters"], found["pg_index_build_stops_readers"]) == ((None, 0), (None, 0))
     assert found["pg_index_build_blocker_age_seconds"][1] > 0
     assert set(failures(snapshot)) == {"statements"}
 

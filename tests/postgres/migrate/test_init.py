@@ -8,7 +8,7 @@ from psycopg import sql
 from exporter import bundled
 from exporter.errors import SettingsError, TargetTimedOut
 from exporter.manifest.loader import load_manifest
-from exporter.migrate.assessment import RunOptions, Situation
+from exporter.migrate.assessment import Assessment, RunOptions
 from exporter.migrate.execute.executor import BuildOptions
 from exporter.migrate.execute.work import StepOptions
 from exporter.migrate.init import check_result, initialise, only_manifest
@@ -174,9 +174,9 @@ def test_who_locks_a_table_is_named_and_nothing_is_touched(
 
 
 def test_who_is_asked_sees_the_plan_and_may_decline(nova_database: TestDatabase, manifest: Manifest) -> None:
-    asked: list[Situation] = []
+    asked: list[Assessment] = []
 
-    def decline(situation: Situation) -> bool:
+    def decline(situation: Assessment) -> bool:
         asked.append(situation)
         return False
 

@@ -175,7 +175,7 @@ NAMES = [
     "100% of %(them)s {and} $1 :x",
     "back\\slash",
     "select",
-    "; DROP TABLE victim; --",
+    "; DROP TABLE waiter; --",
     "/* $$ '",
     "ä" * 31 + "x",
     " ",
@@ -249,7 +249,7 @@ def test_what_can_have_no_index_is_refused_with_the_reason(
 
     (fault,) = caught.value.faults
     assert what in fault.what
-    assert fault.mend
+    assert fault.hint
 
 
 def test_a_temporary_table_of_a_session_is_refused(database: TestDatabase) -> None:

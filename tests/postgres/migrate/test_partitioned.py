@@ -9,7 +9,7 @@ import pytest
 from psycopg import sql
 
 from exporter.errors import ManifestError
-from exporter.migrate.assessment import RunOptions, Situation
+from exporter.migrate.assessment import Assessment, RunOptions
 from exporter.migrate.execute.executor import Event, EventKind
 from exporter.migrate.init import check_result, initialise
 from exporter.migrate.plan.steps import waves_of
@@ -326,7 +326,7 @@ class AfterPlan:
         self._database, self._statements, self._when = database, list(statements), when
         self._lock = threading.Lock()
 
-    def confirm(self, _situation: Situation) -> bool:
+    def confirm(self, _situation: Assessment) -> bool:
         if self._when is None:
             self._run()
         return True
@@ -394,9 +394,9 @@ def test_a_partition_that_goes_meanwhile_is_not_missed(
     assert len(attached(events)) == LEAVES
     assert is_valid(events, "idx_events_sender")
     # One that was built before is told of.
-    mends = [result.mend or "" for result in outcome.results]
+    hints = [result.hint or "" for result in outcome.results]
     left = "idx_events_sender_events_2024" in indexes_of(events)
-    assert any("idx_events_sender_events_2024" in mend for mend in mends) == left
+    assert any("idx_events_sender_events_2024" in hint for hint in hints) == left
 
 
 # What fails
@@ -598,7 +598,7 @@ def test_before_a_rollback_every_partition_is_asked_who_holds_it(events: TestDat
         "archive.old_1": Verdict.PASS,
     }
     assert "a reader, idle in transaction" in told["public.events_2024"].found
-    assert "gives up whole" in (told["public.events_2024"].mend or "")
+    assert "gives up whole" in (told["public.events_2024"].hint or "")
 
 
 def test_a_reader_holds_up_the_drop_which_gives_up_whole(events: TestDatabase) -> None:

@@ -14,25 +14,25 @@ from tests.conftest import TestDatabase
 from tests.support.builds import as_declared
 
 PLANTED = [
-    "id; commit; drop table victim",
-    "id); commit; drop table victim; --",
-    "id) ; DROP TABLE victim ; create index on target (id",
-    "id); rollback; begin; drop table victim; commit; --",
+    "id; commit; drop table waiter",
+    "id); commit; drop table waiter; --",
+    "id) ; DROP TABLE waiter ; create index on target (id",
+    "id); rollback; begin; drop table waiter; commit; --",
     "id --",
     "id /*",
     "id */",
-    "$$; drop table victim; $$",
-    "$sql$; drop table victim; $sql$",
-    "'; drop table victim; --",
-    '"; drop table victim; --',
-    "id\n) ; drop table victim",
+    "$$; drop table waiter; $$",
+    "$sql$; drop table waiter; $sql$",
+    "'; drop table waiter; --",
+    '"; drop table waiter; --',
+    "id\n) ; drop table waiter",
     "((id",
     "id))",
-    "\\; drop table victim",
+    "\\; drop table waiter",
     "\\! touch planted",
-    ":'victim'",
-    "%(x)s; drop table victim",
-    "id\u2028; drop table victim",
+    ":'waiter'",
+    "%(x)s; drop table waiter",
+    "id\u2028; drop table waiter",
 ]
 FIELDS = [
     "migration",
@@ -80,7 +80,7 @@ def document_with(field: str, planted: str, *, quoted: bool) -> dict[str, Any]:
 @pytest.mark.parametrize("field", FIELDS)
 def test_what_is_planted_does_nothing(database: TestDatabase, tmp_path: Path, field: str) -> None:
     database.execute("CREATE TABLE target AS SELECT g AS id FROM generate_series(1, 50) g")
-    database.execute("CREATE TABLE victim AS SELECT 1 AS id")
+    database.execute("CREATE TABLE waiter AS SELECT 1 AS id")
     relations = (
         "SELECT count(*) FROM pg_class WHERE relkind IN ('r', 'v') AND relnamespace = 'public'::regnamespace"
     )
@@ -97,23 +97,23 @@ def test_what_is_planted_does_nothing(database: TestDatabase, tmp_path: Path, fi
                 refused += 1
             # The journal is all that may have come.
             assert database.execute(relations)[0][0] in (2, 4), (planted, quoted)
-            assert database.execute("SELECT id FROM victim") == [(1,)], (planted, quoted)
+            assert database.execute("SELECT id FROM waiter") == [(1,)], (planted, quoted)
 
     assert refused or field in ("name", "where", "probe name", "probe sql", "probe sample")
 
 
 def test_a_probe_that_writes_writes_nothing(database: TestDatabase, tmp_path: Path) -> None:
     database.execute("CREATE TABLE target AS SELECT g AS id FROM generate_series(1, 50) g")
-    database.execute("CREATE TABLE victim AS SELECT 1 AS id")
+    database.execute("CREATE TABLE waiter AS SELECT 1 AS id")
     file = tmp_path / "writes.yaml"
     for key, text in (
-        ("sql", "DELETE FROM victim WHERE id = %(id)s"),
-        ("sql", "WITH gone AS (DELETE FROM victim RETURNING id) SELECT id FROM gone WHERE id = %(id)s"),
-        ("sample", "DELETE FROM victim RETURNING id"),
-        ("sample", "WITH gone AS (DELETE FROM victim RETURNING id) SELECT id FROM gone"),
+        ("sql", "DELETE FROM waiter WHERE id = %(id)s"),
+        ("sql", "WITH gone AS (DELETE FROM waiter RETURNING id) SELECT id FROM gone WHERE id = %(id)s"),
+        ("sample", "DELETE FROM waiter RETURNING id"),
+        ("sample", "WITH gone AS (DELETE FROM waiter RETURNING id) SELECT id FROM gone"),
     ):
         document = document_with(f"probe {key}", text, quoted=False)
         file.write_text(yaml.safe_dump(document), encoding="utf-8")
         initialise(as_declared(database), load_manifest(file), RunOptions(probe_budget_seconds=1))
 
-        assert database.execute("SELECT id FROM victim") == [(1,)], text
+        assert database.execute("SELECT id FROM waiter") == [(1,)], text

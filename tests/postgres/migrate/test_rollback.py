@@ -1,4 +1,4 @@
-"""Drops of what a migration created: what speaks against them, what stops them, and what mends that."""
+"""Drops of what a migration created: what speaks against them, what stops them, and what fixes that."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -137,7 +137,7 @@ def refuse(shop: TestDatabase, manifest: Manifest, criterion: str, *words: str) 
 
     failed = [one for one in told(outcome) if one.verdict is Verdict.FAIL]
     assert [one.criterion for one in failed] == [criterion]
-    assert all(word in f"{failed[0].found}; {failed[0].mend}" for word in words), failed
+    assert all(word in f"{failed[0].found}; {failed[0].hint}" for word in words), failed
     assert (outcome.plan.steps, outcome.results, exit_code(outcome)) == ((), (), 1)
     assert "what must hold before a drop does not" in as_text(outcome)
     assert indexes_of(shop) == before
@@ -252,7 +252,7 @@ def test_who_does_not_own_the_table_is_refused(shop: TestDatabase) -> None:
         shop.execute("DROP OWNED BY stranger")
         shop.execute("DROP ROLE stranger")
 
-    failed = [(one.criterion, one.mend) for one in told(outcome) if one.verdict is Verdict.FAIL]
+    failed = [(one.criterion, one.hint) for one in told(outcome) if one.verdict is Verdict.FAIL]
     assert failed == [("ownership", "run as a member of postgres: only owners drop indexes")]
     assert indexes_of(shop) == {"idx_sender": True}
 

@@ -20,7 +20,7 @@ from exporter.postgres.queries import Query, all_queries
 from exporter.postgres.relations import tables as catalog
 from exporter.postgres.relations.index_shape import DuplicateKeys, IndexSample
 from exporter.postgres.sessions import locks
-from exporter.postgres.sessions.tool_sessions import OwnWork, read_own_work
+from exporter.postgres.sessions.tool_sessions import ToolSession, read_tool_session
 from exporter.postgres.target import column_names
 from tests.conftest import TestDatabase
 from tests.postgres.versions.conftest import MIGRATION, PARTITIONED, PRESENT, USED, Stage, View
@@ -58,7 +58,7 @@ def reads() -> dict[str, type[Any]]:
 READS = reads()
 ACTS = {
     "advisory_lock",
-    "cancel_own_work",
+    "cancel_tool_session",
     "journal_create",
     "journal_append",
     "raise_deadlock_timeout",
@@ -79,7 +79,7 @@ EMPTY = {
     "journal_attached",
     "journal_leftovers",
     "locked_relations",
-    "own_work",
+    "tool_sessions",
     "table_lock_holder",
 }
 
@@ -213,14 +213,14 @@ def test_a_build_in_progress_fits_its_rows(every_database: TestDatabase) -> None
         with connection.cursor(row_factory=dict_row) as cursor:
             (row,) = cursor.execute(text, {"pids": [pid]}).fetchall()
         builders = catalog.read_table_builders(connection, build.relid or 0)
-        work = read_own_work(connection, pid, build.relid)
-        text = sql.SQL(all_queries()["own_work"][0].text)
+        work = read_tool_session(connection, pid, build.relid)
+        text = sql.SQL(all_queries()["tool_sessions"][0].text)
         with connection.cursor(row_factory=dict_row) as cursor:
             (own_row,) = cursor.execute(text, {"pid": pid, "relid": build.relid}).fetchall()
 
     assert work is not None
     assert (work.is_at_work, work.is_drop, work.has_live_run) == (True, False, False)
-    assert misfits(own_row, OwnWork) == []
+    assert misfits(own_row, ToolSession) == []
     assert (build.pid, build.application_name) == (pid, "a build")
     assert build.phase == "waiting for writers before build"
     assert (build.lockers_total, [one.application_name for one in build.blockers]) == (1, ["a writer"])

@@ -1,4 +1,4 @@
-"""Every alert says what is wrong, where, and which runbook mends it, in the labels that it has."""
+"""Every alert says what is wrong, where, and which runbook fixes it, in the labels that it has."""
 
 import re
 from typing import Any
@@ -9,7 +9,7 @@ from tests.support import metrics, promql
 from tests.support.rule_file import ALERTS, RULE_FILE, alert_rules, scaled_rules
 
 RULES = list(alert_rules(RULE_FILE.read_text(encoding="utf-8")))
-RUNBOOK_SECTIONS = ["Meaning", "Check", "Mend", "Silence"]
+RUNBOOK_SECTIONS = ["Meaning", "Check", "Fix", "Silence"]
 each_alert = pytest.mark.parametrize(
     "rule", RULES, ids=lambda rule: f"{rule['alert']}-{rule['labels']['severity']}"
 )

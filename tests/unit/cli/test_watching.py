@@ -13,20 +13,20 @@ from exporter.cli.parser import build_parser
 from exporter.errors import SettingsError
 from exporter.migrate.assessment import RunOptions
 from exporter.migrate.execute.executor import BuildOptions
-from exporter.migrate.execute.watch.policy import BlockerPolicy, Patterns, VictimPolicy, WatchOptions
+from exporter.migrate.execute.watch.policy import BlockerPolicy, Patterns, WaiterPolicy, WatchOptions
 from exporter.migrate.execute.work import StepOptions
 from exporter.migrate.preflight import PreflightOptions
 from exporter.model import OnFailure
 from exporter.settings.loading import load_settings
 from exporter.settings.model import Settings
-from exporter.settings.values import OnBlockerWord, OnFailureWord, OnVictimWord
+from exporter.settings.values import OnBlockerWord, OnFailureWord, OnWaiterWord
 
 MANIFEST = "migration: {name}\nindexes:\n- {{name: i_{name}, table: t, columns: [a]}}\n"
 ALL = {
     "on_blocker": "terminate",
     "blocker_limit_seconds": "60",
-    "on_victim": "yield",
-    "victim_limit_seconds": "5",
+    "on_waiter": "yield",
+    "waiter_limit_seconds": "5",
     "quiesce_seconds": "0",
     "table_budget_seconds": "1",
     "writers_budget_seconds": "2.5",
@@ -42,8 +42,8 @@ ALL_TAKEN = WatchOptions(
     snapshots_budget_seconds=0.0,
     on_blocker=BlockerPolicy.TERMINATE,
     blocker_limit_seconds=60.0,
-    on_victim=VictimPolicy.YIELD,
-    victim_limit_seconds=5.0,
+    on_waiter=WaiterPolicy.YIELD,
+    waiter_limit_seconds=5.0,
     patterns=Patterns(("web*", "job"), ("app",), ("nova_*",)),
 )
 
@@ -60,10 +60,10 @@ def settings_of(
 
 
 def faults_of(*flags: str, **given: typing.Any) -> list[tuple[str, str]]:
-    """Place and mend of every fault."""
+    """Place and hint of every fault."""
     with pytest.raises(SettingsError) as caught:
         settings_of(*flags, **given)
-    return [(fault.place, fault.mend) for fault in caught.value.faults]
+    return [(fault.place, fault.hint) for fault in caught.value.faults]
 
 
 @pytest.mark.parametrize("command", ["init", "rollback", "verify", "preflight", "plan", "status"])
@@ -74,7 +74,7 @@ def test_without_settings_everything_is_as_the_rooms_have_it(command: str) -> No
     assert options.build == BuildOptions()
     assert options.build.steps == StepOptions(watch=WatchOptions())
     assert WatchOptions().on_blocker is BlockerPolicy.WAIT
-    assert WatchOptions().on_victim is VictimPolicy.WAIT
+    assert WatchOptions().on_waiter is WaiterPolicy.WAIT
 
 
 def test_the_words_are_those_of_the_rooms() -> None:
@@ -82,7 +82,7 @@ def test_the_words_are_those_of_the_rooms() -> None:
         return list(typing.get_args(typing.get_args(alias)[0]))
 
     assert words(OnBlockerWord) == [one.value for one in BlockerPolicy]
-    assert words(OnVictimWord) == [one.value for one in VictimPolicy]
+    assert words(OnWaiterWord) == [one.value for one in WaiterPolicy]
     assert words(OnFailureWord) == [one.value for one in OnFailure]
 
 
@@ -114,12 +114,12 @@ def test_a_flag_ranks_above_a_variable_above_the_file(tmp_path: Path) -> None:
 def test_all_faults_are_told_at_once_with_their_places(tmp_path: Path) -> None:
     file = tmp_path / "settings.yaml"
     file.write_text("on_failure: shrug\nmax_parallel: 0\nquiesce_seconds: -1\non_blocker: terminate\n")
-    environment = {"PG_INDEX_EXPORTER_ON_VICTIM": "shoot", "PG_INDEX_EXPORTER_DISK_BUDGET_BYTES": "much"}
+    environment = {"PG_INDEX_EXPORTER_ON_WAITER": "shoot", "PG_INDEX_EXPORTER_DISK_BUDGET_BYTES": "much"}
     found = faults_of("--deadline-seconds=soon", environment=environment, file=file)
 
     assert {place for place, _ in found} == {
         *(f"{file}:{line}" for line in (1, 2, 3, 4)),
-        "PG_INDEX_EXPORTER_ON_VICTIM",
+        "PG_INDEX_EXPORTER_ON_WAITER",
         "PG_INDEX_EXPORTER_DISK_BUDGET_BYTES",
         "--deadline-seconds",
     }
@@ -130,18 +130,18 @@ def test_all_faults_are_told_at_once_with_their_places(tmp_path: Path) -> None:
     [
         (["--on-blocker", "terminate"], "--on-blocker"),
         (["--on-blocker", "CANCEL"], "--on-blocker"),
-        (["--on-victim", "cancel"], "--on-victim"),
+        (["--on-waiter", "cancel"], "--on-waiter"),
     ],
 )
 def test_nobody_is_touched_whom_no_pattern_names(flags: list[str], place: str) -> None:
-    ((found, mend),) = faults_of(*flags)
+    ((found, hint),) = faults_of(*flags)
 
     assert found == place
-    assert "only_application" in mend
+    assert "only_application" in hint
 
 
 def test_patterns_given_now_without_a_policy_are_a_mistake(tmp_path: Path) -> None:
-    assert [place for place, _ in faults_of("--only-user", "app", "--on-victim", "yield")] == ["--only-user"]
+    assert [place for place, _ in faults_of("--only-user", "app", "--on-waiter", "yield")] == ["--only-user"]
     file = tmp_path / "settings.yaml"
     file.write_text("only_user: [app]\n")
 
@@ -157,10 +157,10 @@ def test_what_is_no_number_of_seconds_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["postgresql://u:secret@h/d", " "])
 def test_a_pattern_is_no_connection_string(text: str) -> None:
-    ((place, mend),) = faults_of("--on-blocker=cancel", f"--only-application={text}")
+    ((place, hint),) = faults_of("--on-blocker=cancel", f"--only-application={text}")
 
     assert place == "--only-application"
-    assert "secret" not in mend
+    assert "secret" not in hint
 
 
 @pytest.mark.parametrize(("text", "size"), [("200GB", 200 * 1024**3), ("1000", 1000), ("1.5kB", 1536)])
@@ -170,7 +170,7 @@ def test_a_budget_is_a_size(text: str, size: int) -> None:
 
 def test_check_tells_faults_of_policies_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "settings.yaml"
-    file.write_text("dsn: postgresql://u@h/d\non_victim: cancel\nvictim_limit_seconds: -3\n")
+    file.write_text("dsn: postgresql://u@h/d\non_waiter: cancel\nwaiter_limit_seconds: -3\n")
 
     assert main(["check", "--config.file", str(file)]) == 2
     told = capsys.readouterr().err
@@ -249,8 +249,8 @@ def test_a_flag_for_several_servers_is_refused(two_targets: Path) -> None:
         options_of(two_targets, "--free-bytes", "1GB", "--data-directory", "/seen")
 
     assert [fault.place for fault in caught.value.faults] == ["--data-directory", "--free-bytes"]
-    assert "choose one with --target" in caught.value.faults[0].mend
-    assert "targets[].data_directory" in caught.value.faults[0].mend
+    assert "choose one with --target" in caught.value.faults[0].hint
+    assert "targets[].data_directory" in caught.value.faults[0].hint
 
 
 def test_the_command_says_so_before_it_asks_a_server(
@@ -275,7 +275,7 @@ def test_with_one_target_the_top_is_its_own(tmp_path: Path) -> None:
     (tmp_path / "m.yaml").write_text(MANIFEST.format(name="m"))
     file = tmp_path / "settings.yaml"
     file.write_text("dsn: postgresql://u@h/d\nmanifests: [m.yaml]\ndata_directory: pgdata\nmax_parallel: 2\n")
-    (found,) = options_of(file, "--on-victim", "cancel", "--only-user", "app").values()
+    (found,) = options_of(file, "--on-waiter", "cancel", "--only-user", "app").values()
 
     assert found.preflight.data_directory == tmp_path / "pgdata"
     assert found.preflight.max_parallel == found.build.max_parallel == 2

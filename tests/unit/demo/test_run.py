@@ -65,7 +65,7 @@ def test_a_port_in_use_is_refused_before_the_load() -> None:
         with pytest.raises(SettingsError, match=f"port {port} .* is in use") as refused:
             run_demo(DemoOptions(port=port))
 
-    assert f"--port {port + 1}" in str(refused.value.mend)
+    assert f"--port {port + 1}" in str(refused.value.hint)
 
 
 def test_a_directory_with_something_in_it_is_refused_and_left_alone(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Manifests: what is read, and that every fault is told with its line and its mend."""
+"""Manifests: what is read, and that every fault is told with its line and its hint."""
 
 import re
 from collections.abc import Callable
@@ -39,7 +39,7 @@ def faults_of(folder: Path, text: str) -> tuple[Fault, ...]:
     with pytest.raises(ManifestError) as caught:
         load(folder, text)
     assert caught.value.exit_code == 2
-    assert all(fault.what and fault.mend for fault in caught.value.faults)
+    assert all(fault.what and fault.hint for fault in caught.value.faults)
     return caught.value.faults
 
 
@@ -237,7 +237,7 @@ def test_one_name_in_two_schemas_wants_two_migrations(tmp_path: Path) -> None:
     (fault,) = faults_of(tmp_path, SMALLEST + "  - {name: idx, table: tenant_2.t, columns: [a]}\n")
 
     assert "declared twice" in fault.what
-    assert "a migration of its own" in fault.mend
+    assert "a migration of its own" in fault.hint
 
 
 def test_words_of_yaml_1_1_are_column_names(tmp_path: Path) -> None:

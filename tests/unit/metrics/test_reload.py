@@ -127,12 +127,12 @@ def test_faults_keep_the_last_good_and_are_told_once(swaps: Swaps, caplog: pytes
 
     assert swaps.swapped == []
     assert reloader.is_current
-    told, mended = caplog.records
+    told, fixed = caplog.records
     assert told.levelname == "WARNING"
     assert all(text in vars(told)["faults"] for text in (f"{swaps.file}:2", f"{swaps.file}:3", "hots"))
     assert CANARY not in caplog.text + str(vars(told))
 
-    assert mended.getMessage() == "the settings have no faults any more"
+    assert fixed.getMessage() == "the settings have no faults any more"
 
 
 def test_a_changed_file_is_noticed_without_a_request(swaps: Swaps) -> None:

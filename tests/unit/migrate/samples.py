@@ -194,7 +194,7 @@ def failed() -> Outcome:
         attempts=3,
         sqlstate="57014",
         message="canceling statement due to statement timeout; public.idx_posts_user_created is INVALID",
-        mend="end the transaction of pid 4711, then run init again",
+        hint="end the transaction of pid 4711, then run init again",
     )
     results[4] = replace(results[4], message="not started because another step failed")
     return replace(outcome_of(plan), results=tuple(results))
@@ -273,6 +273,6 @@ def degraded() -> Outcome:
         sqlstate="57014",
         message="the drop stopped half-way, public.idx_messages_sender_created is INVALID now: no query may "
         "use it; canceling statement due to user request",
-        mend="end what blocks it, then run rollback again: it finishes the drop; or init: it builds it anew",
+        hint="end what blocks it, then run rollback again: it finishes the drop; or init: it builds it anew",
     )
     return replace(first, results=(stopped,))

@@ -103,10 +103,10 @@ def test_placeholders_are_found_once_each_in_order() -> None:
     ],
 )
 def test_wrong_placeholders_are_named(sql: str, fault: str) -> None:
-    ((what, mend),) = placeholder_faults(sql)
+    ((what, hint),) = placeholder_faults(sql)
 
     assert fault in what
-    assert mend
+    assert hint
 
 
 @pytest.mark.parametrize(

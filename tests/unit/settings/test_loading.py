@@ -54,7 +54,7 @@ def faults_of(
     with pytest.raises(SettingsError) as caught:
         resolve_targets(load(folder, text, flags, **environment))
     assert caught.value.exit_code == 2
-    assert all(fault.what and fault.mend for fault in caught.value.faults)
+    assert all(fault.what and fault.hint for fault in caught.value.faults)
     return caught.value.faults
 
 
@@ -239,10 +239,10 @@ log_level: debug
         ("--scrape-timeout-seconds", "scrape_timeout_seconds: it should be greater than 0"),
         ("PG_INDEX_EXPORTER_LOG_FORMAT", "log_format: it should be 'logfmt' or 'json'"),
     }
-    mends = {fault.what: fault.mend for fault in faults}
-    assert mends["unknown key 'prot'"] == "did you mean 'port'?"
-    assert mends["unknown key 'manifest'"] == "did you mean 'manifests'?"
-    assert mends["unknown variable 'PG_INDEX_EXPORTER_MAX_STATEMENT'"] == (
+    hints = {fault.what: fault.hint for fault in faults}
+    assert hints["unknown key 'prot'"] == "did you mean 'port'?"
+    assert hints["unknown key 'manifest'"] == "did you mean 'manifests'?"
+    assert hints["unknown variable 'PG_INDEX_EXPORTER_MAX_STATEMENT'"] == (
         "did you mean 'PG_INDEX_EXPORTER_MAX_STATEMENTS'?"
     )
 
@@ -323,7 +323,7 @@ def test_without_a_server_it_is_said_how_to_name_one() -> None:
     (fault,) = faults_of()
 
     assert fault.what == "no PostgreSQL server is named"
-    assert "PG_INDEX_EXPORTER_DSN" in fault.mend
+    assert "PG_INDEX_EXPORTER_DSN" in fault.hint
 
 
 def test_the_highest_source_that_names_a_server_decides(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def test_phases_of_a_moment_make_no_flood() -> None:
 
 
 def test_a_line_without_a_change_reminds_of_those_in_the_way() -> None:
-    build = replace(watched.WAITING, victims=(watched.ALTERING,))
+    build = replace(watched.WAITING, waiters=(watched.ALTERING,))
     soon, late = progress(build, stalled_seconds=2), progress(build, stalled_seconds=62)
     first, reminder = shown(started(), 2.0, soon, 60.0, late).splitlines()[1:]
 
@@ -146,7 +146,7 @@ def test_a_bar_without_evidence_promises_nothing() -> None:
 
 
 def test_whom_a_build_waits_for_stands_under_its_bar_within_80_columns() -> None:
-    build = replace(watched.WAITING, victims=(watched.ALTERING, replace(watched.ALTERING, pid=101)))
+    build = replace(watched.WAITING, waiters=(watched.ALTERING, replace(watched.ALTERING, pid=101)))
     lines = bars(watched.look(build, stalled_seconds=75), step=LONG)
 
     assert lines == [

@@ -20,7 +20,7 @@ from exporter.migrate.execute.attempt import (
     ANOTHER_RUN,
     CANCELLED,
     STOPPED,
-    Ended,
+    AttemptResult,
     detached,
     ended_by,
     halted,
@@ -40,7 +40,7 @@ from exporter.postgres.journal import EventStatus, Leftover, Phase
 _DUPLICATE_NAME = "42P07"
 # A build at its last wait falls to an ANALYZE that has queued for longer than deadlock_timeout.
 _ANALYZE_LOCK_TIMEOUT_SECONDS = 5.0
-_GIVEN_UP_MEND = "end what it waited for, or give it more time, then run init again"
+_GIVEN_UP_HINT = "end what it waited for, or give it more time, then run init again"
 
 
 def run_step(site: Site, step: Step) -> StepResult:
@@ -78,13 +78,13 @@ def run_step(site: Site, step: Step) -> StepResult:
         attempts=ended.attempts,
         sqlstate=ended.sqlstate,
         message=ended.message,
-        mend=ended.mend,
+        hint=ended.hint,
     )
 
 
 def _tried(
-    site: Site, step: Step, attempt_once: Callable[[int], Ended], *, table_budget_seconds: float = 0
-) -> Ended:
+    site: Site, step: Step, attempt_once: Callable[[int], AttemptResult], *, table_budget_seconds: float = 0
+) -> AttemptResult:
     """How the last attempt ended; the next follows where the one before may be tried again.
 
     Within the budget for the table a look at it that finds it locked counts as none.
@@ -118,14 +118,14 @@ def _tried(
 # Building
 
 
-def _of_partition(site: Site, step: Step, attempt: int) -> Ended:
+def _of_partition(site: Site, step: Step, attempt: int) -> AttemptResult:
     ended = run_partition_step(site, step, attempt)
     if ended is None:
         raise ValueError(f"a step of kind {step.kind} without its index")
     return ended
 
 
-def _build(site: Site, step: Step, index: DeclaredIndex, attempt: int) -> Ended:
+def _build(site: Site, step: Step, index: DeclaredIndex, attempt: int) -> AttemptResult:
     with closing(site.session(step)) as connection:
         no_partition = needless(connection, step)
         if no_partition is not None:
@@ -171,16 +171,16 @@ def _build(site: Site, step: Step, index: DeclaredIndex, attempt: int) -> Ended:
         return _settle(site, step, observed, attempt, error)
 
 
-def _stands(site: Site, observed: ObservedIndex, attempt: int) -> Ended:
+def _stands(site: Site, observed: ObservedIndex, attempt: int) -> AttemptResult:
     # What somebody else built meanwhile is not this migration's to drop.
     if observed.state is IndexState.PRESENT and observed.declared.name in site.journal.created():
         site.record(Phase.CATALOG_OK, EventStatus.DONE, observed, attempt)
-    return Ended(StepStatus.DONE, attempt)
+    return AttemptResult(StepStatus.DONE, attempt)
 
 
 def _settle(
     site: Site, step: Step, before: ObservedIndex, attempt: int, error: psycopg.Error | None
-) -> Ended:
+) -> AttemptResult:
     """After a build, whatever the client heard: what stands in the catalogue, and cleaning it up."""
     if error is not None and error.sqlstate == _DUPLICATE_NAME:
         # We built nothing: what bears the name now is somebody else's.
@@ -199,7 +199,7 @@ def _settle(
         ended = replace(
             ended,
             message=f"given up: {given_up.reason}",
-            mend=_GIVEN_UP_MEND,
+            hint=_GIVEN_UP_HINT,
             most_attempts=site.options.max_attempts if given_up.try_again else 0,
         )
     if observed.state is IndexState.BUILDING_FOREIGN:
@@ -216,7 +216,7 @@ def _settle(
 # Analyzing
 
 
-def _analyze(site: Site, step: Step, attempt: int) -> Ended:
+def _analyze(site: Site, step: Step, attempt: int) -> AttemptResult:
     warnings: list[str] = []
     limit_seconds = _ANALYZE_LOCK_TIMEOUT_SECONDS
     with closing(site.session(step, lock_timeout_seconds=limit_seconds)) as connection:
@@ -235,8 +235,10 @@ def _analyze(site: Site, step: Step, attempt: int) -> Ended:
             return ended_by(error, Stage.ANALYZING, attempt, max_attempts=site.options.max_attempts)
     if warnings:
         # A table that may not be analyzed is skipped with a warning and success.
-        return Ended(StepStatus.FAILED, attempt, message=warnings[0], mend="run as the owner of the table")
-    return Ended(StepStatus.DONE, attempt)
+        return AttemptResult(
+            StepStatus.FAILED, attempt, message=warnings[0], hint="run as the owner of the table"
+        )
+    return AttemptResult(StepStatus.DONE, attempt)
 
 
 def sweep(site: Site, result: StepResult, *, try_again: bool) -> StepResult:
@@ -258,7 +260,7 @@ def sweep(site: Site, result: StepResult, *, try_again: bool) -> StepResult:
     if remaining:
         ended = still_there(remaining)
         message = result.message if result.status is StepStatus.LEFT_BEHIND else ended.message
-        return replace(result, status=StepStatus.LEFT_BEHIND, message=message, mend=ended.mend)
+        return replace(result, status=StepStatus.LEFT_BEHIND, message=message, hint=ended.hint)
     if not left or result.status is not StepStatus.LEFT_BEHIND:
         return result
     return replace(result, status=StepStatus.FAILED, message=f"{result.message}; it is dropped since")

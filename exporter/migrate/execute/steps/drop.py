@@ -14,7 +14,7 @@ from exporter.migrate.execute.adoption import follow, lock_table, wait_until_fre
 from exporter.migrate.execute.attempt import (
     ANOTHER_RUN,
     STOPPED,
-    Ended,
+    AttemptResult,
     detached,
     ended_by,
     halted,
@@ -39,7 +39,7 @@ _HELD = {"57014", "55P03", "40P01"}
 _INVALID = {IndexState.INVALID_OURS, IndexState.INVALID_FOREIGN, IndexState.DEGRADED}
 
 
-def drop(site: Site, step: Step, index: DeclaredIndex) -> Ended:
+def drop(site: Site, step: Step, index: DeclaredIndex) -> AttemptResult:
     """How dropping an index ended: an INVALID leftover, or one that a rollback takes back."""
     failure: psycopg.Error | None = None
     with closing(site.session(step)) as connection:
@@ -50,11 +50,11 @@ def drop(site: Site, step: Step, index: DeclaredIndex) -> Ended:
         if not lock_table(site, step, connection):
             return STOPPED if site.stopping.is_set() else ANOTHER_RUN
         if step.kind is StepKind.DROP_INVALID:
-            return drop_invalid(site, step, index) or Ended(StepStatus.DONE)
+            return drop_invalid(site, step, index) or AttemptResult(StepStatus.DONE)
         observed = site.observe(connection, index)
         if observed.state in GONE:
             site.record(Phase.DROPPED, EventStatus.DONE, observed)
-            return Ended(StepStatus.DONE, message="already absent")
+            return AttemptResult(StepStatus.DONE, message="already absent")
         if observed.state not in _DROPPABLE:
             return halted(observed)
         # A drop that stops half-way leaves a valid index INVALID: on record before it begins.
@@ -66,7 +66,7 @@ def drop(site: Site, step: Step, index: DeclaredIndex) -> Ended:
     observed = observe_at_rest(site, step, index)
     if observed.state in GONE:
         site.record(Phase.DROPPED, EventStatus.DONE, observed)
-        return Ended(StepStatus.DONE)
+        return AttemptResult(StepStatus.DONE)
     if observed.state is IndexState.PRESENT:
         site.record(Phase.DROPPING, EventStatus.FAILED, observed)
         return ended_by(failure, Stage.DROPPING)
@@ -78,16 +78,16 @@ def drop(site: Site, step: Step, index: DeclaredIndex) -> Ended:
         observed,
         message=None if failure is None else first_line(failure),
     )
-    return Ended(
+    return AttemptResult(
         StepStatus.DEGRADED,
         sqlstate=failure.sqlstate if failure is not None else None,
         message=f"the drop stopped half-way, {index.relation.quoted} is INVALID now: no query may use it"
         + ("" if failure is None else f"; {first_line(failure)}"),
-        mend="end what blocks it, then run rollback again: it finishes the drop; or init: it builds it anew",
+        hint="end what blocks it, then run rollback again: it finishes the drop; or init: it builds it anew",
     )
 
 
-def drop_invalid(site: Site, step: Step, index: DeclaredIndex) -> Ended | None:
+def drop_invalid(site: Site, step: Step, index: DeclaredIndex) -> AttemptResult | None:
     """None when no INVALID index bears the name any more, else what remains and how to remove it.
 
     One that cannot be dropped while somebody holds the table is set aside: the site knows it then.
@@ -106,7 +106,7 @@ def drop_invalid(site: Site, step: Step, index: DeclaredIndex) -> Ended | None:
 
 def _drop_invalid_until(
     site: Site, step: Step, connection: Connection, index: DeclaredIndex, deadline: float
-) -> Ended | None:
+) -> AttemptResult | None:
     while True:
         observed = site.observe(connection, index)
         if observed.state in STANDING or observed.state in GONE:

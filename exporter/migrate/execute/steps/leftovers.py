@@ -12,7 +12,7 @@ from dataclasses import replace
 import psycopg
 
 from exporter.migrate.execute.adoption import lock_table
-from exporter.migrate.execute.attempt import ANOTHER_RUN, STOPPED, Ended
+from exporter.migrate.execute.attempt import ANOTHER_RUN, STOPPED, AttemptResult
 from exporter.migrate.execute.step_run import Site
 from exporter.model import DeclaredIndex, ObservedIndex, RelationName, Step, StepStatus
 from exporter.parsing.text import MAX_IDENTIFIER_BYTES
@@ -24,7 +24,7 @@ from exporter.postgres.target import Connection, SessionLimits, first_line, set_
 
 _RENAME_LOCK_TIMEOUT = {"lock_timeout": "2000"}
 _NAMED_HOLDERS = 3
-_MEND = "once those sessions have ended, run the same command again: it drops it; or: "
+_HINT = "once those sessions have ended, run the same command again: it drops it; or: "
 
 
 def leftover_name(name: str, run: str, number: int = 1) -> str:
@@ -60,7 +60,7 @@ def set_aside(site: Site, step: Step, connection: Connection, observed: Observed
     return True
 
 
-def drop_leftover(site: Site, step: Step, index: DeclaredIndex, *, budget_seconds: float) -> Ended:
+def drop_leftover(site: Site, step: Step, index: DeclaredIndex, *, budget_seconds: float) -> AttemptResult:
     """How dropping an index ended that was set aside: by an earlier run, or by this one."""
     with closing(site.session(step)) as connection:
         # A drop beside a build on the same table would end that build.
@@ -70,10 +70,10 @@ def drop_leftover(site: Site, step: Step, index: DeclaredIndex, *, budget_second
         return site.beside("cleanup", lambda beside: _drop(site, beside, index), limits, step=step)
 
 
-def _drop(site: Site, connection: Connection, index: DeclaredIndex) -> Ended:
+def _drop(site: Site, connection: Connection, index: DeclaredIndex) -> AttemptResult:
     leftover = _standing(site, index)
     if leftover is None:
-        return Ended(StepStatus.DONE, message="already gone")
+        return AttemptResult(StepStatus.DONE, message="already gone")
     failure: psycopg.Error | None = None
     try:
         connection.execute(ddl.drop_index(index.relation))
@@ -85,7 +85,7 @@ def _drop(site: Site, connection: Connection, index: DeclaredIndex) -> Ended:
         failure = error
     if _standing(site, index) is None:
         _record(site, leftover, EventStatus.DONE)
-        return Ended(StepStatus.DONE)
+        return AttemptResult(StepStatus.DONE)
     relation = read_relation(connection, index.relation)
     held_by = holders(connection, None if relation is None else relation.relid)
     _record(site, leftover, EventStatus.LEFT_BEHIND, held_by)
@@ -93,14 +93,14 @@ def _drop(site: Site, connection: Connection, index: DeclaredIndex) -> Ended:
     return still_there([leftover], why, failure.sqlstate if failure is not None else None)
 
 
-def still_there(leftovers: list[Leftover], why: str = "", sqlstate: str | None = None) -> Ended:
+def still_there(leftovers: list[Leftover], why: str = "", sqlstate: str | None = None) -> AttemptResult:
     """How a step ended of which INVALID indexes stay that were set aside."""
     told = "; ".join(map(describe, leftovers)) + (f": {why}" if why else "")
     drops = "; ".join(ddl.as_text(ddl.drop_index(one.relation)) for one in leftovers)
-    return Ended(StepStatus.LEFT_BEHIND, sqlstate=sqlstate, message=told, mend=_MEND + drops)
+    return AttemptResult(StepStatus.LEFT_BEHIND, sqlstate=sqlstate, message=told, hint=_HINT + drops)
 
 
-def with_leftovers(ended: Ended, leftovers: list[Leftover]) -> Ended:
+def with_leftovers(ended: AttemptResult, leftovers: list[Leftover]) -> AttemptResult:
     """The end of a step that set indexes aside: good where its work is done, else something is left."""
     if not leftovers:
         return ended

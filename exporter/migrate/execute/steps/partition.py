@@ -14,7 +14,7 @@ from dataclasses import replace
 import psycopg
 from psycopg import sql
 
-from exporter.migrate.execute.attempt import Ended, halted
+from exporter.migrate.execute.attempt import AttemptResult, halted
 from exporter.migrate.execute.step_run import Site
 from exporter.model import DeclaredIndex, IndexState, ObservedIndex, RelationName, Step, StepKind, StepStatus
 from exporter.postgres import ddl
@@ -31,7 +31,7 @@ _LOCK_TIMEOUT_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 5.0
 
 
-def run_partition_step(site: Site, step: Step, attempt: int) -> Ended | None:
+def run_partition_step(site: Site, step: Step, attempt: int) -> AttemptResult | None:
     """How the attempt ended; None when the step is an ordinary one, to be run as such.
 
     Steps for a table that is a partition no more have nothing to do.
@@ -53,7 +53,7 @@ def run_partition_step(site: Site, step: Step, attempt: int) -> Ended | None:
             return None
 
 
-def needless(connection: Connection, step: Step) -> Ended | None:
+def needless(connection: Connection, step: Step) -> AttemptResult | None:
     """How a step for a partition ends whose table is none any more; None where it is one, or never was."""
     if step.index is None or step.parent is None:
         return None
@@ -61,7 +61,7 @@ def needless(connection: Connection, step: Step) -> Ended | None:
     return None if attachment.is_partition else _no_partition(step.index, attachment)
 
 
-def _create_parent(site: Site, step: Step, index: DeclaredIndex) -> Ended:
+def _create_parent(site: Site, step: Step, index: DeclaredIndex) -> AttemptResult:
     with closing(site.session(step, lock_timeout_seconds=_LOCK_TIMEOUT_SECONDS)) as connection:
         observed = site.observe(connection, index)
         if observed.state in (IndexState.CONFLICT, IndexState.COVERED):
@@ -80,10 +80,10 @@ def _create_parent(site: Site, step: Step, index: DeclaredIndex) -> Ended:
         if observed.state is IndexState.PRESENT:
             # Without partitions there is nothing to wait for.
             site.record(Phase.CATALOG_OK, EventStatus.DONE, observed)
-    return Ended(StepStatus.DONE)
+    return AttemptResult(StepStatus.DONE)
 
 
-def _attach(site: Site, step: Step, index: DeclaredIndex, parent: RelationName) -> Ended:
+def _attach(site: Site, step: Step, index: DeclaredIndex, parent: RelationName) -> AttemptResult:
     with closing(site.session(step, lock_timeout_seconds=_LOCK_TIMEOUT_SECONDS)) as connection:
 
         def look() -> Attachment:
@@ -94,17 +94,17 @@ def _attach(site: Site, step: Step, index: DeclaredIndex, parent: RelationName) 
             return _no_partition(index, attachment)
         missing = index.relation if attachment.indexrelid is None else parent
         if attachment.indexrelid is None or attachment.parent_indexrelid is None:
-            return Ended(
+            return AttemptResult(
                 StepStatus.FAILED,
                 message=f"{missing.quoted} is not there any more",
-                mend="run the same command again: it plans anew",
+                hint="run the same command again: it plans anew",
             )
         if not attachment.is_usable:
             # PostgreSQL would take it, and the index above would never become valid.
-            return Ended(
+            return AttemptResult(
                 StepStatus.FAILED,
                 message=f"{index.relation.quoted} is INVALID and is not attached",
-                mend="run the same command again: it rebuilds what is INVALID",
+                hint="run the same command again: it rebuilds what is INVALID",
             )
         if not (attachment.is_attached and attachment.parent_is_valid):
             # The intent comes before the statement, which goes on in the server when we die: what stood
@@ -116,7 +116,7 @@ def _attach(site: Site, step: Step, index: DeclaredIndex, parent: RelationName) 
         if not attachment.is_attached:
             _record_attachment(site, EventStatus.DONE, index, parent, after)
         _record_whole(site, after)
-    return Ended(StepStatus.DONE)
+    return AttemptResult(StepStatus.DONE)
 
 
 def _record_attachment(
@@ -148,11 +148,11 @@ def _record_whole(site: Site, after: Attachment) -> None:
             )
 
 
-def _drop_parent(site: Site, step: Step, index: DeclaredIndex) -> Ended:
+def _drop_parent(site: Site, step: Step, index: DeclaredIndex) -> AttemptResult:
     with closing(site.session(step, lock_timeout_seconds=_LOCK_TIMEOUT_SECONDS)) as connection:
         observed = site.observe(connection, index)
         if observed.state is IndexState.ABSENT:
-            return Ended(StepStatus.DONE, message="already absent")
+            return AttemptResult(StepStatus.DONE, message="already absent")
         if observed.state in (IndexState.CONFLICT, IndexState.COVERED):
             return halted(observed)
         created = site.journal.created()
@@ -169,7 +169,7 @@ def _drop_parent(site: Site, step: Step, index: DeclaredIndex) -> Ended:
             site.journal.append(
                 Phase.DROPPED, EventStatus.DONE, index_name=name, definition=created[name].definition
             )
-    return Ended(StepStatus.DONE)
+    return AttemptResult(StepStatus.DONE)
 
 
 def _names_below(connection: Connection, observed: ObservedIndex) -> set[str]:
@@ -202,13 +202,13 @@ def _run_patiently(site: Site, step: Step, connection: Connection, statement: sq
         pause_seconds = min(_LONGEST_PAUSE_SECONDS, 2 * pause_seconds)
 
 
-def _no_partition(index: DeclaredIndex, attachment: Attachment) -> Ended:
+def _no_partition(index: DeclaredIndex, attachment: Attachment) -> AttemptResult:
     message = f"{index.table.quoted} is no partition any more"
     if attachment.indexrelid is None:
-        return Ended(StepStatus.DONE, message=message)
+        return AttemptResult(StepStatus.DONE, message=message)
     drop = ddl.as_text(ddl.drop_index(index.relation))
-    return Ended(
+    return AttemptResult(
         StepStatus.DONE,
         message=f"{message}; its index stays",
-        mend=f"if it is not wanted there: {drop}",
+        hint=f"if it is not wanted there: {drop}",
     )

@@ -28,7 +28,7 @@ class BlockerPolicy(StrEnum):
     TERMINATE = "terminate"
 
 
-class VictimPolicy(StrEnum):
+class WaiterPolicy(StrEnum):
     """What is done when sessions queue behind a build."""
 
     WAIT = "wait"
@@ -76,8 +76,8 @@ class WatchOptions:
     snapshots_budget_seconds: float = 3600.0
     on_blocker: BlockerPolicy = BlockerPolicy.WAIT
     blocker_limit_seconds: float = 300.0
-    on_victim: VictimPolicy = VictimPolicy.WAIT
-    victim_limit_seconds: float = 3.0
+    on_waiter: WaiterPolicy = WaiterPolicy.WAIT
+    waiter_limit_seconds: float = 3.0
     patterns: Patterns = Patterns()
 
     def budget_seconds(self, phase: str) -> float | None:
@@ -130,7 +130,7 @@ def decide(
     in it for others than builds of this tool.
     """
     yield from _against_blockers(build, stalled_seconds, options, datname)
-    yield from _for_victims(build, share, options, datname)
+    yield from _for_waiters(build, share, options, datname)
     budget = options.budget_seconds(phase)
     if budget is not None and stalled_seconds >= budget:
         who = "; ".join(one.described for one in build.blockers if not one.is_own_build)
@@ -153,27 +153,27 @@ def _against_blockers(
             )
 
 
-def _for_victims(build: BuildProgress, share: float, options: WatchOptions, datname: str) -> Iterator[Move]:
-    if options.on_victim is VictimPolicy.WAIT:
+def _for_waiters(build: BuildProgress, share: float, options: WatchOptions, datname: str) -> Iterator[Move]:
+    if options.on_waiter is WaiterPolicy.WAIT:
         return
-    for one in build.victims:
-        waits_too_long = (one.waiting_seconds or 0.0) >= options.victim_limit_seconds
+    for one in build.waiters:
+        waits_too_long = (one.waiting_seconds or 0.0) >= options.waiter_limit_seconds
         if not waits_too_long or not (one.stops_readers or one.ends_build):
             continue
         may_cancel = why_spared(one, options.patterns, datname) is None
-        if options.on_victim is VictimPolicy.CANCEL and may_cancel:
+        if options.on_waiter is WaiterPolicy.CANCEL and may_cancel:
             yield Move("it queues behind the build; " + consequence(one), one, "cancel")
-        elif options.on_victim is VictimPolicy.YIELD and share < YIELD_BELOW_SHARE:
+        elif options.on_waiter is WaiterPolicy.YIELD and share < YIELD_BELOW_SHARE:
             yield Move(f"made way for {one.described}", is_yield=True)
             return
 
 
-def consequence(victim: OtherSession) -> str:
+def consequence(waiter: OtherSession) -> str:
     """What comes of it that the session queues behind a build."""
     told = []
-    if victim.stops_readers:
+    if waiter.stops_readers:
         told.append("whoever uses the table queues behind it, readers too")
-    if victim.ends_build:
+    if waiter.ends_build:
         told.append("at its end the build waits for it in turn, and fails")
     return "; ".join(told) or "it waits until the build ends"
 

@@ -39,7 +39,7 @@ class Look:
     phase: str | None
     estimate: Estimate
     blockers: tuple[OtherSession, ...] = ()
-    victims: tuple[OtherSession, ...] = ()
+    waiters: tuple[OtherSession, ...] = ()
     stalled_seconds: float = 0.0
 
 
@@ -143,8 +143,8 @@ class Watcher:
             step, phase or "", blockers, since_seconds=since, waiting_seconds=build.waiting_seconds
         )
         estimate = watched.estimator.look(now, build)
-        look = Look(build, phase, estimate, blockers, _telling(build.victims), watched.stalled_seconds)
-        if phase is not None or look.victims:
+        look = Look(build, phase, estimate, blockers, _telling(build.waiters), watched.stalled_seconds)
+        if phase is not None or look.waiters:
             self.on_look(step, look)
         self._tell(step, watched, look)
         if phase is not None and not self.site.stopping.is_set():
@@ -181,8 +181,8 @@ class Watcher:
                 is_asked = self.options.on_blocker.value != "wait"
                 told = f" ({spared})" if spared and is_asked else ""
                 self.on_wait(step, f"waits for {one.described}{told}")
-        for one in look.victims:
-            if (one.waiting_seconds or 0.0) >= _WORTH_TELLING_SECONDS and _is_new(watched, "victim", one):
+        for one in look.waiters:
+            if (one.waiting_seconds or 0.0) >= _WORTH_TELLING_SECONDS and _is_new(watched, "waiter", one):
                 self.site.on_note(
                     step, f"WARNING: {one.described} waits for {one.mode} behind it; {consequence(one)}"
                 )
@@ -196,9 +196,9 @@ def _phase_of(work: Work, build: BuildProgress) -> str | None:
     return phases.WAITING_FOR_SESSIONS if work.is_drop else phases.WAITING_FOR_TABLE
 
 
-def _telling(victims: tuple[OtherSession, ...]) -> tuple[OtherSession, ...]:
+def _telling(waiters: tuple[OtherSession, ...]) -> tuple[OtherSession, ...]:
     """Those behind a build, without this tool's own, which wait their turn."""
-    return tuple(one for one in victims if not one.is_ours)
+    return tuple(one for one in waiters if not one.is_ours)
 
 
 def _is_new(watched: _Watched, role: str, session: OtherSession) -> bool:

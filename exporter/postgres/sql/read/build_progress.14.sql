@@ -115,7 +115,7 @@ others AS (
     WHERE 0 = ANY (b.blocking_pids)
     UNION ALL
     SELECT DISTINCT ON (t.build_pid, l.pid)
-        t.build_pid, 'victim', l.pid, NULL, NULL, l.mode, NULL::pg_catalog.float8, l.waiting_seconds
+        t.build_pid, 'waiter', l.pid, NULL, NULL, l.mode, NULL::pg_catalog.float8, l.waiting_seconds
     FROM targets AS t
     JOIN locks AS l
         ON NOT l.granted AND l.pid <> t.build_pid AND l.locktype = t.locktype

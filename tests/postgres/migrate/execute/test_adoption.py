@@ -10,7 +10,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from exporter.migrate.execute.executor import Event, EventKind
-from exporter.migrate.execute.watch.policy import BlockerPolicy, Patterns, VictimPolicy, WatchOptions
+from exporter.migrate.execute.watch.policy import BlockerPolicy, Patterns, WaiterPolicy, WatchOptions
 from exporter.migrate.execute.work import StepOptions
 from exporter.model import StepKind, StepStatus
 from exporter.postgres.journal import EventStatus, Phase
@@ -123,7 +123,7 @@ def test_who_holds_up_a_dead_runs_build_is_ended_by_policy(begun: TestDatabase) 
 
 def test_who_would_end_a_dead_runs_build_is_cancelled_by_policy(begun: TestDatabase) -> None:
     patterns = Patterns(applications=("maintenance",))
-    watch = replace(AT_ONCE, on_victim=VictimPolicy.CANCEL, victim_limit_seconds=0.2, patterns=patterns)
+    watch = replace(AT_ONCE, on_waiter=WaiterPolicy.CANCEL, waiter_limit_seconds=0.2, patterns=patterns)
     run = run_of(begun, watch)
     maintenance = make_conninfo(begun.dsn, application_name="maintenance")
     with in_transaction(begun, "checkout", WRITING) as blocker, orphan(begun), Beside(run.init) as beside:
@@ -139,7 +139,7 @@ def test_who_would_end_a_dead_runs_build_is_cancelled_by_policy(begun: TestDatab
 
 
 def test_a_dead_runs_build_makes_way_and_is_built_anew(begun: TestDatabase) -> None:
-    run = run_of(begun, replace(AT_ONCE, on_victim=VictimPolicy.YIELD, victim_limit_seconds=0.2))
+    run = run_of(begun, replace(AT_ONCE, on_waiter=WaiterPolicy.YIELD, waiter_limit_seconds=0.2))
     with in_transaction(begun, "checkout", WRITING) as blocker, orphan(begun), Beside(run.init) as beside:
         wait_for_note(run, "following the build")
         with executing(begun.dsn, "ALTER TABLE messages ADD COLUMN more int"):

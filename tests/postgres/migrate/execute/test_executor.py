@@ -332,7 +332,7 @@ def test_analyze_that_is_skipped_is_a_failure(shop: TestDatabase, stranger: str)
 
     assert statuses(results)[-1] == (StepKind.ANALYZE, "messages", StepStatus.FAILED)
     assert "messages" in (results[-1].message or "")
-    assert results[-1].mend == "run as the owner of the table"
+    assert results[-1].hint == "run as the owner of the table"
 
 
 @pytest.mark.oldest_too
@@ -367,7 +367,7 @@ def test_a_leftover_that_can_be_neither_dropped_nor_renamed_is_named_and_rebuilt
         (StepKind.BUILD, "idx_sender", StepStatus.SKIPPED),
     ]
     assert "the INVALID index public.idx_sender could not be dropped" in (results[0].message or "")
-    assert 'DROP INDEX CONCURRENTLY "public"."idx_sender"' in (results[0].mend or "")
+    assert 'DROP INDEX CONCURRENTLY "public"."idx_sender"' in (results[0].hint or "")
     assert indexes_of(shop) == {"idx_sender": False}
     assert log_of(shop)["idx_sender"] == ("cleanup", "left_behind")
 

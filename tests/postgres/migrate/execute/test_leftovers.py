@@ -50,7 +50,7 @@ def test_it_is_set_aside_with_who_holds_the_table(
     assert build.status is StepStatus.LEFT_BEHIND
     assert build.sqlstate == "57014"
     assert f"public.idx_sender could not be dropped and is called public.{ASIDE} now" in (build.message or "")
-    assert f'DROP INDEX CONCURRENTLY "public"."{ASIDE}"' in (build.mend or "")
+    assert f'DROP INDEX CONCURRENTLY "public"."{ASIDE}"' in (build.hint or "")
     assert indexes_of(shop) == {ASIDE: False}
     # The name is free: whatever bears it later is not ours.
     assert log_of(shop)["idx_sender"] == ("building", "failed")

@@ -11,7 +11,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from exporter.migrate.execute.executor import EventKind
-from exporter.migrate.execute.watch.policy import BlockerPolicy, Patterns, VictimPolicy, WatchOptions
+from exporter.migrate.execute.watch.policy import BlockerPolicy, Patterns, WaiterPolicy, WatchOptions
 from exporter.model import StepKind, StepStatus
 from tests.conftest import TestDatabase
 from tests.postgres.migrate.running import QUICK, Beside, Run
@@ -178,7 +178,7 @@ def test_a_build_that_stalls_is_given_up_and_nothing_is_left(
     assert build.attempts == 1
     assert (build.message or "").startswith(f"given up: {phase} for more than 1 s, last for pid ")
     assert "checkout" in (build.message or "")
-    assert "give it more time" in (build.mend or "")
+    assert "give it more time" in (build.hint or "")
     assert indexes_of(shop) == {}
 
 
@@ -240,7 +240,7 @@ def phases_of(database: TestDatabase) -> list[tuple[str, str]]:
     )
 
 
-# ------------------------------------------------------------------ victims
+# ------------------------------------------------------------------ waiters
 
 
 @pytest.mark.oldest_too
@@ -259,7 +259,7 @@ def test_who_queues_is_told_of_with_what_comes_of_it(shop: TestDatabase) -> None
 
 @pytest.mark.oldest_too
 def test_a_build_makes_way_and_is_tried_again(shop: TestDatabase) -> None:
-    options = replace(AT_ONCE, on_victim=VictimPolicy.YIELD, victim_limit_seconds=0.2)
+    options = replace(AT_ONCE, on_waiter=WaiterPolicy.YIELD, waiter_limit_seconds=0.2)
     run = run_of(shop, options)
     with in_transaction(shop, "checkout", WRITING) as writer, Beside(run.init) as beside:
         waiting_build(shop)
@@ -278,9 +278,9 @@ def test_a_build_makes_way_and_is_tried_again(shop: TestDatabase) -> None:
 
 
 @pytest.mark.oldest_too
-def test_a_victim_that_matches_is_cancelled_and_the_build_saved(shop: TestDatabase) -> None:
+def test_a_waiter_that_matches_is_cancelled_and_the_build_saved(shop: TestDatabase) -> None:
     patterns = Patterns(applications=("maintenance",))
-    options = replace(AT_ONCE, on_victim=VictimPolicy.CANCEL, victim_limit_seconds=0.2, patterns=patterns)
+    options = replace(AT_ONCE, on_waiter=WaiterPolicy.CANCEL, waiter_limit_seconds=0.2, patterns=patterns)
     run = run_of(shop, options)
     dsn = make_conninfo(shop.dsn, application_name="maintenance")
     with in_transaction(shop, "checkout", WRITING) as writer, Beside(run.init) as beside:
@@ -347,7 +347,7 @@ def test_a_build_outlasts_who_queues_behind_it_where_it_may(
                 wait_for("the queue", lambda: waits_long_for(shop, analyze, build) or None)
                 writer.execute("ROLLBACK")
                 wait_for(
-                    "a deadlock that is not looked for, or its victim",
+                    "a deadlock that is not looked for, or its waiter",
                     lambda: (
                         waits_long_for(shop, build, analyze) or "deadlock" in " ".join(notes_of(run)) or None
                     ),

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from exporter.migrate.execute.watch.policy import BlockerPolicy, Patterns, VictimPolicy
+from exporter.migrate.execute.watch.policy import BlockerPolicy, Patterns, WaiterPolicy
 from exporter.model import StepStatus
 from tests.conftest import OwnServer, TestDatabase
 from tests.postgres.migrate.execute.test_watch import AT_ONCE, ONE, actions_of, is_alive, notes_of
@@ -49,7 +49,7 @@ def test_an_autovacuum_against_wraparound_is_never_ended(own_server: OwnServer) 
     watch = replace(
         AT_ONCE,
         on_blocker=BlockerPolicy.TERMINATE,
-        on_victim=VictimPolicy.CANCEL,
+        on_waiter=WaiterPolicy.CANCEL,
         blocker_limit_seconds=0.2,
         table_budget_seconds=3.0,
         patterns=Patterns(applications=("*",), users=("*",)),

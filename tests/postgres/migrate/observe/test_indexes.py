@@ -53,7 +53,7 @@ def faults_of(database: TestDatabase, *indexes: DeclaredIndex) -> list[str]:
     with pytest.raises(ManifestError) as caught:
         look_at(database, manifest_of(*indexes))
     assert indexes_of(database) == {}
-    return [f"{fault.what}; {fault.mend}" for fault in caught.value.faults]
+    return [f"{fault.what}; {fault.hint}" for fault in caught.value.faults]
 
 
 # Each state
@@ -350,7 +350,7 @@ def test_a_name_of_63_bytes_is_kept_whole(shop: TestDatabase) -> None:
 # Faults, before anything is touched
 
 
-def test_every_fault_is_reported_at_once_with_its_mend(shop: TestDatabase) -> None:
+def test_every_fault_is_reported_at_once_with_its_hint(shop: TestDatabase) -> None:
     shop.execute("CREATE VIEW looking AS SELECT * FROM messages")
     shop.execute("CREATE EXTENSION postgres_fdw")
     shop.execute("CREATE SERVER elsewhere FOREIGN DATA WRAPPER postgres_fdw")

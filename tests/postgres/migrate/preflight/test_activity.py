@@ -77,7 +77,7 @@ def test_a_prepared_transaction_is_told_however_young(own_shop: TestDatabase) ->
     )
 
     assert (finding.verdict, dict(finding.facts)["gids"]) == (Verdict.WARN, ["it's 1"])
-    assert "ROLLBACK PREPARED 'it''s 1'" in (finding.mend or "")
+    assert "ROLLBACK PREPARED 'it''s 1'" in (finding.hint or "")
     own_shop.execute("ROLLBACK PREPARED 'it''s 1'")
     assert told(findings_of(own_shop), "blockers")["public.messages"][0] is Verdict.PASS
 
@@ -193,6 +193,6 @@ def test_leftovers_are_told_with_the_command_that_removes_them(shop: TestDatabas
 
     finding = only(findings_of(shop), "invalid indexes")
     assert (finding.verdict, finding.reason) == (Verdict.WARN, "leftovers")
-    assert finding.mend == 'DROP INDEX CONCURRENTLY public."Old one"'
+    assert finding.hint == 'DROP INDEX CONCURRENTLY public."Old one"'
     shop.execute('DROP INDEX "Old one"')
     assert only(findings_of(shop), "invalid indexes").verdict is Verdict.PASS

@@ -42,9 +42,9 @@ def findings_of(shop: TestDatabase, role: str, manifest: Manifest = MANIFEST) ->
 
 
 def not_passed(findings: tuple[Finding, ...]) -> list[tuple[str, str, Verdict, str | None]]:
-    """Criterion, subject, verdict and mend of all that did not pass."""
+    """Criterion, subject, verdict and hint of all that did not pass."""
     return [
-        (one.criterion, one.subject, one.verdict, one.mend)
+        (one.criterion, one.subject, one.verdict, one.hint)
         for one in findings
         if one.verdict is not Verdict.PASS
     ]
@@ -113,7 +113,7 @@ def test_the_owner_passes_everything(shop: TestDatabase, role: str) -> None:
         ),
     ],
 )
-def test_what_is_missing_is_found_with_its_mend(
+def test_what_is_missing_is_found_with_its_hint(
     shop: TestDatabase, role: str, statement: str, finding: tuple[str, str, Verdict, str]
 ) -> None:
     shop.execute(sql.SQL(statement).format(sql.Identifier(role)))

@@ -58,7 +58,7 @@ def test_an_expression_that_fails_is_told_without_the_value(shop: TestDatabase) 
     index = declare("u", "messages", "(CASE WHEN id = 500 THEN status::int ELSE id END)", unique=True)
     found = findings_of(shop, index)
 
-    assert "hunter2" not in "".join(one.found + (one.mend or "") for one in found)
+    assert "hunter2" not in "".join(one.found + (one.hint or "") for one in found)
     assert {one.verdict for one in found if one.subject == "public.u"} & {Verdict.UNKNOWN, Verdict.FAIL}
 
 

@@ -50,7 +50,7 @@ def test_a_policy_against_blockers_needs_the_right_to_cancel(shop: TestDatabase,
 
     assert found[False].verdict is Verdict.PASS
     assert (found[True].verdict, found[True].reason) == (Verdict.FAIL, "not_permitted")
-    assert f"GRANT pg_signal_backend TO {stranger}" in (found[True].mend or "")
+    assert f"GRANT pg_signal_backend TO {stranger}" in (found[True].hint or "")
 
 
 def test_a_tablespace_needs_a_privilege_and_has_to_be_there(

@@ -41,7 +41,7 @@ def test_free_space_decides(shop: TestDatabase) -> None:
     need = sum(size for name, size in unknown.facts if name.endswith("_bytes") and isinstance(size, int))
 
     assert (unknown.verdict, unknown.reason) == (Verdict.UNKNOWN, "no_source")
-    assert "--data-directory" in (unknown.mend or "")
+    assert "--data-directory" in (unknown.hint or "")
     for free_bytes, reason in ((need - 1, "too_little"), (need, "nearly_full"), (2 * need, "ok")):
         found = only(findings_of(shop, options=replace(OPTIONS, free_bytes={"": free_bytes})), "disk")
         assert found.reason == reason

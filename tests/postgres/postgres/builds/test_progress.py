@@ -63,13 +63,13 @@ def blocked_build(database: TestDatabase, phase: str, blocker: int | None) -> Bu
     return wait_for(f"a build {phase} for {blocker}", waiting)
 
 
-def victim_of(database: TestDatabase, build_pid: int, victim_pid: int) -> OtherSession:
+def waiter_of(database: TestDatabase, build_pid: int, waiter_pid: int) -> OtherSession:
     def waiting() -> OtherSession | None:
-        found = [one for build in look(database) if build.pid == build_pid for one in build.victims]
+        found = [one for build in look(database) if build.pid == build_pid for one in build.waiters]
         # How long it waits is known a moment after it began.
-        return next((one for one in found if one.pid == victim_pid and one.waiting_seconds is not None), None)
+        return next((one for one in found if one.pid == waiter_pid and one.waiting_seconds is not None), None)
 
-    return wait_for(f"pid {victim_pid} behind the build", waiting)
+    return wait_for(f"pid {waiter_pid} behind the build", waiting)
 
 
 def test_nothing_runs(messages: TestDatabase) -> None:
@@ -100,7 +100,7 @@ def test_a_build_is_seen_with_whom_it_waits_for(messages: TestDatabase) -> None:
     assert build.blocker_age_seconds == blocker.transaction_age_seconds is not None
     assert blocker.shown_query == 'DELETE FROM "messages" WHERE false'
     assert f"pid {blocker.pid}, user postgres, a writer, idle in transaction" in blocker.described
-    assert (build.victims, build.victim_count, build.stops_readers) == ((), 0, 0)
+    assert (build.waiters, build.waiter_count, build.stops_readers) == ((), 0, 0)
 
 
 def test_builds_of_other_databases_are_not_seen(messages: TestDatabase) -> None:
@@ -197,7 +197,7 @@ def test_a_prepared_transaction_is_waited_for(own_server: OwnServer, kind: str) 
     assert found.described.startswith("prepared transaction 'one', user postgres")
 
 
-# ------------------------------------------------------------------ victims
+# ------------------------------------------------------------------ waiters
 
 
 @pytest.mark.parametrize(
@@ -216,12 +216,12 @@ def test_who_queues_behind_a_build_is_seen(
         held_build(every_messages, CONCURRENTLY, "psql") as build_pid,
         executing(every_messages.dsn, statement) as pid,
     ):
-        victim = victim_of(every_messages, build_pid, pid)
+        waiter = waiter_of(every_messages, build_pid, pid)
 
-    assert (victim.pid, victim.mode, victim.usename) == (pid, mode, "postgres")
-    assert victim.stops_readers is (mode == "AccessExclusiveLock")
-    assert victim.ends_build is ends_build
-    assert victim.shown_query == statement
+    assert (waiter.pid, waiter.mode, waiter.usename) == (pid, mode, "postgres")
+    assert waiter.stops_readers is (mode == "AccessExclusiveLock")
+    assert waiter.ends_build is ends_build
+    assert waiter.shown_query == statement
 
 
 def test_a_reader_behind_one_that_waits_is_seen_too(messages: TestDatabase) -> None:
@@ -229,13 +229,13 @@ def test_a_reader_behind_one_that_waits_is_seen_too(messages: TestDatabase) -> N
         held_build(messages, CONCURRENTLY, "psql") as build_pid,
         executing(messages.dsn, "ALTER TABLE messages ADD COLUMN more int") as altering,
     ):
-        victim_of(messages, build_pid, altering)
+        waiter_of(messages, build_pid, altering)
         with executing(messages.dsn, "SELECT count(*) FROM messages") as reading:
-            reader = victim_of(messages, build_pid, reading)
+            reader = waiter_of(messages, build_pid, reading)
             (build,) = look(messages)
 
     assert (reader.mode, reader.stops_readers, reader.ends_build) == ("AccessShareLock", False, False)
-    assert (build.victim_count, build.stops_readers) == (2, 1)
+    assert (build.waiter_count, build.stops_readers) == (2, 1)
 
 
 def test_writers_behind_a_build_that_is_not_concurrent_are_seen(messages: TestDatabase) -> None:
@@ -246,7 +246,7 @@ def test_writers_behind_a_build_that_is_not_concurrent_are_seen(messages: TestDa
         with executing(messages.dsn, "DELETE FROM messages WHERE false") as pid:
             found = wait_for(
                 "the writer",
-                lambda: next((one for build in look(messages, builder_pid) for one in build.victims), None),
+                lambda: next((one for build in look(messages, builder_pid) for one in build.waiters), None),
             )
 
     assert (found.pid, found.mode) == (pid, "RowExclusiveLock")

@@ -97,7 +97,7 @@ def test_databases_are_told_apart(log: StateLog, caplog: pytest.LogCaptureFixtur
     ]
 
 
-def test_the_lines_name_target_reason_and_mend(log: StateLog, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_lines_name_target_reason_and_hint(log: StateLog, caplog: pytest.LogCaptureFixture) -> None:
     outcomes = (
         CollectorOutcome("indexes", False, None, None, "lost"),
         CollectorOutcome("server", False, None, None, "refused", "start it"),
@@ -105,8 +105,8 @@ def test_the_lines_name_target_reason_and_mend(log: StateLog, caplog: pytest.Log
     observe(log, dataclasses.replace(down(), outcomes=outcomes))
 
     (record,) = caplog.records
-    said = {key: vars(record)[key] for key in ("target", "datname", "reason", "mend")}
-    assert said == {"target": "primary", "datname": "nova", "reason": "refused", "mend": "start it"}
+    said = {key: vars(record)[key] for key in ("target", "datname", "reason", "hint")}
+    assert said == {"target": "primary", "datname": "nova", "reason": "refused", "hint": "start it"}
     assert record.levelname == "WARNING"
 
 

@@ -38,7 +38,7 @@ def faults_of(folder: Path, text: str) -> tuple[Fault, ...]:
     with pytest.raises(SettingsError) as caught:
         load(folder, text)
     assert caught.value.exit_code == 2
-    assert all(fault.what and fault.mend for fault in caught.value.faults)
+    assert all(fault.what and fault.hint for fault in caught.value.faults)
     assert CANARY not in str(caught.value)
     return caught.value.faults
 

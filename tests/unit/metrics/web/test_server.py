@@ -9,14 +9,14 @@ from exporter.metrics.web.healthcheck import check_health
 from exporter.metrics.web.server import base_url, listen
 
 
-def test_a_port_in_use_is_a_settings_error_with_its_mend() -> None:
+def test_a_port_in_use_is_a_settings_error_with_its_hint() -> None:
     with listen("127.0.0.1:0") as taken:
         port = taken.getsockname()[1]
         with pytest.raises(SettingsError) as raised:
             listen(f"127.0.0.1:{port}")
 
     assert raised.value.what == f"cannot listen on 127.0.0.1:{port}: another program listens there"
-    assert "--web.listen-address" in (raised.value.mend or "")
+    assert "--web.listen-address" in (raised.value.hint or "")
 
 
 @pytest.mark.parametrize("address", ["192.0.2.1:10187", "[2001:db8::1]:10187"])
@@ -24,7 +24,7 @@ def test_an_address_of_another_machine_is_a_settings_error(address: str) -> None
     with pytest.raises(SettingsError, match="cannot listen on") as raised:
         listen(address)
 
-    assert raised.value.mend is not None
+    assert raised.value.hint is not None
 
 
 def test_without_a_host_every_address_is_listened_on() -> None:

@@ -30,7 +30,7 @@ def test_psycopg_knows_the_whole_table() -> None:
 
 def test_every_error_is_classified_and_says_what_to_do_at_every_stage() -> None:
     assert [sqlstate for sqlstate in KNOWN if not is_classified(sqlstate)] == []
-    assert all(classify(sqlstate, stage).mend for sqlstate in KNOWN for stage in STAGES)
+    assert all(classify(sqlstate, stage).hint for sqlstate in KNOWN for stage in STAGES)
 
 
 def test_an_error_of_a_server_to_come_fails_without_a_retry() -> None:

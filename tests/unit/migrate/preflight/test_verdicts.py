@@ -39,7 +39,7 @@ SESSION = SessionFacts(
 def judged(findings: Iterable[Finding], criterion: str) -> tuple[Verdict, str]:
     """Verdict and reason of the only finding of that check; every finding but a pass says what to do."""
     listed = list(findings)
-    assert all(one.mend for one in listed if one.verdict is not PASS)
+    assert all(one.hint for one in listed if one.verdict is not PASS)
     ((verdict, reason),) = [(one.verdict, one.reason) for one in listed if one.criterion == criterion]
     return verdict, reason
 

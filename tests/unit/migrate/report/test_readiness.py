@@ -14,7 +14,7 @@ from exporter.text.characters import columns_of
 ODD = 'i`d"x|<b>\n# \x1b[31m\u202e' + "索" * 60
 PASS = passed("version", "the server", "PostgreSQL 18.6", server_version_num=180006)
 WARN = warned("blockers", ODD, "would_wait", ODD, ODD)
-FAIL = failed("a check with a name that is long", ODD, "reason", "found " * 40, "mend " * 40)
+FAIL = failed("a check with a name that is long", ODD, "reason", "found " * 40, "hint " * 40)
 UNKNOWN = unknown("disk", "the server", "no_source", "not known", "say it")
 
 

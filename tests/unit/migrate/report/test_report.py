@@ -253,18 +253,18 @@ def test_what_to_do_next_comes_first_and_the_preflight_of_a_run_last() -> None:
 
 
 def test_of_a_refused_run_the_reason_comes_before_the_rest() -> None:
-    fault = replace(found_wanting().findings[3], verdict=Verdict.FAIL, subject="the server", mend="mend it")
+    fault = replace(found_wanting().findings[3], verdict=Verdict.FAIL, subject="the server", hint="fix it")
     text = as_text(replace(outcome_of(plan_of()), preflight=(fault,)))
 
     assert headings(text) == ["What next", "Preflight"]
-    assert "  the server: mend it\n  Then run init again.\n" in text
+    assert "  the server: fix it\n  Then run init again.\n" in text
 
 
-def test_a_mend_that_many_steps_need_is_told_once_with_their_names() -> None:
+def test_a_hint_that_many_steps_need_is_told_once_with_their_names() -> None:
     indexes = [replace(MESSAGES, name=f"idx_{number}") for number in range(5)]
     outcome = outcome_of(plan_of(*indexes))
     results = tuple(
-        replace(result_of(step, StepStatus.FAILED), message="disk full", mend="make room")
+        replace(result_of(step, StepStatus.FAILED), message="disk full", hint="make room")
         for step in outcome.plan.steps
         if step.index is not None
     )
@@ -337,7 +337,7 @@ def test_the_exit_code_tells_the_worst_that_happened(outcome: Outcome, code: int
 
 def test_unknown_findings_count_when_strict() -> None:
     outcome = done(MESSAGES)
-    unknown = replace(outcome.findings[0], verdict=Verdict.UNKNOWN, mend="look again")
+    unknown = replace(outcome.findings[0], verdict=Verdict.UNKNOWN, hint="look again")
     doubtful = replace(outcome, findings=(unknown, *outcome.findings[1:]))
 
     assert (exit_code(doubtful), exit_code(doubtful, strict=True)) == (0, 1)

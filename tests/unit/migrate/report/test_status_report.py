@@ -242,7 +242,7 @@ def test_a_run_that_is_about_to_begin_is_not_taken_for_dead() -> None:
 def test_another_build_of_the_tool_is_no_session_in_the_way() -> None:
     sibling = replace(session(99, None), application_name="pg-index-exporter/0f3a9c1d/idx_b")
     work = building().indexes[0]
-    progress = replace(PROGRESS, blockers=(sibling,), victims=(sibling, session(100, "SELECT 1")))
+    progress = replace(PROGRESS, blockers=(sibling,), waiters=(sibling, session(100, "SELECT 1")))
 
     text = " ".join(status_as_text(status_of(replace(work, progress=progress))).split())
 

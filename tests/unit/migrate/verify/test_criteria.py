@@ -274,8 +274,8 @@ def test_whatever_does_not_pass_says_what_was_found_and_what_to_do() -> None:
 
     wanting = [finding for finding in findings if finding.verdict is not Verdict.PASS]
     assert len({finding.reason for finding in wanting}) > 10
-    assert all(finding.mend and finding.found and finding.reason for finding in wanting)
-    assert all(finding.mend is None for finding in findings if finding.verdict is Verdict.PASS)
+    assert all(finding.hint and finding.found and finding.reason for finding in wanting)
+    assert all(finding.hint is None for finding in findings if finding.verdict is Verdict.PASS)
 
 
 def test_indexes_are_judged_in_their_order_and_by_their_own_probes() -> None:

@@ -10,7 +10,7 @@ from exporter.migrate.execute.watch.policy import (
     BlockerPolicy,
     Move,
     Patterns,
-    VictimPolicy,
+    WaiterPolicy,
     WatchOptions,
     consequence,
     decide,
@@ -59,8 +59,8 @@ def moves(
 )
 def test_some_are_never_ended_whatever_matches(session: OtherSession, why: str) -> None:
     assert why in (why_spared(session, EVERYBODY, "nova") or "")
-    build = replace(WAITING, blockers=(session,), victims=(replace(session, mode="AccessExclusiveLock"),))
-    options = replace(TERMINATE, on_victim=VictimPolicy.CANCEL, victim_limit_seconds=0.0)
+    build = replace(WAITING, blockers=(session,), waiters=(replace(session, mode="AccessExclusiveLock"),))
+    options = replace(TERMINATE, on_waiter=WaiterPolicy.CANCEL, waiter_limit_seconds=0.0)
     assert moves(build, options, stalled_seconds=500.0) == []
 
 
@@ -153,23 +153,23 @@ def test_work_has_no_budget() -> None:
     assert moves(SCANNING, WatchOptions(), stalled_seconds=1e9) == []
 
 
-# ------------------------------------------------------------------ victims
+# ------------------------------------------------------------------ waiters
 
 
 @pytest.mark.parametrize("waiting_seconds", [None, 2.9])
-def test_a_victim_of_a_moment_is_let_wait(waiting_seconds: float | None) -> None:
-    build = replace(SCANNING, victims=(replace(ALTERING, waiting_seconds=waiting_seconds),))
+def test_a_waiter_of_a_moment_is_let_wait(waiting_seconds: float | None) -> None:
+    build = replace(SCANNING, waiters=(replace(ALTERING, waiting_seconds=waiting_seconds),))
 
-    assert moves(build, WatchOptions(on_victim=VictimPolicy.YIELD)) == []
+    assert moves(build, WatchOptions(on_waiter=WaiterPolicy.YIELD)) == []
 
 
-def test_by_default_victims_are_only_told_of() -> None:
-    assert moves(replace(SCANNING, victims=(ALTERING,)), WatchOptions(patterns=EVERYBODY)) == []
+def test_by_default_waiters_are_only_told_of() -> None:
+    assert moves(replace(SCANNING, waiters=(ALTERING,)), WatchOptions(patterns=EVERYBODY)) == []
 
 
 def test_a_build_makes_way_while_it_has_most_of_its_work_before_it() -> None:
-    build = replace(SCANNING, victims=(ALTERING, replace(ALTERING, pid=101)))
-    options = WatchOptions(on_victim=VictimPolicy.YIELD)
+    build = replace(SCANNING, waiters=(ALTERING, replace(ALTERING, pid=101)))
+    options = WatchOptions(on_waiter=WaiterPolicy.YIELD)
 
     (move,) = moves(build, options, share=0.79)
     assert (move.session, move.is_yield) == (None, True)
@@ -177,21 +177,21 @@ def test_a_build_makes_way_while_it_has_most_of_its_work_before_it() -> None:
     assert moves(build, options, share=0.8) == []
 
 
-def test_victims_that_match_are_cancelled() -> None:
-    build = replace(SCANNING, victims=(ALTERING, replace(ALTERING, pid=101, application_name="other")))
-    options = WatchOptions(on_victim=VictimPolicy.CANCEL, patterns=Patterns(applications=("psql",)))
+def test_waiters_that_match_are_cancelled() -> None:
+    build = replace(SCANNING, waiters=(ALTERING, replace(ALTERING, pid=101, application_name="other")))
+    options = WatchOptions(on_waiter=WaiterPolicy.CANCEL, patterns=Patterns(applications=("psql",)))
 
     (move,) = moves(build, options)
     assert (move.session, move.signal) == (ALTERING, "cancel")
     assert "readers too" in move.reason
 
 
-def test_readers_behind_a_victim_are_never_touched() -> None:
+def test_readers_behind_a_waiter_are_never_touched() -> None:
     reader = replace(ALTERING, mode="AccessShareLock")
 
-    for policy in VictimPolicy:
-        options = WatchOptions(on_victim=policy, patterns=EVERYBODY)
-        assert moves(replace(SCANNING, victims=(reader,)), options) == []
+    for policy in WaiterPolicy:
+        options = WatchOptions(on_waiter=policy, patterns=EVERYBODY)
+        assert moves(replace(SCANNING, waiters=(reader,)), options) == []
 
 
 @pytest.mark.parametrize(
@@ -206,5 +206,5 @@ def test_readers_behind_a_victim_are_never_touched() -> None:
         ),
     ],
 )
-def test_what_comes_of_a_victim_is_told(session: OtherSession, told: str) -> None:
+def test_what_comes_of_a_waiter_is_told(session: OtherSession, told: str) -> None:
     assert told in consequence(session)
