@@ -38,6 +38,7 @@ from exporter.model import (
     StepKind,
     Verdict,
 )
+from exporter.postgres.fetching import read_facts
 from exporter.postgres.journal import CreatedIndex, Journal, LogRow, Phase
 from exporter.postgres.relations.tables import TableFacts, read_table
 from exporter.postgres.sessions.blockers import read_drop_blockers
@@ -48,7 +49,6 @@ from exporter.postgres.target import (
     address,
     connect,
     mapped_errors,
-    read_facts,
 )
 
 

@@ -39,9 +39,10 @@ from exporter.model import (
     StepResult,
     StepStatus,
 )
+from exporter.postgres.fetching import read_facts
 from exporter.postgres.journal import EventStatus, Journal, Phase
 from exporter.postgres.server.statistics import read_wal_position
-from exporter.postgres.target import Connection, address, read_facts
+from exporter.postgres.target import Connection, address
 
 # A partition that comes while an index is completed is another round; who adds them faster runs init again.
 MAX_PARTITION_ROUNDS = 5

@@ -23,8 +23,9 @@ from exporter.metrics.collect.statements import StatementSelection
 from exporter.metrics.snapshot import IndexRow, TableRow, Watched
 from exporter.model import Database, RelationName
 from exporter.postgres.builds.progress import read_builds
+from exporter.postgres.fetching import read_facts
 from exporter.postgres.server import statistics as servers
-from exporter.postgres.target import Connection, describe_error, read_facts
+from exporter.postgres.target import Connection, describe_error
 
 # Of the time that is left when the sizes' turn comes, the part that asking for them may take.
 SIZES_SHARE = 0.5

@@ -10,8 +10,9 @@ import psycopg
 from exporter.metrics.collect.patterns import Watch, watch_pattern
 from exporter.metrics.snapshot import IndexRow, StatementRow, StatementsInfo, TableRow, Value
 from exporter.model import RelationName
+from exporter.postgres.fetching import fetch, fetch_from_extension, fetch_in_schema, fetch_wide
 from exporter.postgres.journal import JournalRelation
-from exporter.postgres.target import Connection, fetch_version
+from exporter.postgres.target import Connection
 
 # From here on planning a statement anew costs less than a plan that expects few rows.
 MANY_TABLES = 100
@@ -141,13 +142,7 @@ class StatementText:
 def read_commit_times(connection: Connection, indexrelids: Iterable[int]) -> dict[int, float]:
     """When each index was committed, by oid, for those of which the server still knows it."""
     try:
-        rows = fetch_version(
-            connection,
-            "commit_times",
-            CommitTime,
-            _version(connection),
-            {"indexrelids": list(indexrelids)},
-        )
+        rows = fetch(connection, "commit_times", CommitTime, indexrelids=list(indexrelids))
     except psycopg.errors.ObjectNotInPrerequisiteState:
         # A standby keeps them if its primary does, whatever its own setting says.
         return {}
@@ -159,18 +154,14 @@ def read_index_figures(
 ) -> Figures:
     """Of the declared indexes that exist, and of at most `max_indexes` others, the oldest watched."""
     watches_others = bool(watch) and watch != "declared"
-    (row,) = fetch_version(
+    (row,) = (fetch_wide if watches_others else fetch)(
         connection,
         "index_figures",
         IndexFigures,
-        _version(connection),
-        {
-            **_names(declared),
-            "watch": watches_others,
-            "pattern": watch_pattern(watch),
-            "max_indexes": max_indexes,
-        },
-        is_wide=watches_others,
+        **_names(declared),
+        watch=watches_others,
+        pattern=watch_pattern(watch),
+        max_indexes=max_indexes,
     )
     return _figures(row)
 
@@ -179,26 +170,13 @@ def read_index_rows(
     connection: Connection, declared: Collection[RelationName], indexrelids: Sequence[int]
 ) -> dict[int, IndexRow]:
     """Who these indexes are, by oid."""
-    rows = fetch_version(
-        connection,
-        "index_identities",
-        IndexRow,
-        _version(connection),
-        {**_names(declared), "indexrelids": indexrelids},
-        is_wide=True,
-    )
+    rows = fetch_wide(connection, "index_identities", IndexRow, **_names(declared), indexrelids=indexrelids)
     return {row.indexrelid: row for row in rows}
 
 
 def count_indexes(connection: Connection, declared: Collection[RelationName], watch: Watch) -> int:
     """How many indexes that are not declared match what is watched."""
-    rows = fetch_version(
-        connection,
-        "index_count",
-        IndexCount,
-        _version(connection),
-        {**_names(declared), "pattern": watch_pattern(watch)},
-    )
+    rows = fetch(connection, "index_count", IndexCount, **_names(declared), pattern=watch_pattern(watch))
     return rows[0].indexes
 
 
@@ -206,76 +184,51 @@ def read_table_figures(
     connection: Connection, relids: Sequence[int], declared: Collection[RelationName]
 ) -> Figures:
     """Of the tables of these oids and of these names, as far as they exist."""
-    (row,) = fetch_version(
+    (row,) = (fetch_wide if len(relids) >= MANY_TABLES else fetch)(
         connection,
         "table_figures",
         TableFigures,
-        _version(connection),
-        {
-            "relids": relids,
-            "schemanames": [table.schemaname for table in declared],
-            "relnames": [table.relname for table in declared],
-        },
-        is_wide=len(relids) >= MANY_TABLES,
+        relids=relids,
+        schemanames=[table.schemaname for table in declared],
+        relnames=[table.relname for table in declared],
     )
     return _figures(row)
 
 
 def read_table_rows(connection: Connection, relids: Sequence[int]) -> dict[int, TableRow]:
     """Who these tables are, by oid."""
-    rows = fetch_version(
-        connection, "table_identities", TableRow, _version(connection), {"relids": relids}, is_wide=True
-    )
+    rows = fetch_wide(connection, "table_identities", TableRow, relids=relids)
     return {row.relid: row for row in rows}
 
 
 def read_locked(connection: Connection) -> frozenset[int]:
     """The oids of all relations that somebody holds, or waits for, an AccessExclusiveLock on."""
-    rows = fetch_version(connection, "locked_relations", LockedRelation, _version(connection))
+    rows = fetch(connection, "locked_relations", LockedRelation)
     return frozenset(row.relid for row in rows)
 
 
 def read_sizes(connection: Connection, relids: Iterable[int]) -> list[RelationSize]:
     """The size of each relation that is not locked against it."""
-    return fetch_version(
-        connection, "relation_sizes", RelationSize, _version(connection), {"relids": list(relids)}
-    )
+    return fetch(connection, "relation_sizes", RelationSize, relids=list(relids))
 
 
 def read_definitions(connection: Connection, indexrelids: Iterable[int]) -> dict[int, str]:
     """The definition of each index that is not locked against it, by oid."""
-    rows = fetch_version(
-        connection,
-        "index_definitions",
-        IndexDefinition,
-        _version(connection),
-        {"indexrelids": list(indexrelids)},
-    )
+    rows = fetch(connection, "index_definitions", IndexDefinition, indexrelids=list(indexrelids))
     return {row.indexrelid: row.definition for row in rows}
 
 
 def read_journal_relations(connection: Connection, journal_schema: str) -> list[JournalRelation]:
     """The relations that bear the journal's names."""
-    return fetch_version(
-        connection,
-        "journal_relations",
-        JournalRelation,
-        _version(connection),
-        {"schemaname": journal_schema},
-    )
+    return fetch(connection, "journal_relations", JournalRelation, schemaname=journal_schema)
 
 
 def read_journal_definitions(
     connection: Connection, journal_schema: str, migrations: Iterable[str]
 ) -> list[JournalDefinition]:
     """The canonical definitions that the journal holds for these migrations."""
-    return fetch_version(
-        connection,
-        "journal_definitions",
-        JournalDefinition,
-        _version(connection),
-        {"names": list(migrations)},
-        schemaname=journal_schema,
+    return fetch_in_schema(
+        connection, "journal_definitions", JournalDefinition, journal_schema, names=list(migrations)
     )
 
 
@@ -283,20 +236,13 @@ def read_journal_births(
     connection: Connection, journal_schema: str, migrations: Iterable[str]
 ) -> dict[int, float]:
     """When each index stood that these migrations built, by oid."""
-    rows = fetch_version(
-        connection,
-        "journal_births",
-        JournalBirth,
-        _version(connection),
-        {"names": list(migrations)},
-        schemaname=journal_schema,
-    )
+    rows = fetch_in_schema(connection, "journal_births", JournalBirth, journal_schema, names=list(migrations))
     return {row.indexrelid: row.built_at for row in rows}
 
 
 def read_statements_extension(connection: Connection) -> StatementsExtension | None:
     """Where pg_stat_statements is in this database, None when it is not."""
-    rows = fetch_version(connection, "statements_extension", StatementsExtension, _version(connection))
+    rows = fetch(connection, "statements_extension", StatementsExtension)
     return rows[0] if rows else None
 
 
@@ -304,14 +250,13 @@ def read_statements(
     connection: Connection, extension: StatementsExtension, rejected: Iterable[int]
 ) -> list[StatementRow]:
     """The statements of this database, without texts and without the rejected ones."""
-    return fetch_version(
+    return fetch_from_extension(
         connection,
         "statements",
         StatementRow,
-        _version(connection),
-        {"rejected": list(rejected)},
         extension.extversion,
         extension.schemaname,
+        rejected=list(rejected),
     )
 
 
@@ -319,14 +264,13 @@ def read_statement_texts(
     connection: Connection, extension: StatementsExtension, queryids: Iterable[int]
 ) -> dict[int, str | None]:
     """The text of each statement that still exists."""
-    rows = fetch_version(
+    rows = fetch_from_extension(
         connection,
         "statement_texts",
         StatementText,
-        _version(connection),
-        {"queryids": list(queryids)},
         extension.extversion,
         extension.schemaname,
+        queryids=list(queryids),
     )
     return {row.queryid: row.query for row in rows}
 
@@ -336,14 +280,8 @@ def read_statements_info(connection: Connection, extension: StatementsExtension)
 
     Raises: TargetUnsupported before version 1.9 of the extension.
     """
-    rows = fetch_version(
-        connection,
-        "statements_info",
-        StatementsInfo,
-        _version(connection),
-        None,
-        extension.extversion,
-        extension.schemaname,
+    rows = fetch_from_extension(
+        connection, "statements_info", StatementsInfo, extension.extversion, extension.schemaname
     )
     return rows[0]
 

@@ -27,6 +27,7 @@ from exporter.migrate.preflight.tables import (
 )
 from exporter.model import DeclaredIndex, Finding, IndexEstimate, Manifest, RelationName, quote_identifier
 from exporter.postgres.builds.progress import read_builds
+from exporter.postgres.fetching import read_facts
 from exporter.postgres.relations.tables import TableFacts, read_table, read_table_indexes
 from exporter.postgres.server.replication import (
     read_archiver,
@@ -45,7 +46,7 @@ from exporter.postgres.server.storage import (
     read_wraparound,
 )
 from exporter.postgres.sessions.blockers import read_blockers
-from exporter.postgres.target import Connection, read_facts
+from exporter.postgres.target import Connection
 
 
 def check_before_build(

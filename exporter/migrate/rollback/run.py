@@ -26,9 +26,10 @@ from exporter.model import (
     StepStatus,
     Verdict,
 )
+from exporter.postgres.fetching import read_facts
 from exporter.postgres.journal import CreatedIndex, EventStatus, Journal, Phase
 from exporter.postgres.server.statistics import read_wal_position
-from exporter.postgres.target import Connection, read_facts
+from exporter.postgres.target import Connection
 
 # Of what must hold before a build, what a drop and the ANALYZE after it need as well.
 _CRITERIA = {

@@ -11,8 +11,9 @@ from datetime import datetime
 from itertools import groupby
 
 from exporter.postgres.builds import phases
+from exporter.postgres.fetching import fetch
 from exporter.postgres.sessions.other_sessions import OtherSession
-from exporter.postgres.target import Connection, fetch_version
+from exporter.postgres.target import Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +148,7 @@ class BuildRow:
 
 def read_builds(connection: Connection, pids: Collection[int] = ()) -> list[BuildProgress]:
     """The builds that run in this database now, and what else the processes `pids` do."""
-    version = connection.info.server_version
-    rows = fetch_version(connection, "build_progress", BuildRow, version, {"pids": list(pids)})
+    rows = fetch(connection, "build_progress", BuildRow, pids=list(pids))
     return [_combined(list(group)) for _, group in groupby(rows, key=lambda row: row.pid)]
 
 

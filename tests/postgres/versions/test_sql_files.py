@@ -15,13 +15,13 @@ from psycopg.rows import dict_row
 
 import exporter
 from exporter.postgres.builds.progress import BuildRow, read_builds
+from exporter.postgres.fetching import column_names
 from exporter.postgres.journal import EventStatus, Journal, Phase
 from exporter.postgres.queries import Query, all_queries
 from exporter.postgres.relations import tables as catalog
 from exporter.postgres.relations.index_shape import DuplicateKeys, IndexSample
 from exporter.postgres.sessions import locks
 from exporter.postgres.sessions.tool_sessions import ToolSession, read_tool_session
-from exporter.postgres.target import column_names
 from tests.conftest import TestDatabase
 from tests.postgres.versions.conftest import MIGRATION, PARTITIONED, PRESENT, USED, Stage, View
 from tests.support.builds import held_build, session
