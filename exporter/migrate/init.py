@@ -14,7 +14,6 @@ from exporter.evidence.baseline import from_detail, to_detail, with_fresh
 from exporter.evidence.plans import measure_probes
 from exporter.migrate.assessment import (
     Assessment,
-    RunOptions,
     build_times,
     control_session,
     read_continuation,
@@ -25,6 +24,7 @@ from exporter.migrate.execute.executor import Build, Event
 from exporter.migrate.journaling import lacks_last_word, record_end, record_plan, record_stop, remember
 from exporter.migrate.observe.facts import read_index_facts
 from exporter.migrate.observe.indexes import observe
+from exporter.migrate.options import RunOptions
 from exporter.migrate.outcome import now, outcome_of, wal_since
 from exporter.migrate.verify import verify
 from exporter.model import (

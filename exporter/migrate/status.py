@@ -12,9 +12,10 @@ from datetime import datetime
 
 import psycopg
 
-from exporter.migrate.assessment import RunOptions, control_session
+from exporter.migrate.assessment import control_session
 from exporter.migrate.observe.indexes import observe_among, observe_index
 from exporter.migrate.observe.partitions import observe_partitions
+from exporter.migrate.options import RunOptions
 from exporter.migrate.outcome import now
 from exporter.model import Database, DeclaredIndex, IndexState, Manifest, ObservedIndex
 from exporter.postgres.builds.progress import BuildProgress, read_builds

@@ -20,7 +20,7 @@ from exporter.migrate.execute.schedule import Lane, Schedule, reason_to_skip
 from exporter.migrate.execute.step_run import Site
 from exporter.migrate.execute.steps.build import is_shared_failure, run_step, sweep
 from exporter.migrate.execute.watch.watcher import Look, Watcher
-from exporter.migrate.execute.work import StepOptions
+from exporter.migrate.options import BuildOptions
 from exporter.migrate.plan.disk_budget import DiskBudget
 from exporter.migrate.plan.steps import waves_of
 from exporter.model import Database, OnFailure, Plan, Step, StepKind, StepResult, StepStatus
@@ -59,16 +59,6 @@ class Event:
     def progress(self) -> BuildProgress | None:
         """The build itself as the server showed it."""
         return None if self.look is None else self.look.build
-
-
-@dataclass(frozen=True, slots=True)
-class BuildOptions:
-    """How a plan is run; `sequential` is the same loop with one worker."""
-
-    sequential: bool = False
-    max_parallel: int | None = 8
-    on_failure: OnFailure = OnFailure.STOP_LAUNCHING
-    steps: StepOptions = field(default_factory=StepOptions)
 
 
 _NO_BUDGET = DiskBudget()

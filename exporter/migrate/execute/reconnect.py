@@ -10,7 +10,7 @@ import psycopg
 
 from exporter.errors import TargetTimedOut, TargetUnreachable
 from exporter.migrate.execute.attempt import is_connection_lost
-from exporter.migrate.execute.work import StepOptions
+from exporter.migrate.options import StepOptions
 from exporter.model import Database
 from exporter.postgres.server.identity import SystemIdentity, read_identity, require_same_system
 from exporter.postgres.target import Connection, SessionLimits, connect

@@ -19,8 +19,9 @@ from exporter.errors import ExporterError
 from exporter.migrate.execute.attempt import is_connection_lost
 from exporter.migrate.execute.reconnect import Reach
 from exporter.migrate.execute.sqlstates import delay_seconds
-from exporter.migrate.execute.work import Followed, GivenUp, StepOptions, Work
+from exporter.migrate.execute.work import Followed, GivenUp, Work
 from exporter.migrate.observe.indexes import observe_index
+from exporter.migrate.options import StepOptions
 from exporter.model import Database, DeclaredIndex, ObservedIndex, RelationName, Step, StepKind
 from exporter.postgres.journal import EventStatus, Journal, Leftover, Phase
 from exporter.postgres.relations.tables import CompiledIndex, TableFacts, compile_index, read_table

@@ -2,24 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from exporter.migrate.execute.watch.policy import WatchOptions
 from exporter.model import Step
-
-
-@dataclass(frozen=True, slots=True)
-class StepOptions:
-    """How long steps may take, and how often they are tried. Units: seconds."""
-
-    deadline_seconds: float = 24 * 3600.0
-    lock_budget_seconds: float = 60.0
-    cleanup_budget_seconds: float = 60.0
-    reconnect_budget_seconds: float = 30.0
-    poll_seconds: float = 0.25
-    max_attempts: int = 3
-    retry_base_seconds: float = 2.0
-    watch: WatchOptions = field(default_factory=WatchOptions)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from exporter.errors import SettingsError
-from exporter.migrate.assessment import Assessment, RunOptions, control_session
+from exporter.migrate.assessment import Assessment, control_session
 from exporter.migrate.execute.executor import Build, Event
 from exporter.migrate.journaling import record_stop
 from exporter.migrate.observe.indexes import observe
+from exporter.migrate.options import RunOptions
 from exporter.migrate.outcome import now, outcome_of, wal_since
 from exporter.migrate.plan.partitions import with_partitions
 from exporter.migrate.plan.steps import plan_rollback

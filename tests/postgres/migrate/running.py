@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import psycopg
 
-from exporter.migrate.execute.executor import Build, BuildOptions, Event, EventKind
-from exporter.migrate.execute.work import StepOptions
+from exporter.migrate.execute.executor import Build, Event, EventKind
 from exporter.migrate.observe.indexes import observe
+from exporter.migrate.options import BuildOptions, StepOptions
 from exporter.migrate.plan.steps import plan_build, plan_rollback
 from exporter.model import Database, Manifest, OnFailure, Plan, Step, StepKind, StepResult, StepStatus
 from exporter.postgres.journal import Journal

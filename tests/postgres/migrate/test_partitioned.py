@@ -9,9 +9,10 @@ import pytest
 from psycopg import sql
 
 from exporter.errors import ManifestError
-from exporter.migrate.assessment import Assessment, RunOptions
+from exporter.migrate.assessment import Assessment
 from exporter.migrate.execute.executor import Event, EventKind
 from exporter.migrate.init import check_result, initialise
+from exporter.migrate.options import RunOptions
 from exporter.migrate.plan.steps import waves_of
 from exporter.migrate.rollback.run import roll_back
 from exporter.migrate.status import read_status

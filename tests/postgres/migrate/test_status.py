@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from psycopg import sql
 
-from exporter.migrate.assessment import RunOptions
+from exporter.migrate.options import RunOptions
 from exporter.migrate.report import status_as_text, status_exit_code
 from exporter.migrate.status import IndexStatus, Status, read_status
 from exporter.model import IndexState, Manifest

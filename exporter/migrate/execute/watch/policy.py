@@ -9,86 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
-from fnmatch import fnmatchcase
 
-from exporter.postgres.builds.phases import WAITING_FOR_TABLE
+from exporter.migrate.options import BlockerPolicy, Patterns, WaiterPolicy, WatchOptions
 from exporter.postgres.builds.progress import BuildProgress
 from exporter.postgres.sessions.other_sessions import OtherSession, shown_duration
 
 # Above this share of its work a build does not make way any more: it is sooner at its end.
 YIELD_BELOW_SHARE = 0.8
-
-
-class BlockerPolicy(StrEnum):
-    """What is done with sessions that a build waits for, once they kept it waiting over the limit."""
-
-    WAIT = "wait"
-    CANCEL = "cancel"
-    TERMINATE = "terminate"
-
-
-class WaiterPolicy(StrEnum):
-    """What is done when sessions queue behind a build."""
-
-    WAIT = "wait"
-    YIELD = "yield"
-    CANCEL = "cancel"
-
-
-@dataclass(frozen=True, slots=True)
-class Patterns:
-    """Shell patterns for the sessions that a policy may touch; a kind without patterns matches all.
-
-    Without any pattern nobody matches.
-    """
-
-    applications: tuple[str, ...] = ()
-    users: tuple[str, ...] = ()
-    databases: tuple[str, ...] = ()
-
-    def match(self, session: OtherSession, datname: str) -> bool:
-        """True when the session matches a pattern of every kind that is given."""
-        kinds = (
-            (self.applications, session.application_name),
-            (self.users, session.usename),
-            (self.databases, datname),
-        )
-        given = [(patterns, value) for patterns, value in kinds if patterns]
-        return bool(given) and all(
-            any(fnmatchcase(value or "", pattern) for pattern in patterns) for patterns, value in given
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class WatchOptions:
-    """How a build waits for others, others for it, and how often one looks. Units: seconds.
-
-    A budget of 0 has no end. `quiesce_seconds` is how long a build waits before it begins for transactions
-    that are older than `quiesce_age_seconds` and would hold it up later, where waiting costs more.
-    """
-
-    poll_seconds: float = 0.25
-    quiesce_seconds: float = 30.0
-    quiesce_age_seconds: float = 10.0
-    table_budget_seconds: float = 600.0
-    writers_budget_seconds: float = 600.0
-    snapshots_budget_seconds: float = 3600.0
-    on_blocker: BlockerPolicy = BlockerPolicy.WAIT
-    blocker_limit_seconds: float = 300.0
-    on_waiter: WaiterPolicy = WaiterPolicy.WAIT
-    waiter_limit_seconds: float = 3.0
-    patterns: Patterns = Patterns()
-
-    def budget_seconds(self, phase: str) -> float | None:
-        """How long a build may wait in that phase; None without end."""
-        budgets = {
-            WAITING_FOR_TABLE: self.table_budget_seconds,
-            "waiting for writers before build": self.writers_budget_seconds,
-            "waiting for writers before validation": self.writers_budget_seconds,
-            "waiting for old snapshots": self.snapshots_budget_seconds,
-        }
-        return budgets.get(phase) or None
 
 
 def why_spared(session: OtherSession, patterns: Patterns, datname: str) -> str | None:
@@ -101,7 +28,7 @@ def why_spared(session: OtherSession, patterns: Patterns, datname: str) -> str |
         return f"a process of the server is never ended ({session.backend_type})"
     if session.is_ours:
         return "it is a session of this tool"
-    if not patterns.match(session, datname):
+    if not patterns.match(session.application_name, session.usename, datname):
         return "it matches no pattern that was given"
     return None
 

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 from exporter.migrate.execute.step_run import Site
 from exporter.migrate.execute.watch.actions import Actor
-from exporter.migrate.execute.watch.policy import BlockerPolicy, Move, WatchOptions, why_spared
+from exporter.migrate.execute.watch.policy import Move, why_spared
+from exporter.migrate.options import BlockerPolicy, WatchOptions
 from exporter.model import ObservedIndex, Step
 from exporter.postgres.journal import EventStatus, Phase
 from exporter.postgres.sessions.blockers import read_blockers

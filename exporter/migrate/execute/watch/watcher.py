@@ -15,9 +15,10 @@ from exporter.errors import ExporterError
 from exporter.migrate.execute.step_run import Site
 from exporter.migrate.execute.watch.actions import Actor
 from exporter.migrate.execute.watch.estimate import Estimate, Estimator
-from exporter.migrate.execute.watch.policy import WatchOptions, consequence, decide, why_spared
+from exporter.migrate.execute.watch.policy import consequence, decide, why_spared
 from exporter.migrate.execute.watch.waits import Waits
 from exporter.migrate.execute.work import Work
+from exporter.migrate.options import WatchOptions
 from exporter.model import PhaseTime, Step, Wait
 from exporter.postgres.builds import phases
 from exporter.postgres.builds.progress import BuildProgress, read_builds

@@ -10,8 +10,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from exporter.migrate.execute.executor import Event, EventKind
-from exporter.migrate.execute.watch.policy import BlockerPolicy, Patterns, WaiterPolicy, WatchOptions
-from exporter.migrate.execute.work import StepOptions
+from exporter.migrate.options import BlockerPolicy, Patterns, StepOptions, WaiterPolicy, WatchOptions
 from exporter.model import StepKind, StepStatus
 from exporter.postgres.journal import EventStatus, Phase
 from exporter.postgres.sessions.locks import acquire_table_lock

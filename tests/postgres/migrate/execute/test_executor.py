@@ -8,7 +8,7 @@ from psycopg import sql
 
 from exporter.errors import StepLeftBehind
 from exporter.migrate.execute.executor import Detach, Event, EventKind
-from exporter.migrate.execute.work import StepOptions
+from exporter.migrate.options import StepOptions
 from exporter.model import DeclaredIndex, IndexState, OnFailure, StepKind, StepStatus
 from exporter.postgres.journal import EventStatus, Phase
 from exporter.postgres.relations.tables import CompiledIndex, compile_index

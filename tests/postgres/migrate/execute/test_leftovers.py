@@ -8,7 +8,7 @@ import pytest
 
 from exporter.migrate.execute.executor import EventKind
 from exporter.migrate.execute.steps.leftovers import leftover_name
-from exporter.migrate.execute.watch.policy import BlockerPolicy, Patterns
+from exporter.migrate.options import BlockerPolicy, Patterns
 from exporter.model import StepKind, StepResult, StepStatus
 from tests.conftest import TestDatabase
 from tests.postgres.migrate.execute.test_executor import log_of

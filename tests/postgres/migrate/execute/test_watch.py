@@ -11,7 +11,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from exporter.migrate.execute.executor import EventKind
-from exporter.migrate.execute.watch.policy import BlockerPolicy, Patterns, WaiterPolicy, WatchOptions
+from exporter.migrate.options import BlockerPolicy, Patterns, WaiterPolicy, WatchOptions
 from exporter.model import StepKind, StepStatus
 from tests.conftest import TestDatabase
 from tests.postgres.migrate.running import QUICK, Beside, Run

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from exporter.migrate.execute.watch.policy import BlockerPolicy, Patterns, WaiterPolicy
+from exporter.migrate.options import BlockerPolicy, Patterns, WaiterPolicy
 from exporter.model import StepStatus
 from tests.conftest import OwnServer, TestDatabase
 from tests.postgres.migrate.execute.test_watch import AT_ONCE, ONE, actions_of, is_alive, notes_of

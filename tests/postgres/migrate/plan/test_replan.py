@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
-from exporter.migrate.assessment import RunOptions, read_plan
+from exporter.migrate.assessment import read_plan
 from exporter.migrate.execute.step_run import Site
 from exporter.migrate.execute.steps.build import run_step
+from exporter.migrate.options import RunOptions
 from exporter.model import Manifest, Step, StepKind, StepStatus
 from exporter.postgres.journal import EventStatus, Journal, Phase
 from tests.conftest import TestDatabase

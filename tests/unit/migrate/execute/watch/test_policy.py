@@ -6,17 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.migrate.execute.watch.policy import (
-    BlockerPolicy,
-    Move,
-    Patterns,
-    WaiterPolicy,
-    WatchOptions,
-    consequence,
-    decide,
-    unlikely_to_help,
-    why_spared,
-)
+from exporter.migrate.execute.watch.policy import Move, consequence, decide, unlikely_to_help, why_spared
+from exporter.migrate.options import BlockerPolicy, Patterns, WaiterPolicy, WatchOptions
 from exporter.postgres.builds.progress import BuildProgress
 from exporter.postgres.sessions.other_sessions import OtherSession
 from tests.support.watched import ALTERING, PREPARED, SCANNING, SESSION, WAITING
