@@ -20,7 +20,7 @@ from exporter.errors import ExporterError, SettingsError
 from exporter.manifest.loader import load_manifest
 from exporter.migrate import report
 from exporter.migrate.assessment import look, require_passed
-from exporter.migrate.execute.executor import Detach
+from exporter.migrate.events import Detach
 from exporter.migrate.init import check_readiness, check_result, initialise, only_manifest
 from exporter.migrate.options import (
     BlockerPolicy,

@@ -20,7 +20,8 @@ from exporter.migrate.assessment import (
     read_readiness,
     read_situation,
 )
-from exporter.migrate.execute.executor import Build, Event
+from exporter.migrate.events import Event
+from exporter.migrate.execute.executor import Build
 from exporter.migrate.journaling import lacks_last_word, record_end, record_plan, record_stop, remember
 from exporter.migrate.observe.facts import read_index_facts
 from exporter.migrate.observe.indexes import observe

@@ -11,20 +11,19 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 
 import psycopg
 
 from exporter.errors import ExporterError, StepLeftBehind
+from exporter.migrate.events import Detach, Event, EventKind
 from exporter.migrate.execute.schedule import Lane, Schedule, reason_to_skip
 from exporter.migrate.execute.step_run import Site
 from exporter.migrate.execute.steps.build import is_shared_failure, run_step, sweep
-from exporter.migrate.execute.watch.watcher import Look, Watcher
+from exporter.migrate.execute.watch.watcher import Watcher
 from exporter.migrate.options import BuildOptions
 from exporter.migrate.plan.disk_budget import DiskBudget
 from exporter.migrate.plan.steps import waves_of
 from exporter.model import Database, OnFailure, Plan, Step, StepKind, StepResult, StepStatus
-from exporter.postgres.builds.progress import BuildProgress
 from exporter.postgres.journal import EventStatus, Journal, Phase
 from exporter.postgres.server.identity import read_identity
 from exporter.postgres.target import APPLICATION_NAME, SessionLimits, connect
@@ -33,39 +32,7 @@ from exporter.postgres.target import APPLICATION_NAME, SessionLimits, connect
 _CANCELLED = "57014"
 
 
-class EventKind(StrEnum):
-    """What an event tells; `wait` is whom a step begins to wait for, which its looks show as well."""
-
-    STARTED = "started"
-    PROGRESS = "progress"
-    WAIT = "wait"
-    # A table waits for the disk, and why; without a text it does no longer.
-    WAIT_FOR_DISK = "wait_for_disk"
-    NOTE = "note"
-    FINISHED = "finished"
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """Something that happened to a step, for whoever shows it."""
-
-    kind: EventKind
-    step: Step
-    look: Look | None = None
-    result: StepResult | None = None
-    text: str = ""
-
-    @property
-    def progress(self) -> BuildProgress | None:
-        """The build itself as the server showed it."""
-        return None if self.look is None else self.look.build
-
-
 _NO_BUDGET = DiskBudget()
-
-
-class Detach(BaseException):
-    """Raised into the main thread by a signal: leave now, the server goes on with what it builds."""
 
 
 @dataclass(slots=True)
@@ -104,7 +71,9 @@ class Build:
         watcher = Watcher(
             site,
             self.options.steps.watch,
-            on_look=lambda step, look: self.on_event(Event(EventKind.PROGRESS, step, look=look)),
+            on_observation=lambda step, observation: self.on_event(
+                Event(EventKind.PROGRESS, step, observation=observation)
+            ),
             on_wait=lambda step, text: self.on_event(Event(EventKind.WAIT, step, text=text)),
         )
         try:

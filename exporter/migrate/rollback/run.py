@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from exporter.errors import SettingsError
 from exporter.migrate.assessment import Assessment, control_session
-from exporter.migrate.execute.executor import Build, Event
+from exporter.migrate.events import Event
+from exporter.migrate.execute.executor import Build
 from exporter.migrate.journaling import record_stop
 from exporter.migrate.observe.indexes import observe
 from exporter.migrate.options import RunOptions

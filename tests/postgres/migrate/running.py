@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 import psycopg
 
-from exporter.migrate.execute.executor import Build, Event, EventKind
+from exporter.migrate.events import Event, EventKind
+from exporter.migrate.execute.executor import Build
 from exporter.migrate.observe.indexes import observe
 from exporter.migrate.options import BuildOptions, StepOptions
 from exporter.migrate.plan.steps import plan_build, plan_rollback

@@ -10,7 +10,7 @@ from psycopg import sql
 
 from exporter.errors import ManifestError
 from exporter.migrate.assessment import Assessment
-from exporter.migrate.execute.executor import Event, EventKind
+from exporter.migrate.events import Event, EventKind
 from exporter.migrate.init import check_result, initialise
 from exporter.migrate.options import RunOptions
 from exporter.migrate.plan.steps import waves_of

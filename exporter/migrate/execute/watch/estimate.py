@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
+from exporter.migrate.events import Estimate
 from exporter.postgres.builds import phases
 from exporter.postgres.builds.progress import BuildProgress
 
@@ -18,16 +19,6 @@ _EVIDENCE_SECONDS = 3.0
 _EVIDENCE_SHARE = 0.02
 # Less than that of the phases before says nothing about a phase that is not counted.
 _WEIGHT_EVIDENCE = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """How far a build is. `rate_unit` is blocks or tuples. Units: seconds; share 0 to 1, rate per second."""
-
-    share: float
-    rate: float | None = None
-    rate_unit: str | None = None
-    remaining_seconds: float | None = None
 
 
 @dataclass(slots=True)

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field, replace
 import psycopg
 
 from exporter.errors import ExporterError
+from exporter.migrate.events import WatchObservation
 from exporter.migrate.execute.step_run import Site
 from exporter.migrate.execute.watch.actions import Actor
-from exporter.migrate.execute.watch.estimate import Estimate, Estimator
+from exporter.migrate.execute.watch.estimate import Estimator
 from exporter.migrate.execute.watch.policy import consequence, decide, why_spared
 from exporter.migrate.execute.watch.waits import Waits
 from exporter.migrate.execute.work import Work
@@ -30,18 +31,6 @@ _COST_SHARE = 1 / 200
 _SLOWEST_POLL_SECONDS = 2.0
 # A wait of a moment is not worth a word.
 _WORTH_TELLING_SECONDS = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What one look showed of one step. `phase` is None where the server tells of none."""
-
-    build: BuildProgress
-    phase: str | None
-    estimate: Estimate
-    blockers: tuple[OtherSession, ...] = ()
-    waiters: tuple[OtherSession, ...] = ()
-    stalled_seconds: float = 0.0
 
 
 @dataclass(slots=True)
@@ -61,7 +50,7 @@ class Watcher:
 
     site: Site
     options: WatchOptions
-    on_look: Callable[[Step, Look], None]
+    on_observation: Callable[[Step, WatchObservation], None]
     on_wait: Callable[[Step, str], None]
     _control: Connection | None = None
     _watched: dict[tuple[Step, int], _Watched] = field(default_factory=dict)
@@ -144,14 +133,16 @@ class Watcher:
             step, phase or "", blockers, since_seconds=since, waiting_seconds=build.waiting_seconds
         )
         estimate = watched.estimator.look(now, build)
-        look = Look(build, phase, estimate, blockers, _telling(build.waiters), watched.stalled_seconds)
+        look = WatchObservation(
+            build, phase, estimate, blockers, _telling(build.waiters), watched.stalled_seconds
+        )
         if phase is not None or look.waiters:
-            self.on_look(step, look)
+            self.on_observation(step, look)
         self._tell(step, watched, look)
         if phase is not None and not self.site.stopping.is_set():
             self._act(control, work, look)
 
-    def _act(self, control: Connection, work: Work, look: Look) -> None:
+    def _act(self, control: Connection, work: Work, look: WatchObservation) -> None:
         moves = decide(
             look.build,
             look.phase or "",
@@ -173,7 +164,7 @@ class Watcher:
         limit = min(self.options.blocker_limit_seconds, half)
         return replace(self.options, blocker_limit_seconds=limit)
 
-    def _tell(self, step: Step, watched: _Watched, look: Look) -> None:
+    def _tell(self, step: Step, watched: _Watched, look: WatchObservation) -> None:
         """Says of each session once that it is waited for, or waits, and what comes of it."""
         for one in look.blockers:
             has_waited = (look.build.waiting_seconds or 0.0) >= _WORTH_TELLING_SECONDS

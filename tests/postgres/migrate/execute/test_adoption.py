@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from exporter.migrate.execute.executor import Event, EventKind
+from exporter.migrate.events import Event, EventKind
 from exporter.migrate.options import BlockerPolicy, Patterns, StepOptions, WaiterPolicy, WatchOptions
 from exporter.model import StepKind, StepStatus
 from exporter.postgres.journal import EventStatus, Phase
@@ -274,7 +274,10 @@ def test_no_policy_is_carried_out_for_a_living_runs_build(begun: TestDatabase) -
         held.enter_context(orphan(begun))
         waiting_build(begun, DEAD)
         with Beside(run.init) as beside:
-            run.wait_for("a stall", lambda event: event.look is not None and event.look.stalled_seconds > 1)
+            run.wait_for(
+                "a stall",
+                lambda event: event.observation is not None and event.observation.stalled_seconds > 1,
+            )
             assert is_alive(begun, blocker.info.backend_pid)
             blocker.execute("ROLLBACK")
             results = beside.results()

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from exporter.migrate.execute.executor import EventKind
+from exporter.migrate.events import EventKind
 from exporter.migrate.execute.steps.leftovers import leftover_name
 from exporter.migrate.options import BlockerPolicy, Patterns
 from exporter.model import StepKind, StepResult, StepStatus
@@ -149,7 +149,11 @@ def test_who_holds_the_cleaning_up_is_ended_where_the_policy_says_so(shop: TestD
     assert build.status is StepStatus.FAILED
     assert (build.message or "").startswith("given up: ")
     assert indexes_of(shop) == {}
-    looks = [event.look.phase for event in run.events if event.kind is EventKind.PROGRESS and event.look]
+    looks = [
+        event.observation.phase
+        for event in run.events
+        if event.kind is EventKind.PROGRESS and event.observation
+    ]
     assert "waiting for sessions" in " ".join(filter(None, looks))
 
 

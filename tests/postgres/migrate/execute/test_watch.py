@@ -10,7 +10,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from exporter.migrate.execute.executor import EventKind
+from exporter.migrate.events import EventKind
 from exporter.migrate.options import BlockerPolicy, Patterns, WaiterPolicy, WatchOptions
 from exporter.model import StepKind, StepStatus
 from tests.conftest import TestDatabase

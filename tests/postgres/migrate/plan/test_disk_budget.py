@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from exporter.migrate.assessment import look
-from exporter.migrate.execute.executor import Event, EventKind
+from exporter.migrate.events import Event, EventKind
 from exporter.migrate.init import initialise
 from exporter.migrate.options import BuildOptions, PreflightOptions, RunOptions
 from exporter.model import StepStatus

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.migrate.execute.watch.estimate import Estimate, Estimator
+from exporter.migrate.events import Estimate
+from exporter.migrate.execute.watch.estimate import Estimator
 from exporter.postgres.builds import phases
 from exporter.postgres.builds.progress import BuildProgress
 from tests.support.watched import SCANNING, WAITING
