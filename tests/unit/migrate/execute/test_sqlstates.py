@@ -109,7 +109,7 @@ def test_a_build_that_lost_all_its_work_has_one_more_try() -> None:
     assert attempts_allowed(Stage.VALIDATING, 1) == 1
 
 
-@given(attempt=st.integers(1, 60), jitter=st.floats(0, 1), base=st.floats(0, 10))
+@given(attempt=st.integers(1, 60), jitter=st.floats(0, 1), base=st.floats(0.001, 10))
 def test_delays_grow_and_are_bounded(attempt: int, jitter: float, base: float) -> None:
     delay = delay_seconds(attempt, base_seconds=base, jitter=jitter)
 
