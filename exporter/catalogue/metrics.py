@@ -1,8 +1,8 @@
-"""The metric table as data: the one truth about names, types, labels and sources.
+"""The metric table as data: name, type, labels, help and source of every metric.
 
 Pages, README, alerts and dashboards are checked against this table. `field` names the attribute of the
-row that carries the value; a row whose value is None gives no sample. It is one table in one module, long
-as it is: it is read from top to bottom, and there is nothing else in it.
+row that holds the value; a row whose value is None has no sample. The module is long because it is one
+table and nothing else.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Kind = Literal["counter", "gauge", "info"]
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric family. `since` is the first PostgreSQL version that has the source."""
+    """One metric family. `since` is the first PostgreSQL version with the source."""
 
     name: str
     kind: Kind
@@ -38,7 +38,7 @@ class Metric:
 
     @property
     def help_text(self) -> str:
-        """The HELP line: what it is, then the original column or where else it comes from."""
+        """The HELP line: the meaning, then the source."""
         return f"{self.help} Source: {self.source}."
 
 
@@ -83,7 +83,7 @@ INDEX_METRICS = (
         "pg_stat_user_indexes_last_idx_scan_timestamp_seconds",
         "gauge",
         INDEX,
-        "Time of the last scan of this index; absent while it was never scanned.",
+        "Time of the last scan of this index; absent if it was never scanned.",
         "pg_stat_user_indexes.last_idx_scan",
         "index",
         "last_idx_scan",
@@ -104,7 +104,7 @@ INDEX_METRICS = (
         "pg_index_size_bytes",
         "gauge",
         INDEX,
-        "Size of the index on disk, main fork; read after writes to its table, at the latest after a minute.",
+        "Size of the index on disk, main fork; refreshed after writes to its table, at least once a minute.",
         "pg_relation_size(indexrelid)",
         "index",
         "size_bytes",
@@ -132,8 +132,9 @@ INDEX_METRICS = (
         "pg_index_observed_since_timestamp_seconds",
         "gauge",
         INDEX,
-        "Time since which the counters of this index are evidence: the last reset, crash or cloning of the"
-        " server, or the index's birth where that was later; absent while the index is not valid.",
+        "Time since which the counters of this index count as evidence: the latest of statistics reset, "
+        "crash recovery, cloning of the server and creation of the index; absent while the index is not "
+        "valid.",
         "pg_stat_database.stats_reset, the oldest stats_reset of pg_stat_bgwriter, pg_stat_checkpointer,"
         " pg_stat_archiver, pg_stat_wal and pg_stat_slru; birth by the journal, else"
         " pg_xact_commit_timestamp(pg_index.xmin), else first seen by this exporter",
@@ -145,8 +146,8 @@ INDEX_METRICS = (
         "pg_index_locked",
         "gauge",
         INDEX,
-        "1 while somebody holds or waits for an AccessExclusiveLock on the index or its table: its size and"
-        " definition are left out then, because asking for them would wait.",
+        "1 while a session holds or waits for an AccessExclusiveLock on the index or its table; size and "
+        "definition are absent then, because reading them would wait.",
         "pg_locks",
         "index",
         "locked",
@@ -155,7 +156,7 @@ INDEX_METRICS = (
         "pg_index_info",
         "info",
         (*INDEX, "method", "unique", "primary", "constraint", "partial", "expression"),
-        "What kind of index it is, constant 1; constraint is primary_key, unique, exclusion or empty.",
+        "Properties of the index, constant 1; constraint is primary_key, unique, exclusion or empty.",
         "pg_index, pg_am, pg_constraint",
         "index",
         "info",
@@ -167,8 +168,8 @@ DECLARED_METRICS = (
         "pg_index_declared",
         "gauge",
         DECLARED,
-        "1 for every index that a manifest declares, whether or not the database answers; role says what it"
-        " is for: read, constraint, fk, replica_identity, statistics or seasonal.",
+        "1 for every index that a manifest declares, even if the database does not answer; role is the "
+        "purpose: read, constraint, fk, replica_identity, statistics or seasonal.",
         "manifest",
         "declared",
         "declared",
@@ -186,7 +187,8 @@ DECLARED_METRICS = (
         "pg_index_definition_matches",
         "gauge",
         INDEX,
-        "1 when the index is defined as declared; absent while no canonical form is in the journal.",
+        "1 when the index is defined as declared, else 0; absent while the journal has no canonical "
+        "definition.",
         "pg_get_indexdef(indexrelid), migration_events.definition",
         "declared",
         "definition_matches",
@@ -195,8 +197,8 @@ DECLARED_METRICS = (
         "pg_index_partition_info",
         "info",
         PARTITION,
-        "Which declared index of a partitioned table this index is a leaf of, constant 1. The declared one"
-        " has no counters of its own: its leaves have them.",
+        "Maps the index of a partition to the declared index of its partitioned table, constant 1. The "
+        "declared index has no counters; the indexes of its partitions have.",
         "pg_inherits",
         "declared",
         "parents",
@@ -208,9 +210,9 @@ BUILD_METRICS = (
         "pg_index_build_phase",
         "gauge",
         (*INDEX, "phase"),
-        "1 for the phase that a running build is in; absent when nothing is built. indexname is empty while"
-        " the server does not name the index, as in a build that is not concurrent, and for the partitioned"
-        " tables above the one that is built on.",
+        "1 for the current phase of a running build; absent without a build. indexname is empty while the "
+        "server does not report the index, as in a build that is not concurrent, and for partitioned "
+        "parents of the table.",
         "pg_stat_progress_create_index.phase",
         "build",
         "phase",
@@ -219,14 +221,16 @@ BUILD_METRICS = (
     _build_gauge("phase_blocks_done", "Blocks processed in this phase of the build.", "blocks_done"),
     _build_gauge("phase_tuples", "Tuples to process in this phase of the build.", "tuples_total"),
     _build_gauge("phase_tuples_done", "Tuples processed in this phase of the build.", "tuples_done"),
-    _build_gauge("phase_lockers", "Sessions this phase of the build waits for.", "lockers_total"),
-    _build_gauge("phase_lockers_done", "Sessions already waited for.", "lockers_done"),
+    _build_gauge("phase_lockers", "Sessions that this phase of the build has to wait for.", "lockers_total"),
+    _build_gauge(
+        "phase_lockers_done", "Sessions that this phase of the build no longer waits for.", "lockers_done"
+    ),
     Metric(
         "pg_index_build_progress_ratio",
         "gauge",
         INDEX,
-        "Share of the whole build that is done, 0 to 1, by the usual weights of its phases. Waiting does not"
-        " move it.",
+        "Share of the whole build that is done, 0 to 1, by typical weights of its phases; waiting does "
+        "not change it.",
         "pg_stat_progress_create_index",
         "build",
         "share",
@@ -236,8 +240,8 @@ BUILD_METRICS = (
         "pg_index_build_blocker_age_seconds",
         "gauge",
         INDEX,
-        "Age of the oldest transaction that the build waits for, prepared ones too; absent while it waits for"
-        " none, or for another build of this tool.",
+        "Age of the oldest transaction that the build waits for, prepared transactions included; absent "
+        "while it waits for none, or only for another build of this tool.",
         "pg_blocking_pids(), pg_stat_activity.xact_start, pg_prepared_xacts.prepared",
         "build",
         "blocker_age_seconds",
@@ -247,7 +251,7 @@ BUILD_METRICS = (
         "pg_index_build_waiters",
         "gauge",
         INDEX,
-        "Sessions that wait for the build, or behind one that does.",
+        "Sessions that wait for the build, directly or behind another session.",
         "pg_locks",
         "build",
         "waiter_count",
@@ -256,8 +260,8 @@ BUILD_METRICS = (
         "pg_index_build_stops_readers",
         "gauge",
         INDEX,
-        "1 while a session that wants the table for itself queues behind the build: everybody else, readers"
-        " too, queues behind that session.",
+        "1 while a session that needs AccessExclusiveLock on the table waits for the build; all other "
+        "sessions, readers too, queue behind that session.",
         "pg_locks.mode",
         "build",
         "stops_readers",
@@ -279,14 +283,14 @@ TABLE_METRICS = (
     ),
     _table_gauge("n_live_tup", "Estimated number of live rows."),
     _table_gauge("n_mod_since_analyze", "Rows changed since the table was last analyzed."),
-    _table_time("last_analyze", "Time of the last manual ANALYZE; absent while there was none."),
-    _table_time("last_autoanalyze", "Time of the last automatic ANALYZE; absent while there was none."),
+    _table_time("last_analyze", "Time of the last manual ANALYZE; absent if there was none."),
+    _table_time("last_autoanalyze", "Time of the last automatic ANALYZE; absent if there was none."),
     Metric(
         "pg_table_size_bytes",
         "gauge",
         TABLE,
-        "Size of the table on disk with TOAST, maps, without indexes; read after writes, at the latest after "
-        "a minute.",
+        "Size of the table on disk with TOAST and maps, without indexes; refreshed after writes, at least "
+        "once a minute.",
         "pg_table_size(relid)",
         "table",
         "size_bytes",
@@ -311,12 +315,12 @@ def _statement(column: str, text: str, source: str | None = None, unit: str = ""
 STATEMENT_METRICS = (
     _statement(
         "calls",
-        "Times the statement was executed; toplevel is empty where the extension is older than 1.9.",
+        "Times the statement was executed; toplevel is empty if the extension is older than 1.9.",
     ),
-    _statement("exec_seconds", "Time spent executing it.", "total_exec_time", "seconds"),
+    _statement("exec_seconds", "Time spent executing the statement.", "total_exec_time", "seconds"),
     _statement(
         "plan_seconds",
-        "Time spent planning it; stays 0 unless pg_stat_statements.track_planning is on.",
+        "Time spent planning the statement; 0 unless pg_stat_statements.track_planning is on.",
         "total_plan_time",
         "seconds",
     ),
@@ -331,7 +335,8 @@ STATEMENT_METRICS = (
         "pg_stat_statements_query_info",
         "info",
         ("datname", "queryid", "query"),
-        "Normalised text without comments, up to a first literal, constant 1; absent with --no-query-text.",
+        "Normalized text of the statement without comments, up to a first literal, constant 1; absent "
+        "with --no-query-text.",
         "pg_stat_statements.query",
         "statement",
         "query",
@@ -340,7 +345,7 @@ STATEMENT_METRICS = (
         "pg_stat_statements_dealloc_total",
         "counter",
         (),
-        "Times entries of the least executed statements were evicted.",
+        "Times that pg_stat_statements evicted the entries of the least executed statements.",
         "pg_stat_statements_info.dealloc",
         "target",
         "statements_dealloc",
@@ -349,7 +354,7 @@ STATEMENT_METRICS = (
         "pg_stat_statements_stats_reset_timestamp_seconds",
         "gauge",
         (),
-        "Time at which all statement statistics were last reset.",
+        "Time of the last reset of all statement statistics.",
         "pg_stat_statements_info.stats_reset",
         "target",
         "statements_stats_reset",
@@ -389,7 +394,8 @@ TARGET_METRICS = (
         "pg_system_info",
         "info",
         ("system_identifier", "version"),
-        "Identity of the cluster, the same on a primary and its standbys, and the version; constant 1.",
+        "System identifier of the cluster, equal on a primary and its standbys, and server version; "
+        "constant 1.",
         "pg_control_system().system_identifier, server_version",
         "target",
         "system",
@@ -398,8 +404,8 @@ TARGET_METRICS = (
         "pg_stat_replication_walsenders",
         "gauge",
         (),
-        "Standbys that stream from this server. Base backups, pg_receivewal and logical subscribers do not"
-        " count; absent where we may not see which they are.",
+        "Standbys that stream from this server, without base backups, pg_receivewal and logical "
+        "subscribers; absent if the role cannot see which they are.",
         "pg_stat_replication, pg_replication_slots",
         "target",
         "walsenders",
@@ -408,7 +414,7 @@ TARGET_METRICS = (
         "pg_index_exporter_databases_cut",
         "gauge",
         (),
-        "Databases that match a pattern, left out because of max_databases; absent without patterns.",
+        "Databases that match a pattern but exceed max_databases; absent without patterns.",
         "exporter",
         "target",
         "databases_cut",
@@ -417,7 +423,7 @@ TARGET_METRICS = (
         "pg_index_exporter_indexes_cut",
         "gauge",
         DATABASE,
-        "Watched, undeclared indexes left out because of max_indexes.",
+        "Watched, undeclared indexes that exceed max_indexes.",
         "exporter",
         "target",
         "indexes_cut",
@@ -426,7 +432,7 @@ TARGET_METRICS = (
         "pg_index_exporter_statements_cut",
         "gauge",
         DATABASE,
-        "Statements on watched tables left out because of max_statements.",
+        "Statements on watched tables that exceed max_statements.",
         "exporter",
         "target",
         "statements_cut",
@@ -435,7 +441,7 @@ TARGET_METRICS = (
         "pg_index_exporter_collector_success",
         "gauge",
         COLLECTOR,
-        "1 when the collector got all it asked for, 0 when it failed or was not allowed to know.",
+        "1 when the collector read all it asked for, 0 when it failed or lacks a privilege.",
         "exporter",
         "target",
         "success",
@@ -444,7 +450,7 @@ TARGET_METRICS = (
         "pg_index_exporter_collector_duration_seconds",
         "gauge",
         COLLECTOR,
-        "Time the collector took in this scrape.",
+        "Duration of the collector in this scrape.",
         "exporter",
         "target",
         "duration_seconds",
@@ -454,7 +460,7 @@ TARGET_METRICS = (
         "pg_index_exporter_collector_last_success_timestamp_seconds",
         "gauge",
         COLLECTOR,
-        "Time of the collector's last success; absent while there was none.",
+        "Time of the last success of the collector; absent if there was none.",
         "exporter",
         "target",
         "last_success",
@@ -464,7 +470,7 @@ TARGET_METRICS = (
         "pg_index_exporter_scrape_duration_seconds",
         "gauge",
         (),
-        "Time this collection of the target took.",
+        "Duration of this collection of the target.",
         "exporter",
         "target",
         "scrape_duration_seconds",
@@ -486,8 +492,8 @@ EXPORTER_METRICS = (
         "pg_index_exporter_config_last_reload_successful",
         "gauge",
         (),
-        "1 when settings, manifests, secrets and the web configuration are used as their files are, 0 while"
-        " these have faults and the last good ones are used.",
+        "1 when the current settings, manifests, secrets and web configuration are in use, 0 when they "
+        "are invalid and the last valid ones are in use.",
         "exporter",
         "exporter",
         "config_is_current",
@@ -496,7 +502,7 @@ EXPORTER_METRICS = (
         "pg_index_exporter_config_last_reload_success_timestamp_seconds",
         "gauge",
         (),
-        "Time at which they were last read and found good.",
+        "Time at which settings, manifests, secrets and web configuration were last valid.",
         "exporter",
         "exporter",
         "config_last_success",
@@ -514,7 +520,7 @@ METRICS = (
     *EXPORTER_METRICS,
 )
 
-# prometheus_client's process collector publishes these; they are documented, not rendered here.
+# Published by the process collector of prometheus_client; documented here, rendered there.
 PROCESS_METRICS = (
     "process_virtual_memory_bytes",
     "process_resident_memory_bytes",
@@ -524,7 +530,7 @@ PROCESS_METRICS = (
     "process_max_fds",
 )
 
-# Asks which databases there are, where patterns mean them; its datname is where that is asked.
+# The collector that lists databases for patterns; its datname is the database that it asks.
 DISCOVERY = "databases"
 COLLECTORS = (
     *("server", "indexes", "tables", "builds", "journal", "epoch"),
