@@ -1,4 +1,4 @@
-"""Write docs/metrics.md and the metric section of README.md from exporter/catalogue/metrics.py.
+"""Write docs/metrics.md and the metric section of README.md from exporter/catalogue.
 
 `--check` reports whether both are up to date and writes nothing.
 """
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from exporter.catalogue import metrics as catalogue
-from exporter.catalogue.metrics import Metric, Scope
+from exporter.catalogue.metric import INDEX, STATEMENT, TABLE, Metric, Scope
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 README = CHECKOUT / "README.md"
@@ -24,23 +24,23 @@ SCOPES: dict[Scope, tuple[str, str, tuple[str, ...]]] = {
     "index": (
         "Watched indexes",
         "One series for each index that is declared or matches `watch`, while its database answers.",
-        catalogue.INDEX,
+        INDEX,
     ),
     "declared": (
         "Declared indexes",
         "One series for each index that a manifest bound to the database declares.",
-        catalogue.INDEX,
+        INDEX,
     ),
     "build": (
         "Builds",
         "One series for each build that runs on a watched table.",
-        catalogue.INDEX,
+        INDEX,
     ),
-    "table": ("Tables", "One series for each table of a watched index.", catalogue.TABLE),
+    "table": ("Tables", "One series for each table of a watched index.", TABLE),
     "statement": (
         "Statements",
         "One series for each statement in pg_stat_statements that reads a watched table.",
-        catalogue.STATEMENT,
+        STATEMENT,
     ),
     "target": ("Server", "The PostgreSQL server, and the success of reading it.", ()),
     "exporter": ("Exporter", "The exporter itself.", ()),
@@ -49,7 +49,7 @@ SCOPES: dict[Scope, tuple[str, str, tuple[str, ...]]] = {
 PAGE_HEAD = """\
 # Metrics
 
-Written by `make docs` from `exporter/catalogue/metrics.py`; do not edit.
+Written by `make docs` from `exporter/catalogue`; do not edit.
 
 A value that PostgreSQL does not know, or that the monitor role may not read, is absent, never 0. Prometheus
 adds `job` and `instance`. Counters end in `_total`; names contain the unit (`_seconds`, `_bytes`); times are

@@ -70,7 +70,13 @@ def test_the_wheel_gives_the_command_and_no_tools_of_the_project(wheel: Path, tm
     """As `pip install`, pipx and uvx do it: into an empty environment, with the wheel's requirements."""
     environment = tmp_path / "environment"
     subprocess.run([sys.executable, "-m", "venv", environment], check=True)
-    pip = [environment / "bin" / "python", "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    pip: list[str | Path] = [
+        environment / "bin" / "python",
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        "--quiet",
+    ]
     installed = subprocess.run([*pip, "install", wheel], capture_output=True, text=True, check=False)
     if "No matching distribution" in installed.stderr:
         pytest.skip(f"the requirements cannot be had here: {installed.stderr.splitlines()[-1]}")

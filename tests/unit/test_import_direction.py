@@ -36,7 +36,7 @@ PURE = (
     "exporter.evidence.verdict",
     "exporter.metrics.exposition.render",
     "exporter.text",
-    "exporter.catalogue.metrics",
+    "exporter.catalogue",
     "exporter.metrics.check.findings",
     "exporter.metrics.check.report",
 )
@@ -143,7 +143,7 @@ def test_imports_go_down_and_pure_rooms_stay_pure() -> None:
         ("exporter.migrate.plan.steps", "import psycopg"),
         ("exporter.migrate.report", "from psycopg import Connection"),
         ("exporter.metrics.exposition.render", "import datetime\nat = datetime.datetime.now(datetime.UTC)"),
-        ("exporter.catalogue.metrics", "text = open('metrics.txt').read()"),
+        ("exporter.catalogue.tables", "text = open('metrics.txt').read()"),
     ],
 )
 def test_a_planted_fault_is_found(module: str, source: str) -> None:
