@@ -21,7 +21,7 @@ from exporter.migrate.assessment import (
     read_situation,
 )
 from exporter.migrate.events import Event
-from exporter.migrate.execute.executor import Build
+from exporter.migrate.execute.executor import Executor
 from exporter.migrate.journaling import lacks_last_word, record_end, record_plan, record_stop, remember
 from exporter.migrate.observe.facts import read_index_facts
 from exporter.migrate.observe.indexes import observe
@@ -87,8 +87,8 @@ def initialise(
             before = _baseline(connection, manifest, journal, situation, options, on_stage)
             # After the probes, which write too: hint bits, with checksums whole pages.
             wal_position = read_wal_position(connection)
-            build = Build(database, journal, options.build, on_event)
-            results = build.run(plan, situation.budget)
+            executor = Executor(database, journal, options.build, on_event)
+            results = executor.run(plan, situation.budget)
             plan, results = _with_new_partitions(
                 database, manifest, journal, options, on_event, plan, results
             )
@@ -169,7 +169,7 @@ def _with_new_partitions(
         # Before PostgreSQL 15 an ANALYZE shows late: one alone is not worth a round.
         if all(step.kind is StepKind.ANALYZE for step in again.steps):
             break
-        results += Build(database, journal, options.build, on_event).run(again, situation.budget)
+        results += Executor(database, journal, options.build, on_event).run(again, situation.budget)
         plan = replace(plan, steps=plan.steps + again.steps)
     return plan, results
 

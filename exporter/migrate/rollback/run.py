@@ -8,7 +8,7 @@ from dataclasses import replace
 from exporter.errors import SettingsError
 from exporter.migrate.assessment import Assessment, control_session
 from exporter.migrate.events import Event
-from exporter.migrate.execute.executor import Build
+from exporter.migrate.execute.executor import Executor
 from exporter.migrate.journaling import record_stop
 from exporter.migrate.observe.indexes import observe
 from exporter.migrate.options import RunOptions
@@ -73,7 +73,7 @@ def roll_back(
                 record_stop(journal, Phase.DROPPED, ())
             return replace(outcome, finished_at=now())
         wal_position = read_wal_position(connection)
-        results = Build(database, journal, options.build, on_event).run(situation.plan)
+        results = Executor(database, journal, options.build, on_event).run(situation.plan)
         if all(result.status is StepStatus.DONE for result in results):
             _record_unseen(journal, situation)
         record_stop(journal, Phase.DROPPED, results)

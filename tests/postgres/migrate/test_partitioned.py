@@ -474,7 +474,7 @@ def test_an_attach_whose_process_is_killed_is_tried_again(events: TestDatabase) 
     options = replace(QUICK, lock_budget_seconds=60, retry_base_seconds=0.1)
     run = Run(events, MANIFEST, options, on_event=reader_of_2024.on_event)
     with Beside(run.init) as beside:
-        run.wait_for("its word", lambda event: "others hold the lock it needs" in event.text)
+        run.wait_for("its word", lambda event: "other sessions hold the lock that it needs" in event.text)
         pid = wait_for("an attach that waits", lambda: attaching(events))
         events.execute("SELECT pg_terminate_backend(%s)", [pid])
         run.wait_for("the next attempt", lambda event: "attempt 1 failed" in event.text)

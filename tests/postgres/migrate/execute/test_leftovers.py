@@ -147,7 +147,7 @@ def test_who_holds_the_cleaning_up_is_ended_where_the_policy_says_so(shop: TestD
         assert not is_alive(shop, blocker.info.backend_pid)
 
     assert build.status is StepStatus.FAILED
-    assert (build.message or "").startswith("given up: ")
+    assert (build.message or "").startswith("abandoned: ")
     assert indexes_of(shop) == {}
     looks = [
         event.observation.phase

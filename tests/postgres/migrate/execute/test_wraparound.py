@@ -63,10 +63,10 @@ def test_an_autovacuum_against_wraparound_is_never_ended(own_server: OwnServer) 
     assert is_alive(shop, worker)
     assert build.status is StepStatus.FAILED
     assert (build.message or "").startswith(
-        "given up: waiting for the table for more than 3 s, last for pid "
+        "abandoned: waiting for the table for more than 3 s, last for pid "
     )
     assert "autovacuum worker against wraparound" in (build.message or "")
     (note,) = [note for note in notes_of(run) if note.startswith(f"waits for pid {worker}")]
     assert note.endswith("(a process of the server is never ended (autovacuum worker))")
-    assert {one["action"] for one in actions_of(shop)} == {"give_up"}
+    assert {one["action"] for one in actions_of(shop)} == {"abandon"}
     assert indexes_of(shop) == {}

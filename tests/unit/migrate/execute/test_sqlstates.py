@@ -86,7 +86,7 @@ def test_reactions_to_a_failed_build(sqlstate: str | None, reaction: Reaction) -
 def test_a_cancel_before_anything_was_begun_is_tried_again_and_no_other() -> None:
     again = {stage for stage in STAGES if classify("57014", stage).reaction is Reaction.RETRY}
 
-    assert again == {Stage.LOOKING}
+    assert again == {Stage.PREPARING}
 
 
 def test_an_internal_error_never_costs_a_second_build() -> None:
