@@ -8,10 +8,12 @@ for its own commands and variables nor ends a statement.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from psycopg import sql
 
 from exporter import __version__
+from exporter.errors import SettingsError
 from exporter.model import DeclaredIndex, Manifest, RelationName
 from exporter.postgres import ddl
 from exporter.postgres.queries import query_text, script_text
@@ -34,6 +36,21 @@ def as_script(manifest: Manifest, journal_schema: str) -> str:
     parts += [_index(index, manifest, journal_schema) for index in manifest.indexes]
     parts.append(_end(manifest, journal_schema))
     return "\n".join(parts)
+
+
+def only_manifest(manifests: Sequence[Manifest], migration: str | None) -> Manifest:
+    """The manifest to write a script of: the only one, or the one of that migration.
+
+    Raises: SettingsError when that is not exactly one.
+    """
+    matching = [manifest for manifest in manifests if migration in (None, manifest.migration)]
+    if len(matching) == 1:
+        return matching[0]
+    names = ", ".join(manifest.migration for manifest in manifests) or "none"
+    raise SettingsError(
+        f"which migration? bound to this database: {names}",
+        hint="bind one with --manifest FILE, or name one with --migration NAME",
+    )
 
 
 def _header(manifest: Manifest) -> str:

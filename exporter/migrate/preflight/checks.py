@@ -1,11 +1,11 @@
-"""The checks in their order: what is asked of the server, and which family judges it."""
+"""The checks in their order: what is read from the server, and which family judges it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from exporter.migrate.observe.partitions import partition_findings
+from exporter.migrate.observe.table_kinds import why_not_analyzed, why_unfit
 from exporter.migrate.options import PreflightOptions
 from exporter.migrate.plan.disk_budget import DiskBudget
 from exporter.migrate.preflight.activity import check_blockers, check_running_backups
@@ -18,16 +18,27 @@ from exporter.migrate.preflight.replication import check_archiving, check_lag, c
 from exporter.migrate.preflight.session import check_session
 from exporter.migrate.preflight.tables import (
     check_analyzed,
+    check_analyzed_kind,
     check_built_on,
     check_kind,
     check_leftovers,
+    check_partition,
     check_table_age,
     check_tablespaces,
     check_wraparound,
 )
-from exporter.model import DeclaredIndex, Finding, IndexEstimate, Manifest, RelationName, quote_identifier
+from exporter.model import (
+    DeclaredIndex,
+    Finding,
+    IndexEstimate,
+    Manifest,
+    RelationName,
+    Verdict,
+    quote_identifier,
+)
 from exporter.postgres.builds.progress import read_builds
 from exporter.postgres.fetching import read_facts
+from exporter.postgres.relations.partitions import read_partitions
 from exporter.postgres.relations.tables import TableFacts, read_table, read_table_indexes
 from exporter.postgres.server.replication import (
     read_archiver,
@@ -59,18 +70,12 @@ def check_before_build(
     findings = list(
         check_session(session, evidence, connection.info.dbname, needs_signal=options.needs_signal)
     )
+    findings += check_kinds(connection, manifest)
+    if session.is_monitor:
+        # Every right that it lacks is meant to be lacking.
+        return tuple(findings)
     usename = quote_identifier(session.usename)
-    declared_on = dict.fromkeys(index.table for index in manifest.indexes)
-    for table in declared_on:
-        facts = read_table(connection, table)
-        if facts is not None:
-            findings += check_built_on(table, facts, usename)
-            if facts.relkind == "p":
-                findings += partition_findings(connection, facts.relid, usename)
-    for table in manifest.analyze:
-        facts = read_table(connection, table)
-        if table not in declared_on and facts is not None:
-            findings.append(check_analyzed(table, facts, usename))
+    findings += _check_tables(connection, manifest, usename)
     storage = read_storage(connection)
     tablespaces = _read_tablespaces(connection, manifest.indexes, storage)
     findings += check_tablespaces(manifest.indexes, tablespaces, storage, usename)
@@ -78,17 +83,33 @@ def check_before_build(
 
 
 def check_kinds(connection: Connection, manifest: Manifest) -> tuple[Finding, ...]:
-    """One finding for each table that is to have an index: whether it can.
+    """One finding for each table that is to have an index, and for each that cannot be analyzed."""
+    declared_on = dict.fromkeys(index.table for index in manifest.indexes)
+    analyzed = [table for table in dict.fromkeys(manifest.analyze) if table not in declared_on]
+    kinds = [check_kind(table, read_table(connection, table)) for table in declared_on]
+    others = [check_analyzed_kind(table, read_table(connection, table)) for table in analyzed]
+    return (*kinds, *(finding for finding in others if finding.verdict is Verdict.FAIL))
 
-    For `init` a fault of the manifest, which is told with all others where declarations are compiled.
-    """
-    tables = dict.fromkeys(index.table for index in manifest.indexes)
-    return tuple(check_kind(table, read_table(connection, table)) for table in tables)
+
+def _check_tables(connection: Connection, manifest: Manifest, usename: str) -> Iterator[Finding]:
+    """The role's rights on the tables that can have an index or be analyzed."""
+    declared_on = dict.fromkeys(index.table for index in manifest.indexes)
+    for table in declared_on:
+        facts = read_table(connection, table)
+        if facts is not None and why_unfit(table, facts) is None:
+            yield from check_built_on(table, facts, usename)
+            if facts.relkind == "p":
+                for partition in read_partitions(connection, facts.relid):
+                    yield from check_partition(partition, usename)
+    for table in manifest.analyze:
+        facts = read_table(connection, table)
+        if table not in declared_on and facts is not None and why_not_analyzed(table, facts) is None:
+            yield check_analyzed(table, facts, usename)
 
 
 @dataclass(frozen=True, slots=True)
 class PlanEstimate:
-    """What the builds of a plan take, what of it they may take at a time, and the findings about that."""
+    """What the builds of a plan take, how much they may take at a time, and the findings about both."""
 
     estimates: tuple[IndexEstimate, ...] = ()
     budget: DiskBudget = field(default_factory=DiskBudget)
@@ -98,7 +119,7 @@ class PlanEstimate:
 def estimate_plan(
     connection: Connection, builds: Sequence[DeclaredIndex], options: PreflightOptions
 ) -> PlanEstimate:
-    """Space and time that these builds take, held against what there is.
+    """Space and time that these builds take, compared with what is available.
 
     Raises: psycopg.Error when the connection breaks.
     """
@@ -111,9 +132,8 @@ def check_plan(
     builds: Sequence[DeclaredIndex],
     options: PreflightOptions,
 ) -> PlanEstimate:
-    """The same, with findings about all else that they will meet: rows, locks, WAL, backups, wraparound.
+    """The same, with findings about rows, locks, WAL, backups and wraparound; none without builds.
 
-    Without builds there is nothing to meet, and no finding.
     Raises: psycopg.Error when the connection breaks.
     """
     if not builds:

@@ -6,7 +6,7 @@ import pytest
 from psycopg import sql
 
 from exporter.errors import ExporterError
-from exporter.migrate.assessment import look, require_passed
+from exporter.migrate.assessment import assess, require_passed
 from exporter.migrate.options import RunOptions
 from exporter.migrate.preflight import check_before_build
 from exporter.model import Finding, Manifest, Verdict
@@ -177,11 +177,11 @@ def test_a_standby_is_refused(own_server: OwnServer, own_standby: OwnServer, kin
 def test_a_failed_preflight_is_told_whole(shop: TestDatabase, role: str) -> None:
     shop.execute("ALTER TABLE messages OWNER TO postgres")
     shop.execute("ALTER TABLE posts OWNER TO postgres")
-    situation = look(as_declared(shop, role, "throw-away"), MANIFEST, RunOptions())
+    assessment = assess(as_declared(shop, role, "throw-away"), MANIFEST, RunOptions())
 
     with pytest.raises(ExporterError) as caught:
-        require_passed(situation)
+        require_passed(assessment)
 
-    assert situation.observed == ()
+    assert assessment.observed == ()
     assert str(caught.value).count("\n  -> ") == 2
     assert "public.messages, ownership: owned by postgres" in str(caught.value)

@@ -52,13 +52,32 @@ def test_a_session_that_lacks_nothing_passes_each_check() -> None:
 
     assert {one.verdict for one in found} == {PASS}
     assert {one.criterion for one in found} == {
-        *("version", "primary", "writable", "direct connection", "temporary tables"),
+        *("version", "primary", "role", "writable", "direct connection", "temporary tables"),
         *("statistics collector", "sees other sessions", "may cancel sessions", "may outwait deadlocks"),
     }
     assert judged(check_session(SESSION, "why", "nova", needs_signal=True), "direct connection") == (
         FAIL,
         "pooler",
     )
+
+
+def test_the_monitor_role_is_sent_to_the_builders_connection_and_to_nothing_else() -> None:
+    monitor = replace(
+        SESSION,
+        read_only_default=True,
+        read_only_of_role=True,
+        track_counts=False,
+        may_create_temporary=False,
+        may_signal_backend=False,
+        usename="index_monitor",
+    )
+
+    wanting = [
+        one for one in check_session(monitor, None, "nova", needs_signal=True) if one.verdict is not PASS
+    ]
+
+    assert [(one.criterion, one.verdict, one.reason) for one in wanting] == [("role", FAIL, "monitor_role")]
+    assert "builder's connection" in (wanting[0].hint or "")
 
 
 @pytest.mark.parametrize(
