@@ -10,7 +10,7 @@ import psycopg
 from psycopg import errors
 
 from exporter.migrate.options import PreflightOptions
-from exporter.migrate.preflight.estimate import estimate_index
+from exporter.migrate.preflight.disk.estimate import estimate_index
 from exporter.migrate.preflight.findings import failed, passed, unknown
 from exporter.model import DeclaredIndex, Finding, IndexEstimate
 from exporter.postgres.relations.index_shape import IndexShape, count_duplicates, expect_rows, read_shape

@@ -11,8 +11,8 @@ from exporter.migrate.plan.disk_budget import DiskBudget
 from exporter.migrate.preflight.activity import check_blockers, check_running_backups
 from exporter.migrate.preflight.backup import check_backup
 from exporter.migrate.preflight.builds import Estimated, check_duplicates, estimate_builds
-from exporter.migrate.preflight.disk import budget_of, check_disk
-from exporter.migrate.preflight.free_space import find_rooms
+from exporter.migrate.preflight.disk.check import budget_of, check_disk
+from exporter.migrate.preflight.disk.free_space import find_rooms
 from exporter.migrate.preflight.limits import check_duration, check_temporary_files
 from exporter.migrate.preflight.replication import check_archiving, check_lag, check_slots
 from exporter.migrate.preflight.session import check_session

@@ -8,8 +8,8 @@ import pytest
 
 from exporter.migrate.options import PreflightOptions
 from exporter.migrate.plan.disk_budget import DiskBudget, DiskNeed
-from exporter.migrate.preflight.disk import GIVEN_BUDGET, budget_of, check_disk
-from exporter.migrate.preflight.free_space import Place, Room, Rooms, find_rooms
+from exporter.migrate.preflight.disk.check import GIVEN_BUDGET, budget_of, check_disk
+from exporter.migrate.preflight.disk.free_space import Place, Room, Rooms, find_rooms
 from exporter.model import Finding, IndexEstimate, Verdict
 from exporter.postgres.server.storage import StorageFacts, TablespaceFacts
 from tests.support.declared import declare, relation

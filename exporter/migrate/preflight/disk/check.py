@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 from exporter.migrate.options import PreflightOptions
 from exporter.migrate.plan.disk_budget import DiskBudget, DiskNeed
-from exporter.migrate.preflight.estimate import SpaceNeeded, needed_together
-from exporter.migrate.preflight.findings import SERVER, failed, passed, unknown, warned
-from exporter.migrate.preflight.free_space import (
+from exporter.migrate.preflight.disk.estimate import SpaceNeeded, needed_together
+from exporter.migrate.preflight.disk.free_space import (
     DISK,
     Place,
     Room,
@@ -18,6 +17,7 @@ from exporter.migrate.preflight.free_space import (
     sort_places,
     wal_place,
 )
+from exporter.migrate.preflight.findings import SERVER, failed, passed, unknown, warned
 from exporter.model import Finding, IndexEstimate, RelationName
 from exporter.postgres.server.storage import StorageFacts
 from exporter.text.figures import byte_size
