@@ -1,8 +1,8 @@
-"""A migration as a psql script, for those who let people run SQL: same statements, same journal.
+"""A migration as a psql script, for sites where SQL is run by hand: same statements, same journal. Pure.
 
-Pure: a manifest in, text out. The server compiles each declaration first, so that a planted command is an
-error before anything is built; text of the manifest stands in dollar quotes only, where psql neither looks
-for its own commands and variables nor ends a statement.
+The server compiles each declaration first, so that an injected command is an error before anything is built.
+Text of the manifest is in dollar quotes only, where psql neither expands its own commands and variables nor
+ends a statement.
 """
 
 from __future__ import annotations

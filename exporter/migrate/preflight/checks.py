@@ -12,7 +12,7 @@ from exporter.migrate.preflight.activity import check_blockers, check_running_ba
 from exporter.migrate.preflight.backup import check_backup
 from exporter.migrate.preflight.builds import Estimated, check_duplicates, estimate_builds
 from exporter.migrate.preflight.disk.check import budget_of, check_disk
-from exporter.migrate.preflight.disk.free_space import find_rooms
+from exporter.migrate.preflight.disk.free_space import find_free_space
 from exporter.migrate.preflight.limits import check_duration, check_temporary_files
 from exporter.migrate.preflight.replication import check_archiving, check_lag, check_slots
 from exporter.migrate.preflight.session import check_session
@@ -174,12 +174,12 @@ class _Builds:
         estimates, findings = self.estimated.estimates, list(self.estimated.findings)
         tablespaces = _read_tablespaces(self.connection, self.builds, self.storage)
         identifier = read_facts(self.connection).system_identifier
-        rooms = find_rooms(estimates, self.storage, tablespaces, identifier, self.options)
+        spaces = find_free_space(estimates, self.storage, tablespaces, identifier, self.options)
         if estimates:
-            findings += check_disk(estimates, self.storage, rooms, self.options)
+            findings += check_disk(estimates, self.storage, spaces, self.options)
             findings += check_temporary_files(estimates, self.storage)
             findings += check_duration(estimates, self.options.deadline_seconds)
-        budget = budget_of(estimates, self.storage, rooms, self.options)
+        budget = budget_of(estimates, self.storage, spaces, self.options)
         return PlanEstimate(estimates, budget, tuple(findings))
 
 

@@ -108,13 +108,13 @@ def read_rollback(run: Run, siblings: Sequence[Database] = ()) -> Assessment:
         return Assessment(facts, observation.indexes, (*checks, *refused), nothing, {})
     observed = observation.indexes
     ours = {index.declared.name for index in with_partitions(observed) if _is_ours(index, created)}
-    ended_drops = {name for name in ours if created[name].is_dropping}
+    dropping = {name for name in ours if created[name].is_dropping}
     plan = plan_rollback(
         manifest,
         observed,
         ours,
-        dropped_unseen=ended_drops,
-        stood_before=journal.adopted_partitions(),
+        dropping=dropping,
+        attached_only=journal.adopted_partitions(),
         leftovers=journal.leftovers(),
     )
     dropped = {step.index.name for step in plan.steps if step.index is not None}

@@ -1,4 +1,4 @@
-"""Disk: what the builds need on each volume, held against what is free there. Pure."""
+"""Disk: what the builds need on each volume, compared with its free space. Pure."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from exporter.migrate.plan.disk_budget import DiskBudget, DiskNeed
 from exporter.migrate.preflight.disk.estimate import SpaceNeeded, needed_together
 from exporter.migrate.preflight.disk.free_space import (
     DISK,
+    FreeSpace,
+    FreeSpaces,
     Place,
-    Room,
-    Rooms,
     index_place,
     sort_places,
     wal_place,
@@ -22,53 +22,51 @@ from exporter.model import Finding, IndexEstimate, RelationName
 from exporter.postgres.server.storage import StorageFacts
 from exporter.text.figures import byte_size
 
-# The ceiling that somebody sets is one for all volumes together.
+# A budget that the user sets holds for all volumes together.
 GIVEN_BUDGET = "the disk budget"
 _NO_SOURCE = (
-    "say where its files can be seen: --data-directory DIR (on the server, or on the volume that a sidecar "
-    "shares), or what is free: --free-bytes SIZE"
+    "give --data-directory DIR, where the server's data directory is mounted here, or --free-bytes SIZE"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class _Demand:
-    """What the builds of each table take in one room, or where nothing is known of it."""
+    """What the builds of each table take in some places."""
 
     by_table: Mapping[RelationName, SpaceNeeded]
     is_rough: bool
 
     def together(self, max_parallel: int | None) -> SpaceNeeded:
-        """What all take while so many tables are built on at a time."""
+        """What all tables take together, with that many built on at a time."""
         return needed_together(self.by_table.values(), max_parallel=max_parallel)
 
 
 def check_disk(
-    estimates: Sequence[IndexEstimate], storage: StorageFacts, rooms: Rooms, options: PreflightOptions
+    estimates: Sequence[IndexEstimate], storage: StorageFacts, spaces: FreeSpaces, options: PreflightOptions
 ) -> Iterator[Finding]:
-    """One finding for each volume that is written to, and one where the volumes cannot be known."""
-    if rooms.fault is not None:
-        yield rooms.fault
-    seen = dict.fromkeys(rooms.by_place.values())
-    for room in seen:
-        places = {place for place, its in rooms.by_place.items() if its == room}
-        yield _judged(room, _demand(estimates, storage, places), options)
+    """One finding for each volume that is written to, and one for all places of unknown free space."""
+    if spaces.fault is not None:
+        yield spaces.fault
+    known = dict.fromkeys(spaces.by_place.values())
+    for space in known:
+        yield _judged(space, _demand(estimates, storage, _places_in(space, spaces)), options)
     written = {index_place(one.index, storage) for one in estimates} | {*sort_places(storage), wal_place()}
-    homeless = written - rooms.by_place.keys()
-    if homeless and rooms.fault is None:
-        demand = _demand(estimates, storage, homeless)
+    unknown_places = written - spaces.by_place.keys()
+    if unknown_places and spaces.fault is None:
+        demand = _demand(estimates, storage, unknown_places)
         need = demand.together(options.max_parallel)
-        subject = ", ".join(sorted({place.title for place in homeless})) if seen else SERVER
-        said = f"{_words(need, is_rough=demand.is_rough)}; what is free is not known"
+        subject = ", ".join(sorted({place.title for place in unknown_places})) if known else SERVER
+        said = f"{_words(need, is_rough=demand.is_rough)}; free space unknown"
         facts = _facts(need, None, is_rough=demand.is_rough)
         yield unknown(DISK, subject, "no_source", said, _NO_SOURCE, **facts)
 
 
 def budget_of(
-    estimates: Sequence[IndexEstimate], storage: StorageFacts, rooms: Rooms, options: PreflightOptions
+    estimates: Sequence[IndexEstimate], storage: StorageFacts, spaces: FreeSpaces, options: PreflightOptions
 ) -> DiskBudget:
-    """What the builds may take at a time: of each volume what is free there but for a reserve.
+    """What the builds may take at a time: on each volume the free space less a reserve.
 
-    A budget that somebody gave prevails: it holds for index, sort and WAL of what is under way.
+    A budget that the user sets replaces it: it limits index, sort and WAL of the running builds.
     """
     tables = dict.fromkeys(one.index.table for one in estimates)
     if options.disk_budget_bytes is not None:
@@ -81,16 +79,19 @@ def budget_of(
         )
     ceilings: dict[str, int] = {}
     needs: dict[RelationName, dict[str, DiskNeed]] = {table: {} for table in tables}
-    for room in dict.fromkeys(rooms.by_place.values()):
-        places = {place for place, its in rooms.by_place.items() if its == room}
-        ceilings[room.title] = max(0, room.free_bytes - _reserve_bytes(room, options))
-        for table, need in _demand(estimates, storage, places).by_table.items():
-            needs[table][room.title] = DiskNeed(need.index_bytes + need.wal_bytes, need.temporary_bytes)
+    for space in dict.fromkeys(spaces.by_place.values()):
+        ceilings[space.title] = max(0, space.free_bytes - _reserve_bytes(space, options))
+        for table, need in _demand(estimates, storage, _places_in(space, spaces)).by_table.items():
+            needs[table][space.title] = DiskNeed(need.index_bytes + need.wal_bytes, need.temporary_bytes)
     return DiskBudget(ceilings, needs)
 
 
+def _places_in(space: FreeSpace, spaces: FreeSpaces) -> set[Place]:
+    return {place for place, its in spaces.by_place.items() if its == space}
+
+
 def _demand(estimates: Sequence[IndexEstimate], storage: StorageFacts, places: set[Place]) -> _Demand:
-    """What the builds write in these places: of the sorts of one table only one is there at a time."""
+    """What the builds write to these places; a table has one sort at a time."""
     has_sorts = not places.isdisjoint(sort_places(storage))
     has_wal = wal_place() in places
     by_table: dict[RelationName, SpaceNeeded] = {}
@@ -107,37 +108,37 @@ def _demand(estimates: Sequence[IndexEstimate], storage: StorageFacts, places: s
     return _Demand(by_table, is_rough)
 
 
-def _reserve_bytes(room: Room, options: PreflightOptions) -> int:
-    return round(options.warn_free_share * (room.size_bytes or room.free_bytes))
+def _reserve_bytes(space: FreeSpace, options: PreflightOptions) -> int:
+    return round(options.warn_free_share * (space.size_bytes or space.free_bytes))
 
 
-def _judged(room: Room, demand: _Demand, options: PreflightOptions) -> Finding:
-    """Whether it fits one table after the other, and whether side by side."""
+def _judged(space: FreeSpace, demand: _Demand, options: PreflightOptions) -> Finding:
+    """Whether the builds fit one table after the other, and whether in parallel."""
     is_rough = demand.is_rough
     alone = demand.together(1)
     together = demand.together(options.max_parallel)
     if options.disk_budget_bytes is not None:
-        # Volumes are not looked at while it runs then; sorts are no more than the budget lets begin.
+        # The budget limits what is built in parallel, and so the sorts.
         bounded = max(alone.temporary_bytes, min(together.temporary_bytes, options.disk_budget_bytes))
         alone = together = SpaceNeeded(alone.index_bytes, bounded, alone.wal_bytes)
-    of_size = "" if room.size_bytes is None else f" of {byte_size(room.size_bytes)}"
-    free = f"{byte_size(room.free_bytes)}{of_size} are free"
-    reserve_bytes = _reserve_bytes(room, options)
-    facts = _facts(alone, room, is_rough=is_rough)
+    of_size = "" if space.size_bytes is None else f" of {byte_size(space.size_bytes)}"
+    free = f"{byte_size(space.free_bytes)}{of_size} are free"
+    reserve_bytes = _reserve_bytes(space, options)
+    facts = _facts(alone, space, is_rough=is_rough)
     found = f"{_words(alone, is_rough=is_rough)}; {free}"
-    if alone.all_bytes > room.free_bytes:
-        hint = "free or add space; declare fewer indexes at a time; or name another tablespace"
-        return failed(DISK, room.title, "too_little", found, hint, **facts)
-    left = room.free_bytes - alone.all_bytes
+    if alone.all_bytes > space.free_bytes:
+        hint = "free or add space, declare fewer indexes at a time, or declare another tablespace"
+        return failed(DISK, space.title, "too_little", found, hint, **facts)
+    left = space.free_bytes - alone.all_bytes
     if left < reserve_bytes:
-        hint = f"only {byte_size(left)} would be left at the worst moment: free or add space first"
-        return warned(DISK, room.title, "nearly_full", found, hint, **facts)
-    facts = _facts(together, room, is_rough=is_rough)
+        found += f", of which at least {byte_size(left)} remain"
+        return warned(DISK, space.title, "nearly_full", found, "free or add space first", **facts)
+    facts = _facts(together, space, is_rough=is_rough)
     found = f"{_words(together, is_rough=is_rough)}; {free}"
-    if room.free_bytes - together.all_bytes < reserve_bytes:
-        hint = "tables will wait for the disk, and for each other; with more space they need not"
-        return warned(DISK, room.title, "not_side_by_side", found, hint, **facts)
-    return passed(DISK, room.title, found, **facts)
+    if space.free_bytes - together.all_bytes < reserve_bytes:
+        hint = "add space to build the tables in parallel; otherwise some wait for disk space"
+        return warned(DISK, space.title, "not_side_by_side", found, hint, **facts)
+    return passed(DISK, space.title, found, **facts)
 
 
 def _words(need: SpaceNeeded, *, is_rough: bool) -> str:
@@ -154,12 +155,12 @@ def _words(need: SpaceNeeded, *, is_rough: bool) -> str:
     return f"needs {bound} {byte_size(need.all_bytes)}" + (f" ({', '.join(parts)})" if parts else "")
 
 
-def _facts(need: SpaceNeeded, room: Room | None, *, is_rough: bool) -> dict[str, object]:
+def _facts(need: SpaceNeeded, space: FreeSpace | None, *, is_rough: bool) -> dict[str, object]:
     return {
         "index_bytes": need.index_bytes,
         "temporary_bytes": need.temporary_bytes,
         "wal_bytes": need.wal_bytes,
         "is_rough": is_rough,
-        "free_bytes": None if room is None else room.free_bytes,
-        "size_bytes": None if room is None else room.size_bytes,
+        "free_bytes": None if space is None else space.free_bytes,
+        "size_bytes": None if space is None else space.size_bytes,
     }
