@@ -99,7 +99,8 @@ def check_lag(standbys: Sequence[ReplicationLag], options: PreflightOptions) -> 
         yield from behind
     elif standbys:
         most = max(one.replay_lag_bytes or 0 for one in standbys)
-        found = f"{len(standbys)} standbys, at most {byte_size(most)} behind"
+        count = "1 standby" if len(standbys) == 1 else f"{len(standbys)} standbys"
+        found = f"{count}, at most {byte_size(most)} behind"
         yield passed("replica lag", SERVER, found, replay_lag_bytes=most)
     else:
         yield passed("replica lag", SERVER, "no standby is connected")

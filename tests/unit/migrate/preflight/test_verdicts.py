@@ -11,8 +11,9 @@ from exporter.migrate.preflight.declarations import check_declarations, not_comp
 from exporter.migrate.preflight.limits import check_duration, check_temporary_files
 from exporter.migrate.preflight.replication import check_archiving, check_lag, check_slots
 from exporter.migrate.preflight.session import check_session
-from exporter.migrate.preflight.tables import check_table_age, check_wraparound
+from exporter.migrate.preflight.tables import check_built_on, check_table_age, check_wraparound
 from exporter.model import Finding, IndexEstimate, IndexState, ObservedIndex, Verdict
+from exporter.postgres.relations.tables import TableFacts
 from exporter.postgres.server.replication import ArchiverFacts, ReplicationLag, ReplicationSlot, RunningBackup
 from exporter.postgres.server.session_facts import SessionFacts
 from exporter.postgres.server.storage import StorageFacts, TableAge, WraparoundFacts
@@ -78,6 +79,19 @@ def test_the_monitor_role_is_sent_to_the_builders_connection_and_to_nothing_else
 
     assert [(one.criterion, one.verdict, one.reason) for one in wanting] == [("role", FAIL, "monitor_role")]
     assert "builder's connection" in (wanting[0].hint or "")
+
+
+@pytest.mark.parametrize(
+    ("owner_is_superuser", "hint"),
+    [(False, "GRANT shop_owner TO builder"), (True, "ALTER TABLE public.messages OWNER TO builder")],
+)
+def test_membership_in_a_superuser_is_never_advised(owner_is_superuser: bool, hint: str) -> None:
+    facts = TableFacts(1, "r", 0.0, 0, False, "shop_owner", owner_is_superuser, True, True, None)
+
+    found = list(check_built_on(relation("messages"), facts, "builder"))
+
+    assert judged(found, "ownership") == (FAIL, "not_owner")
+    assert [one.hint for one in found if one.hint] == [hint]
 
 
 @pytest.mark.parametrize(
