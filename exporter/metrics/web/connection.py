@@ -86,6 +86,8 @@ class Connection:
         # Else the end of an answer that is written in parts waits 40 ms for the client's acknowledgement.
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
         self.is_sending = False
+        # True once something could not be sent.
+        self.is_gone = False
         # When the connection began to wait for its client.
         self.quiet_since = time.monotonic()
         self._socket = client
@@ -148,8 +150,10 @@ class Connection:
         except TimeoutError:
             # The kernel would keep the unread part for the client.
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            self.is_gone = True
             raise ClientGone("the client does not read") from None
         except OSError as error:
+            self.is_gone = True
             raise ClientGone(str(error)) from error
         finally:
             self.is_sending = False
