@@ -71,7 +71,7 @@ def test_a_port_in_use_is_refused_before_the_load() -> None:
 def test_a_directory_with_something_in_it_is_refused_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").touch()
 
-    with pytest.raises(SettingsError, match="there is something already"):
+    with pytest.raises(SettingsError, match="is not an empty directory"):
         run_demo(DemoOptions(port=free_port(), keep=tmp_path))
 
     assert [path.name for path in tmp_path.iterdir()] == ["photo.jpg"]
