@@ -19,7 +19,6 @@ from exporter.demo.statements import statement
 Connection = psycopg.Connection[Any]
 Progress = Callable[[int, int], None]
 
-DEFAULT_MESSAGES = 500_000
 # Posts per message, and messages per user, of the default size.
 POSTS_PER_MESSAGE = 2 / 5
 MESSAGES_PER_USER = 25

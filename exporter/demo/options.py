@@ -7,10 +7,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from exporter.demo import nova
 from exporter.demo.processes import LOOPBACK, is_free
 from exporter.errors import SettingsError
 
+DEFAULT_MESSAGES = 500_000
 DEFAULT_PORT = 10187
 FEWEST_MESSAGES = 1000
 _DURATION = re.compile(r"(?P<number>[0-9]+(\.[0-9]+)?)(?P<unit>s|m|h)?")
@@ -21,7 +21,7 @@ _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600}
 class DemoOptions:
     """The options. `duration_seconds` limits the exporter's part only; None means until Ctrl-C."""
 
-    messages: int = nova.DEFAULT_MESSAGES
+    messages: int = DEFAULT_MESSAGES
     duration_seconds: float | None = None
     port: int = DEFAULT_PORT
     keep: Path | None = None
@@ -33,7 +33,7 @@ def configure_parser(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--messages",
         type=_message_count,
-        default=nova.DEFAULT_MESSAGES,
+        default=DEFAULT_MESSAGES,
         metavar="N",
         help="rows of messages; other tables in proportion (default %(default)s)",
     )
