@@ -152,7 +152,7 @@ def _observe(
 
 
 def _attached(index: DeclaredIndex, found: PartitionIndex, table: Partition) -> ObservedIndex:
-    """The state of an attached index: it is the right one, whoever attached it."""
+    """The state of an attached index: it is the right one, however it was attached."""
     observed = ObservedIndex(
         index,
         IndexState.PRESENT,
@@ -166,7 +166,7 @@ def _attached(index: DeclaredIndex, found: PartitionIndex, table: Partition) -> 
     if found.is_usable:
         return observed
     if table.relkind == "p":
-        # It is dropped and completed with the index above, whoever created it.
+        # It is dropped and completed with the index above, even if it was created by hand.
         return replace(
             observed, state=IndexState.INCOMPLETE, detail="attached, and its partitions lack theirs"
         )

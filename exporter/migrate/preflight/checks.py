@@ -138,9 +138,9 @@ def check_plan(
     """
     if not builds:
         return PlanEstimate()
-    looked = _Builds.read(connection, builds, options)
-    estimate = looked.plan_estimate()
-    return replace(estimate, findings=(*estimate.findings, *_check_plan(connection, manifest, looked)))
+    inputs = _Builds.read(connection, builds, options)
+    estimate = inputs.plan_estimate()
+    return replace(estimate, findings=(*estimate.findings, *_check_plan(connection, manifest, inputs)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,12 +183,12 @@ class _Builds:
         return PlanEstimate(estimates, budget, tuple(findings))
 
 
-def _check_plan(connection: Connection, manifest: Manifest, looked: _Builds) -> Iterator[Finding]:
-    options, builds, tables = looked.options, looked.builds, looked.tables
-    estimates = looked.estimated.estimates
-    yield from check_duplicates(connection, builds, looked.estimated.shapes, options)
+def _check_plan(connection: Connection, manifest: Manifest, inputs: _Builds) -> Iterator[Finding]:
+    options, builds, tables = inputs.options, inputs.builds, inputs.tables
+    estimates = inputs.estimated.estimates
+    yield from check_duplicates(connection, builds, inputs.estimated.shapes, options)
     wal_bytes = sum(one.wal_bytes for one in estimates) if len(estimates) == len(builds) else None
-    yield from check_slots(read_slots(connection), wal_bytes, looked.storage.max_slot_wal_keep_size_bytes)
+    yield from check_slots(read_slots(connection), wal_bytes, inputs.storage.max_slot_wal_keep_size_bytes)
     yield check_archiving(read_archiver(connection))
     yield from check_lag(read_replication_lag(connection), options)
     yield check_backup(connection.info, options.backup or manifest.backup, runs=options.runs_backup_command)
@@ -199,7 +199,7 @@ def _check_plan(connection: Connection, manifest: Manifest, looked: _Builds) -> 
     declared = {index.name for index in (*manifest.indexes, *builds)}
     building = {one.index_relid for one in read_builds(connection) if one.index_relid is not None}
     for table, facts in tables.items():
-        yield check_table_age(table, looked.ages.get(facts.relid), options.warn_age_share)
+        yield check_table_age(table, inputs.ages.get(facts.relid), options.warn_age_share)
         yield check_leftovers(table, read_table_indexes(connection, facts.relid), declared, building)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    """A mounted file system. `device` tells volumes apart. Units: bytes. Source: statvfs(2)."""
+    """A mounted file system. `device` identifies it. Units: bytes. Source: statvfs(2)."""
 
     device: int
     path: Path
