@@ -9,12 +9,12 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from exporter.errors import Fault, SettingsError
 from exporter.file_state import have_changed
 from exporter.metrics.threads import in_thread
 from exporter.metrics.web.config_watcher import LiveWebConfig
+from exporter.metrics.web.lifecycle import Reload
 from exporter.settings.source import Configuration, Reading
 
 logger = logging.getLogger(__name__)
@@ -27,14 +27,6 @@ RETRY_SECONDS = 30.0
 PATIENCE_SECONDS = 30.0
 # What a listening server cannot change.
 FIXED = ("web_listen_address", "web_telemetry_path", "web_config_file")
-
-
-@dataclass(frozen=True, slots=True)
-class Reload:
-    """How a reload ended: with `faults` everything stays as it was; `fixed` settings wait for a restart."""
-
-    faults: tuple[Fault, ...] = ()
-    fixed: tuple[str, ...] = ()
 
 
 class Reloader:

@@ -10,8 +10,8 @@ import pytest
 from exporter.errors import Fault
 from exporter.metrics.exposition.page import Page, PageFormat
 from exporter.metrics.exposition.segment import Segment
-from exporter.metrics.reload import Reload
 from exporter.metrics.web.app import CHUNK_BYTES, make_app
+from exporter.metrics.web.lifecycle import Reload
 from exporter.metrics.web.service_discovery import target_groups
 
 BIG = b"x" * (2 * CHUNK_BYTES + 17)
@@ -198,7 +198,20 @@ def test_targets_are_compressed_and_have_a_head_as_other_pages() -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["", "a b", "x/y", 'x"', "user:secret@host", "host:port", "host:65536", "[::1"]
+    "host",
+    [
+        "",
+        "a b",
+        "x/y",
+        'x"',
+        "user:secret@host",
+        "host:port",
+        "host:65536",
+        "[::1",
+        "[::::]",
+        "[::1]:99999",
+        "[1.2.3.4]",
+    ],
 )
 def test_a_host_that_is_none_is_not_handed_on(host: str) -> None:
     answer = request(FixedPages("primary"), "/sd", headers={"Host": host})

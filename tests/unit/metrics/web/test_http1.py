@@ -11,7 +11,7 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from exporter.metrics.web.connection import Connection, Limits
+from exporter.metrics.web.connection import Connection, Limits, UnreadAnswers
 from exporter.metrics.web.http1 import Http1
 
 GET = b"GET / HTTP/1.1\r\nHost: e\r\n\r\n"
@@ -39,7 +39,7 @@ async def connected(app: ASGIApp, limits: Limits = PATIENT) -> AsyncIterator[tup
         client = socket.create_connection(listener.getsockname())
         accepted, address = listener.accept()
     client.setblocking(False)
-    connection = Connection(accepted, limits)
+    connection = Connection(accepted, limits, UnreadAnswers(64))
     http = Http1(app, connection, address, limits)
     serving = asyncio.create_task(http.serve())
     serving.add_done_callback(lambda _: connection.close())
