@@ -230,8 +230,8 @@ def index_builds() -> Row:
         ),
         graph(
             "Sessions behind a build",
-            "Sessions that wait for the build, or behind one that does. Where readers are stopped, one wants"
-            " the table for itself and everybody else queues behind it.",
+            "Sessions that wait for the build, directly or behind another session. Readers are stopped while"
+            " a session that needs the table exclusively waits: all others queue behind it.",
             {
                 f"waiting {INDEX_LEGEND}": series("pg_index_build_waiters"),
                 f"readers stopped {INDEX_LEGEND}": series("pg_index_build_stops_readers"),
