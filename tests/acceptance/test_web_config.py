@@ -139,7 +139,7 @@ def test_prometheus_scrapes_with_its_certificate_and_password(authority: Authori
     said = log.read_text()
     assert "url=https://127.0.0.1:" in said
     assert "PEER_DID_NOT_RETURN_A_CERTIFICATE" in said
-    assert 'msg="a wrong user or password"' in said
+    assert 'msg="wrong user or password"' in said
     for secret in ("c4n4ry", HASH, "PRIVATE KEY"):
         assert secret not in said
 

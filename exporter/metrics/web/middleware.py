@@ -54,14 +54,14 @@ class Protection:
         )
         if credentials is None:
             return _say("this needs a user and a password", 401, CHALLENGE)
+        client_host = scope["client"][0] if scope.get("client") else ""
         try:
-            is_right = await self._verifier.accepts(config.users, *credentials)
+            is_right = await self._verifier.accepts(config.users, *credentials, client_host)
         except TooManyPending:
             return _say("too many passwords wait to be verified", 503, {"Retry-After": "1"})
         if is_right:
             return None
-        client = scope.get("client")
-        logger.debug("a wrong user or password", extra={"client": client[0] if client else ""})
+        logger.debug("wrong user or password", extra={"client": client_host})
         return _say("wrong user or password", 401, CHALLENGE)
 
 
