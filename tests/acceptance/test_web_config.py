@@ -212,7 +212,7 @@ def test_faults_of_the_file_are_said_at_the_start(tmp_path: Path) -> None:
 
     assert done.returncode == 2
     assert "the web configuration has 2 faults" in done.stderr
-    assert f"{file}:2: a user without a bcrypt hash" in done.stderr
+    assert f"{file}:2: the value of a user is not a bcrypt hash" in done.stderr
     assert f"{file}:3: tls_server_config lacks 'key_file'" in done.stderr
     assert "c4n4ry" not in done.stderr
     assert "Traceback" not in done.stderr
