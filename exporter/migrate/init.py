@@ -11,7 +11,7 @@ from datetime import datetime
 
 from exporter.errors import SettingsError
 from exporter.evidence.baseline import from_detail, to_detail, with_fresh
-from exporter.evidence.plans import measure_probes
+from exporter.evidence.measure.plans import measure_probes
 from exporter.migrate.assessment import (
     Assessment,
     RunOptions,

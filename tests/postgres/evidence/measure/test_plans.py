@@ -11,7 +11,7 @@ import pytest
 from psycopg import sql
 from psycopg.pq import TransactionStatus
 
-from exporter.evidence.plans import MAX_SAMPLES, TIMED_RUNS, measure_probe, measure_probes
+from exporter.evidence.measure.plans import MAX_SAMPLES, TIMED_RUNS, measure_probe, measure_probes
 from exporter.model import DeclaredIndex, Manifest, Probe, ProbeMeasurement, RelationName
 from exporter.postgres import ddl
 from tests.conftest import TestDatabase
