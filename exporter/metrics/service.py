@@ -19,8 +19,8 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.openmetrics import exposition as openmetrics
 
 from exporter import __version__
-from exporter.metrics.collect.draft import CollectOptions
-from exporter.metrics.collect.target import TargetService
+from exporter.metrics.collect.context import CollectOptions
+from exporter.metrics.collect.target import TargetCollector
 from exporter.metrics.exposition.page import Page, PageFormat
 from exporter.metrics.exposition.render import render_exporter
 from exporter.metrics.exposition.segment import Segment
@@ -122,8 +122,8 @@ class Exporter:
     def __init__(self, targets: Sequence[Target], options: ServiceOptions) -> None:
         self.telemetry_path = options.telemetry_path
         self.status: ConfigStatus = _Constant()
-        self._targets: Mapping[str, TargetService] = {}
-        self._retired: list[TargetService] = []
+        self._targets: Mapping[str, TargetCollector] = {}
+        self._retired: list[TargetCollector] = []
         self.apply(targets, options)
         self._registry = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=self._registry)
@@ -140,9 +140,9 @@ class Exporter:
         """
         self._external_url = options.external_url
         self._longest_seconds = options.scrape_timeout_seconds
-        before, now = self._targets, dict[str, TargetService]()
+        before, now = self._targets, dict[str, TargetCollector]()
         for target in targets:
-            now[target.name] = service = before.get(target.name) or TargetService(
+            now[target.name] = service = before.get(target.name) or TargetCollector(
                 target, options.collect, options.max_databases
             )
             service.apply(target, options.collect, options.max_databases)
@@ -188,7 +188,7 @@ class Exporter:
             target.close()
 
     async def _target_page(
-        self, target: TargetService, page_format: PageFormat, scrape_timeout_seconds: float | None
+        self, target: TargetCollector, page_format: PageFormat, scrape_timeout_seconds: float | None
     ) -> Page:
         segments = await target.body(page_format, self._deadline(scrape_timeout_seconds))
         return _page(segments, page_format)

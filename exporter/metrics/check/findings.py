@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from exporter.metrics.collect.reads import JournalDefinition
 from exporter.model import Finding, Manifest, RelationName, Verdict, quote_identifier
+from exporter.postgres.counters.journal import JournalDefinition
 from exporter.postgres.journal import JournalRelation
 from exporter.postgres.server.rights import RoleFacts, TableRights
 

@@ -20,11 +20,13 @@ from exporter.errors import (
     TargetUnsupported,
 )
 from exporter.metrics.check.findings import SERVER, Observed, Wanted, judge, judged
-from exporter.metrics.collect import reads
 from exporter.metrics.web import server
 from exporter.metrics.web.config import load_web_config
 from exporter.metrics.web.healthcheck import check_health
 from exporter.model import Database, DatabasePattern, Finding, Target, Verdict
+from exporter.postgres.counters.indexes import index_count
+from exporter.postgres.counters.journal import journal_definitions, journal_relations
+from exporter.postgres.requests import ask
 from exporter.postgres.server.discovery import find_databases
 from exporter.postgres.server.rights import read_role_facts, read_table_rights
 from exporter.postgres.target import Connection, SessionLimits, address, connect, mapped_errors
@@ -245,14 +247,14 @@ def _check_database(target: Target, database: Database, settings: Settings) -> D
 
 def _observe(connection: Connection, database: Database, wanted: Wanted) -> Observed:
     schema = wanted.journal_schema
-    journal = reads.read_journal_relations(connection, schema)
+    journal = ask(connection, journal_relations(schema))
     definitions = None
     if wanted.manifests and any(
         relation.relname == "migration_events" and relation.is_readable_journal for relation in journal
     ):
         try:
             migrations = [manifest.migration for manifest in wanted.manifests]
-            definitions = reads.read_journal_definitions(connection, schema, migrations)
+            definitions = ask(connection, journal_definitions(schema, migrations))
         except psycopg.errors.ProgrammingError:
             # Not to be read: another finding says so.
             definitions = None
@@ -264,7 +266,7 @@ def _observe(connection: Connection, database: Database, wanted: Wanted) -> Obse
         read_table_rights(connection, wanted.tables),
         journal,
         definitions,
-        watched=reads.count_indexes(connection, declared, database.watch) if is_more else None,
+        watched=ask(connection, index_count(declared, database.watch))[0].indexes if is_more else None,
     )
 
 

@@ -19,8 +19,8 @@ from exporter.postgres.server.discovery import match_databases
 NOT_ANSWERED = "did not answer before the deadline"
 
 
-class Asked(Protocol):
-    """Whom to ask."""
+class DatabaseOids(Protocol):
+    """A source of database OIDs."""
 
     def read_databases(self) -> Mapping[str, int]:
         """The oid of each database by its name. Raises: TargetError."""
@@ -28,7 +28,7 @@ class Asked(Protocol):
 
 
 class Question:
-    """The question which databases there are; a thread asks it, any thread may look for the answer."""
+    """The question which databases there are; asked in a thread, its answer is read in any."""
 
     def __init__(self) -> None:
         self._started = time.monotonic()
@@ -36,10 +36,10 @@ class Question:
         self.reason: str | None = NOT_ANSWERED
         self.hint: str | None = None
 
-    def ask(self, asked: Asked) -> None:
-        """Asks, and keeps the answer or why there is none."""
+    def ask(self, source: DatabaseOids) -> None:
+        """Ask, and keep the answer or why there is none."""
         try:
-            self.oids = asked.read_databases()
+            self.oids = source.read_databases()
         except TargetError as error:
             self.reason, self.hint = error.what, error.hint
         else:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import compress
 
 from exporter.metrics.exposition.segment import Segment
-from exporter.metrics.snapshot import Value
+from exporter.postgres.counters.figures import Value
 
 LINES = 1000
 

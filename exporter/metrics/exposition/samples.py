@@ -14,9 +14,12 @@ from types import MappingProxyType
 from exporter.catalogue.metrics import COLLECTOR, DATABASE, DECLARED, INDEX, STATEMENT, TABLE, Metric, Scope
 from exporter.metrics.exposition.columns import Column, ColumnCache
 from exporter.metrics.exposition.labels import LabelBlocks, label_block
-from exporter.metrics.snapshot import DatabaseSnapshot, IndexRow, TableRow, Value
+from exporter.metrics.snapshot import DatabaseSnapshot
 from exporter.model import DeclaredIndex
 from exporter.postgres.builds.progress import BuildProgress
+from exporter.postgres.counters.figures import Value
+from exporter.postgres.counters.indexes import IndexRow
+from exporter.postgres.counters.tables import TableRow
 
 Sample = tuple[str, Value]
 Samples = Iterable[Sample]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from psycopg import sql
 
-from exporter.metrics.collect.draft import CollectOptions
+from exporter.metrics.collect.context import CollectOptions
 from exporter.metrics.snapshot import DatabaseSnapshot
 from tests.conftest import OwnServer, TestDatabase
 from tests.postgres.metrics.collecting import (

@@ -11,8 +11,11 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from exporter.metrics.collect.reads import RelationSize
-from exporter.metrics.snapshot import IndexRow, TableRow, Value, Watched
+from exporter.metrics.snapshot import Watched
+from exporter.postgres.counters.figures import Value
+from exporter.postgres.counters.indexes import IndexRow
+from exporter.postgres.counters.sizes import RelationSize
+from exporter.postgres.counters.tables import TableRow
 
 AGE_SECONDS = 60.0
 # Asked for together: so few that even a server which has to open every file answers within a second.
@@ -55,7 +58,7 @@ class _Known:
     writes: Sequence[Value] | None
 
 
-class Sizes:
+class SizeCache:
     """The sizes of one database's watched relations."""
 
     def __init__(self) -> None:

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import lt
 
-from exporter.metrics.snapshot import IndexRow, Value
+from exporter.postgres.counters.figures import Value
+from exporter.postgres.counters.indexes import IndexRow
 
 
 @dataclass(frozen=True, slots=True)
