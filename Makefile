@@ -8,6 +8,9 @@ INSTALL := $(PIP) install --require-hashes --no-deps
 UV_VERSION := 0.13.9
 # Further arguments: `make demo ARGS="--messages 20000"`, `make test ARGS="-k journal -x"`.
 ARGS ?=
+# Processes that run tests, each with servers of its own; 0 is none beside pytest itself.
+WORKERS ?= logical
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-long test-versions bench check format image docs lock scripts clean
@@ -52,18 +55,18 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.dev
 	@$(BIN)/python -m tests.support.tools
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 test-long: $(VENV)/.dev
 	@$(BIN)/python -m tests.support.tools
-	$(BIN)/python -m pytest -m long --timeout=1800 $(ARGS)
+	$(PYTEST) -m long --timeout=1800 $(ARGS)
 
 # `make test` has what every version must do; this is all the rest, on each older one.
 test-versions: $(VENV)/.dev
 	@$(BIN)/python -m tests.support.tools
 	@failed=; for version in 14 15 16 17; do \
 	  echo "== PostgreSQL $$version"; \
-	  $(BIN)/python -m pytest --postgres $$version tests/postgres tests/faults $(ARGS) || failed="$$failed $$version"; \
+	  $(PYTEST) --postgres $$version tests/postgres tests/faults $(ARGS) || failed="$$failed $$version"; \
 	done; test -z "$$failed" || { echo "failed on PostgreSQL$$failed" >&2; exit 1; }
 
 bench: $(VENV)/.dev

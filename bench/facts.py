@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-from exporter.catalogue.metrics import INDEX, INDEX_METRICS, TABLE, TABLE_METRICS, Metric
+from exporter.catalogue.indexes import INDEX_METRICS
+from exporter.catalogue.metric import INDEX, TABLE, Metric
+from exporter.catalogue.tables import TABLE_METRICS
 
 Way = Literal["views", "functions"]
 Expressions = Mapping[Way, str]

@@ -1,6 +1,6 @@
-"""Writes docs/metrics.md and the metric section of README.md from exporter/catalogue/metrics.py.
+"""Write docs/metrics.md and the metric section of README.md from exporter/catalogue.
 
-`--check` only says whether both are up to date.
+`--check` reports whether both are up to date and writes nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from exporter.catalogue import metrics as catalogue
-from exporter.catalogue.metrics import Metric, Scope
+from exporter.catalogue.metric import INDEX, STATEMENT, TABLE, Metric, Scope
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 README = CHECKOUT / "README.md"
@@ -24,74 +24,74 @@ SCOPES: dict[Scope, tuple[str, str, tuple[str, ...]]] = {
     "index": (
         "Watched indexes",
         "One series for each index that is declared or matches `watch`, while its database answers.",
-        catalogue.INDEX,
+        INDEX,
     ),
     "declared": (
         "Declared indexes",
         "One series for each index that a manifest bound to the database declares.",
-        catalogue.INDEX,
+        INDEX,
     ),
     "build": (
         "Builds",
         "One series for each build that runs on a watched table.",
-        catalogue.INDEX,
+        INDEX,
     ),
-    "table": ("Tables", "One series for each table of a watched index.", catalogue.TABLE),
+    "table": ("Tables", "One series for each table of a watched index.", TABLE),
     "statement": (
         "Statements",
         "One series for each statement in pg_stat_statements that reads a watched table.",
-        catalogue.STATEMENT,
+        STATEMENT,
     ),
-    "target": ("Server", "The PostgreSQL server, and what came of asking it.", ()),
+    "target": ("Server", "The PostgreSQL server, and the success of reading it.", ()),
     "exporter": ("Exporter", "The exporter itself.", ()),
 }
 
 PAGE_HEAD = """\
 # Metrics
 
-Written by `make docs` from `exporter/catalogue/metrics.py`; do not edit.
+Written by `make docs` from `exporter/catalogue`; do not edit.
 
-A sample that PostgreSQL does not know, or that the monitor role may not read, is absent, never 0. Prometheus
-adds `job` and `instance`. Counters end in `_total`, units stand in the name (`_seconds`, `_bytes`), times are
+A value that PostgreSQL does not know, or that the monitor role may not read, is absent, never 0. Prometheus
+adds `job` and `instance`. Counters end in `_total`; names contain the unit (`_seconds`, `_bytes`); times are
 Unix time.
 """
 PROCESS_HEAD = """\
 ## Process
 
-Published by prometheus-client about the exporter's process, on Linux:
+Published by prometheus-client about the process of the exporter, on Linux:
 """
 
 
 def code(words: Iterable[str]) -> str:
-    """The words as Markdown code, separated by commas."""
+    """Return the words as Markdown code, separated by commas."""
     return ", ".join(f"`{word}`" for word in words)
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table."""
+    """Return a Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n" for cells in lines)
 
 
 def in_scope(scope: Scope) -> list[Metric]:
-    """The metrics of one scope, in the table's order."""
+    """Return the metrics of one scope, in the order of the table."""
     return [metric for metric in catalogue.METRICS if metric.scope == scope]
 
 
 def name(metric: Metric, usual_labels: tuple[str, ...]) -> str:
-    """The metric's name, with its labels where they are not the usual ones of its scope."""
+    """Return the name of the metric, with its labels if they differ from those of its scope."""
     labels = "" if metric.labels == usual_labels else "{" + ", ".join(metric.labels) + "}"
     return f"`{metric.name}{labels}`"
 
 
 def source(metric: Metric) -> str:
-    """Where the value comes from, with the PostgreSQL version where not every supported one has it."""
+    """Return the source of the value, with its first PostgreSQL version if newer than the oldest."""
     since = f", PostgreSQL {metric.since} and later" if metric.since > OLDEST_SERVER else ""
     return f"`{metric.source}`{since}"
 
 
 def readme_section() -> str:
-    """Names and meanings, folded away by scope."""
+    """Return names and meanings, collapsed by scope."""
     parts = []
     for scope, (title, _, usual_labels) in SCOPES.items():
         rows = [[name(metric, usual_labels), metric.help] for metric in in_scope(scope)]
@@ -100,18 +100,18 @@ def readme_section() -> str:
             f"<details><summary><b>{title}</b>{labels}</summary>\n\n"
             f"{table(['Metric', 'Meaning'], rows)}\n</details>\n"
         )
-    return "".join(parts) + f"\nAnd of the process: {code(catalogue.PROCESS_METRICS)}.\n"
+    return "".join(parts) + f"\nOf the process: {code(catalogue.PROCESS_METRICS)}.\n"
 
 
 def page() -> str:
-    """All metrics with type, labels, meaning and source."""
+    """Return all metrics with type, labels, meaning and source."""
     parts = [PAGE_HEAD]
     for scope, (title, explanation, usual_labels) in SCOPES.items():
         rows = [
             [name(metric, usual_labels), metric.kind, metric.help, source(metric)]
             for metric in in_scope(scope)
         ]
-        labels = f" Labels, where a name has none of its own: {code(usual_labels)}." if usual_labels else ""
+        labels = f" Labels, unless a name shows others: {code(usual_labels)}." if usual_labels else ""
         parts.append(
             f"## {title}\n\n{explanation}{labels}\n\n{table(['Metric', 'Type', 'Meaning', 'Source'], rows)}"
         )
@@ -120,9 +120,9 @@ def page() -> str:
 
 
 def readme() -> str:
-    """README.md with the section between the markers written anew.
+    """Return README.md with a new section between the markers.
 
-    Raises: ValueError, where the markers are not there exactly once and in order.
+    Raises: ValueError if the markers do not occur exactly once and in order.
     """
     text = README.read_text(encoding="utf-8")
     if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):

@@ -28,7 +28,7 @@ from tests.support.postgres_server import (
     make_server,
     make_standby,
 )
-from tests.support.run_directory import run_guard
+from tests.support.run_directory import run_guard, shared_directory
 
 GOLDEN = Path(__file__).parent / "golden"
 FOREIGN_SETTINGS = ("PG", "DATA_SOURCE_NAME")
@@ -60,6 +60,9 @@ hypothesis.settings.load_profile("any-machine")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("numprocesses", None):
+        # Made before the workers, which find it in their environment.
+        shared_directory()
     # As Ctrl-C, so that fixtures are torn down and containers removed when the run is terminated.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     # A shell starts what runs in its background deaf to Ctrl-C, and so would be all that tests start.
@@ -204,8 +207,13 @@ def own_server(request: pytest.FixtureRequest) -> Iterator[OwnServer]:
     given: Kind = request.config.getoption("postgres")
     with ExitStack() as stack:
 
-        def make(settings: Mapping[str, str] | None = None, kind: Kind | None = None) -> PostgresServer:
-            server = make_server(kind or given, settings)
+        def make(
+            settings: Mapping[str, str] | None = None,
+            kind: Kind | None = None,
+            *,
+            another_system: bool = False,
+        ) -> PostgresServer:
+            server = make_server(kind or given, settings, another_system=another_system)
             stack.callback(server.close)
             return server
 

@@ -19,13 +19,20 @@ from exporter.cli.screen import RunOnScreen, origin_of
 from exporter.errors import ExporterError, SettingsError
 from exporter.manifest.loader import load_manifest
 from exporter.migrate import report
-from exporter.migrate.assessment import RunOptions, look, require_passed
-from exporter.migrate.execute.executor import BuildOptions, Detach
-from exporter.migrate.execute.watch.policy import BlockerPolicy, Patterns, WaiterPolicy, WatchOptions
-from exporter.migrate.execute.work import StepOptions
+from exporter.migrate.assessment import look, require_passed
+from exporter.migrate.events import Detach
 from exporter.migrate.init import check_readiness, check_result, initialise, only_manifest
+from exporter.migrate.options import (
+    BlockerPolicy,
+    BuildOptions,
+    Patterns,
+    PreflightOptions,
+    RunOptions,
+    StepOptions,
+    WaiterPolicy,
+    WatchOptions,
+)
 from exporter.migrate.plan.psql_script import as_script
-from exporter.migrate.preflight import PreflightOptions
 from exporter.migrate.rollback.run import roll_back
 from exporter.migrate.status import read_status
 from exporter.model import BackupCommand, Database, Manifest, OnFailure, Outcome, Readiness

@@ -8,114 +8,87 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from exporter.errors import SettingsError
 from exporter.model import Database, Manifest, Target
 from exporter.settings.conninfo import take_environment
-from exporter.settings.source import ENVIRONMENT_PREFIX, Source
+from exporter.settings.names import CONFIG_FILE_FLAG, CONFIG_FILE_VARIABLE
+from exporter.settings.reference import SettingReference, setting_references
+from exporter.settings.source import Source
 from exporter.text.plain import WIDTH, width_for
 
 if TYPE_CHECKING:
     from exporter.settings.model import Settings
 
+_PREFIX = "setting_"
+_CONFIG_FILE = "config_file"
+
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags of every command that meets a server."""
+    """Add the flags of every command that reads settings."""
     group = parser.add_argument_group("settings")
-    setting(group, "--config.file", "config_file", metavar="FILE", help="YAML file with settings")
-    setting(
-        group,
-        "--dsn",
-        "dsn",
-        metavar="DSN",
-        help="connection string; passwords belong into the environment or a file, not on a command line",
-    )
-    setting(group, "--dsn-file", "dsn_file", metavar="FILE", help="file that holds the connection string")
-    setting(
-        group,
-        "--connect-timeout-seconds",
-        "connect_timeout_seconds",
-        metavar="SECONDS",
-        help="limit of one attempt to connect",
-    )
-    setting(
-        group,
-        "--manifest",
-        "manifests",
+    group.add_argument(
+        CONFIG_FILE_FLAG,
+        dest=f"{_PREFIX}{_CONFIG_FILE}",
         metavar="FILE",
-        action="append",
-        help="declared indexes: a YAML file or the name of a bundled one; may be repeated",
+        help=f"YAML file with settings (env: {CONFIG_FILE_VARIABLE})",
     )
-    setting(group, "--journal-schema", "journal_schema", metavar="SCHEMA", help="schema of the journal")
+    add_setting_flags(group, "dsn", "dsn_file", "connect_timeout_seconds", "manifests", "journal_schema")
 
 
 def add_web(parser: argparse.ArgumentParser) -> None:
-    """Adds where the exporter listens."""
+    """Add where the exporter listens."""
     group = parser.add_argument_group("web")
-    setting(
-        group,
-        "--web.listen-address",
-        "web_listen_address",
-        metavar="HOST:PORT",
-        help="where to listen, default :10187",
-    )
-    setting(
-        group,
-        "--web.telemetry-path",
-        "web_telemetry_path",
-        metavar="PATH",
-        help="path of the metrics, default /metrics",
-    )
-    setting(
-        group,
-        "--web.config.file",
-        "web_config_file",
-        metavar="FILE",
-        help="TLS, client certificates and users, as Prometheus and its exporters read them",
-    )
+    add_setting_flags(group, "web_listen_address", "web_telemetry_path", "web_config_file")
 
 
 def add_preflight(parser: argparse.ArgumentParser) -> None:
-    """Adds what the preflight is told of the server's disk and of backups."""
+    """Add what the preflight needs to know of the server's disk and of backups."""
     group = parser.add_argument_group("preflight")
-    setting(
-        group,
-        "--data-directory",
-        "data_directory",
-        metavar="DIR",
-        help="the server's data directory as it is seen from here, to ask for free space",
-    )
-    setting(
-        group,
-        "--free-bytes",
-        "free_bytes",
-        metavar="SIZE",
-        action="append",
-        help="what is free: 500GB, or NAME=2TB for a tablespace; may be repeated",
-    )
-    setting(
-        group,
-        "--backup-command",
-        "backup_command",
-        metavar="WORD",
-        action="append",
-        help="program, then its words one by one, whose exit code 0 proves a backup",
-    )
-    setting(
-        group,
-        "--backup-timeout-seconds",
-        "backup_timeout_seconds",
-        metavar="SECONDS",
-        help="limit of the backup command, default 300",
-    )
+    add_setting_flags(group, "data_directory", "free_bytes", "backup_command", "backup_timeout_seconds")
 
 
-def setting(group: argparse._ArgumentGroup, flag: str, field: str, **options: object) -> None:
-    """Adds the flag of one setting, its environment variable in the help."""
-    variable = ENVIRONMENT_PREFIX + field.upper()
-    options["help"] = f"{options['help']} (env: {variable})"
-    group.add_argument(flag, dest=f"setting_{field}", default=None, **options)  # type: ignore[arg-type]  # passed through
+def add_setting_flags(group: argparse._ActionsContainer, *names: str) -> None:
+    """Add the flags of these settings to a parser or a group, as the settings model describes them.
+
+    No value is checked here: a fault in it is reported with those of all other sources.
+    """
+    for name in names:
+        setting = setting_references()[name]
+        help_text = _help(setting)
+        dest = f"{_PREFIX}{name}"
+        if setting.is_switch:
+            action: Literal["store_true", "store_false"] = (
+                "store_false" if setting.default == "true" else "store_true"
+            )
+            group.add_argument(setting.flag, dest=dest, default=None, action=action, help=help_text)
+        else:
+            group.add_argument(
+                setting.flag,
+                dest=dest,
+                default=None,
+                action="append" if setting.is_list else "store",
+                metavar=setting.metavar,
+                help=help_text,
+            )
+
+
+def _help(setting: SettingReference) -> str:
+    text = setting.help
+    if setting.flag.startswith("--no-"):
+        text = f"do not {text}"
+    if setting.is_list:
+        text += "; may be repeated"
+    if setting.default and not setting.is_switch:
+        text += f", default {setting.default}"
+    # Backquotes are for Markdown; a percent sign would begin a reference of argparse.
+    return f"{text} (env: {setting.variable})".replace("`", "").replace("%", "%%")
+
+
+def setting(group: argparse._ActionsContainer, _flag: str, name: str, **_options: object) -> None:
+    """Add the flag of one setting."""
+    add_setting_flags(group, name)
 
 
 def read_settings(arguments: argparse.Namespace) -> Settings:
@@ -123,7 +96,7 @@ def read_settings(arguments: argparse.Namespace) -> Settings:
 
     Raises: SettingsError, with all faults.
     """
-    # Loaded where settings are read: `serve` has it done elsewhere.
+    # pydantic is loaded only where settings are read: `serve` reads them in another process.
     from exporter.settings.loading import load_settings
 
     source = settings_source(arguments)
@@ -131,13 +104,16 @@ def read_settings(arguments: argparse.Namespace) -> Settings:
 
 
 def settings_source(arguments: argparse.Namespace) -> Source:
-    """Where settings come from: flags, file, and the environment, which is taken and there no more."""
+    """Where settings come from: flags, file and environment.
+
+    Removes from the process's environment what libpq reads.
+    """
     flags = {
-        name.removeprefix("setting_"): value
+        name.removeprefix(_PREFIX): value
         for name, value in vars(arguments).items()
-        if name.startswith("setting_") and value is not None
+        if name.startswith(_PREFIX) and value is not None
     }
-    file = flags.pop("config_file", None)
+    file = flags.pop(_CONFIG_FILE, None)
     # libpq reads PG* variables for whatever a connection string leaves out: one server's password would
     # go to all of them.
     environment = take_environment(os.environ)

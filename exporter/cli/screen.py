@@ -15,7 +15,7 @@ from exporter.cli.options import text_width
 from exporter.errors import SettingsError
 from exporter.migrate import report
 from exporter.migrate.assessment import Assessment
-from exporter.migrate.execute.executor import Event
+from exporter.migrate.events import Event
 from exporter.model import Database, Outcome
 from exporter.postgres.target import address
 from exporter.terminal.display import BuildDisplay

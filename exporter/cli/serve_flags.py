@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from exporter.cli.options import add_settings, add_web, read_settings, setting, settings_source
+from exporter.cli.options import add_setting_flags, add_settings, add_web, read_settings, settings_source
 
 
 def configure_serve(parser: argparse.ArgumentParser) -> None:
-    """Gives the parser of `serve` its flags."""
+    """Give the parser of `serve` its flags."""
     _add_serve(parser)
     parser.set_defaults(run=_serve)
 
@@ -17,49 +17,20 @@ def configure_serve(parser: argparse.ArgumentParser) -> None:
 def _add_serve(parser: argparse.ArgumentParser) -> None:
     add_settings(parser)
     add_web(parser)
-    group = parser.add_argument_group("what is published")
-    setting(
-        group,
-        "--watch",
+    add_setting_flags(
+        parser.add_argument_group("what is published"),
         "watch",
-        metavar="PATTERN",
-        action="append",
-        help="declared, all, or a pattern over schema.index; may be repeated",
-    )
-    setting(
-        group,
-        "--scrape-timeout-seconds",
         "scrape_timeout_seconds",
-        metavar="SECONDS",
-        help="own limit of one scrape; Prometheus' own timeout counts too",
-    )
-    setting(
-        group, "--max-databases", "max_databases", metavar="N", help="databases found by patterns, at most"
-    )
-    setting(group, "--max-indexes", "max_indexes", metavar="N", help="watched indexes beyond the declared")
-    setting(group, "--max-statements", "max_statements", metavar="N", help="statements per database")
-    setting(
-        group,
-        "--no-query-text",
+        "max_databases",
+        "max_indexes",
+        "max_statements",
         "query_text",
-        action="store_false",
-        help="publish statements by number only",
-    )
-    setting(
-        group, "--query-text-length", "query_text_length", metavar="N", help="characters of a text, at most"
-    )
-    setting(
-        group,
-        "--web.external-url",
+        "query_text_length",
         "web_external_url",
-        metavar="URL",
-        help="what /sd gives Prometheus as our address, default the Host header of its request",
+        "web_enable_lifecycle",
+        "log_level",
+        "log_format",
     )
-    setting(
-        group, "--web.enable-lifecycle", "web_enable_lifecycle", action="store_true", help="allow /-/reload"
-    )
-    setting(group, "--log.level", "log_level", metavar="LEVEL", help="debug, info, warning or error")
-    setting(group, "--log.format", "log_format", metavar="FORMAT", help="logfmt or json")
 
 
 def _serve(arguments: argparse.Namespace) -> int:
@@ -74,7 +45,7 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 
 def configure_check(parser: argparse.ArgumentParser) -> None:
-    """Gives the parser of `check` its flags."""
+    """Give the parser of `check` its flags."""
     # Those of serve, so that one word changes in a command line.
     _add_serve(parser)
     parser.add_argument("--format", choices=("text", "json"), default="text", help="form of the result")
@@ -88,7 +59,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def configure_healthcheck(parser: argparse.ArgumentParser) -> None:
-    """Gives the parser of `healthcheck` its flags."""
+    """Give the parser of `healthcheck` its flags."""
     add_settings(parser)
     add_web(parser)
     parser.set_defaults(run=_healthcheck)

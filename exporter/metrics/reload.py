@@ -68,7 +68,7 @@ class Reloader:
     @property
     def is_enabled(self) -> bool:
         """True when the settings allow to ask for a reload over HTTP."""
-        return bool(self._configuration.settings.web_enable_lifecycle)
+        return self._configuration.settings.web_enable_lifecycle
 
     @property
     def is_current(self) -> bool:
@@ -181,9 +181,7 @@ def _tell_changes(before: Configuration, after: Configuration) -> None:
         "added": sorted(new.keys() - old.keys()),
         "removed": sorted(old.keys() - new.keys()),
         "changed": sorted(name for name in old.keys() & new.keys() if old[name] != new[name]),
-        "settings": [
-            name for name, value in vars(after.settings).items() if getattr(before.settings, name) != value
-        ],
+        "settings": before.settings.changes(after.settings),
     }
     logger.info(
         "the settings were read again", extra={name: names for name, names in changes.items() if names}

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType, SimpleNamespace
+from types import MappingProxyType
 from typing import Literal, Protocol
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -32,6 +32,7 @@ from exporter.metrics.web.app import make_app
 from exporter.metrics.web.config_watcher import LiveWebConfig
 from exporter.metrics.web.service_discovery import CONTENT_TYPE, target_groups
 from exporter.model import Target
+from exporter.settings.model import DEFAULTS, Settings
 from exporter.settings.source import Configuration, Reading
 
 logger = logging.getLogger(__name__)
@@ -43,23 +44,23 @@ OPENMETRICS_END = b"# EOF\n"
 class ServiceOptions:
     """What `serve` is told. Units: seconds, characters."""
 
-    listen_address: str = ":10187"
-    telemetry_path: str = "/metrics"
+    listen_address: str = DEFAULTS.web_listen_address
+    telemetry_path: str = DEFAULTS.web_telemetry_path
     web_config_file: Path | None = None
     external_url: str | None = None
-    scrape_timeout_seconds: float = 9.5
-    connect_timeout_seconds: float = 3.0
-    max_databases: int = 50
-    max_indexes: int = 10_000
-    max_statements: int = 500
-    query_text: bool = True
-    query_text_length: int = 300
-    journal_schema: str = "public"
-    log_level: str = "info"
-    log_format: Literal["logfmt", "json"] = "logfmt"
+    scrape_timeout_seconds: float = DEFAULTS.scrape_timeout_seconds
+    connect_timeout_seconds: float = DEFAULTS.connect_timeout_seconds
+    max_databases: int = DEFAULTS.max_databases
+    max_indexes: int = DEFAULTS.max_indexes
+    max_statements: int = DEFAULTS.max_statements
+    query_text: bool = DEFAULTS.query_text
+    query_text_length: int = DEFAULTS.query_text_length
+    journal_schema: str = DEFAULTS.journal_schema
+    log_level: str = DEFAULTS.log_level
+    log_format: Literal["logfmt", "json"] = DEFAULTS.log_format
 
     @classmethod
-    def of(cls, settings: SimpleNamespace) -> ServiceOptions:
+    def of(cls, settings: Settings) -> ServiceOptions:
         """The options that the settings hold."""
         return cls(
             listen_address=settings.web_listen_address,

@@ -11,18 +11,12 @@ from datetime import datetime
 import psycopg
 
 from exporter.errors import ExporterError, ManifestError, TargetTimedOut
-from exporter.migrate.execute.executor import BuildOptions
 from exporter.migrate.observe.indexes import observe
+from exporter.migrate.options import RunOptions
 from exporter.migrate.plan.disk_budget import DiskBudget
 from exporter.migrate.plan.partitions import with_partitions
 from exporter.migrate.plan.steps import plan_build, tables_owing_analyze
-from exporter.migrate.preflight import (
-    PreflightOptions,
-    check_before_build,
-    check_kinds,
-    check_plan,
-    estimate_plan,
-)
+from exporter.migrate.preflight import check_before_build, check_kinds, check_plan, estimate_plan
 from exporter.migrate.preflight.declarations import check_declarations, declaration_faults, not_compiled
 from exporter.model import (
     Database,
@@ -38,6 +32,7 @@ from exporter.model import (
     StepKind,
     Verdict,
 )
+from exporter.postgres.fetching import read_facts
 from exporter.postgres.journal import CreatedIndex, Journal, LogRow, Phase
 from exporter.postgres.relations.tables import TableFacts, read_table
 from exporter.postgres.sessions.blockers import read_drop_blockers
@@ -48,21 +43,7 @@ from exporter.postgres.target import (
     address,
     connect,
     mapped_errors,
-    read_facts,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """How a command of the change line runs. Units: seconds."""
-
-    journal_schema: str = "public"
-    adopt_invalid: bool = False
-    dry_run: bool = False
-    connect_timeout_seconds: float = 10.0
-    probe_budget_seconds: float = 15.0
-    build: BuildOptions = field(default_factory=BuildOptions)
-    preflight: PreflightOptions = field(default_factory=PreflightOptions)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,13 +19,14 @@ from exporter.model import DeclaredIndex, RelationName, quote_identifier
 from exporter.parsing.create_index import IndexStatement, index_parts, index_statements
 from exporter.parsing.tokens import InvalidStatement
 from exporter.postgres import ddl
+from exporter.postgres.fetching import fetch
 from exporter.postgres.relations.tables import (
     LOCK_TIMEOUT_MILLISECONDS,
     CompiledIndex,
     read_partition_key,
     read_table,
 )
-from exporter.postgres.target import SESSION, Connection, fetch_version, first_line, set_session
+from exporter.postgres.target import SESSION, Connection, first_line, set_session
 
 _HEADER = """\
 # Written by pg-index-exporter import. Worth adding to each index: probes, the queries that it is for,
@@ -129,7 +130,6 @@ def _compile(
 ) -> DeclaredIndex:
     partition_key = read_partition_key(connection, table)
     parameters = {"schemaname": table.schemaname, "relname": table.relname}
-    version = connection.info.server_version
     with connection.transaction(force_rollback=True):
         limits = {"lock_timeout": LOCK_TIMEOUT_MILLISECONDS, "temp_tablespaces": ""}
         set_session(connection, limits, local=True)
@@ -139,8 +139,8 @@ def _compile(
         ddl.run_single(connection, _on_clone(statement, table))
         # Names are shown whole only where no search_path finds them.
         set_session(connection, {"search_path": SESSION["search_path"]}, local=True)
-        (compiled,) = fetch_version(connection, "compiled_index", CompiledIndex, version, parameters)
-        (imported,) = fetch_version(connection, "imported_index", ImportedIndex, version, parameters)
+        (compiled,) = fetch(connection, "compiled_index", CompiledIndex, **parameters)
+        (imported,) = fetch(connection, "imported_index", ImportedIndex, **parameters)
     parts = index_parts(compiled.nature)
     return DeclaredIndex(
         imported.indexname,

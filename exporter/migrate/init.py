@@ -14,17 +14,18 @@ from exporter.evidence.baseline import from_detail, to_detail, with_fresh
 from exporter.evidence.measure.plans import measure_probes
 from exporter.migrate.assessment import (
     Assessment,
-    RunOptions,
     build_times,
     control_session,
     read_continuation,
     read_readiness,
     read_situation,
 )
-from exporter.migrate.execute.executor import Build, Event
+from exporter.migrate.events import Event
+from exporter.migrate.execute.executor import Executor
 from exporter.migrate.journaling import lacks_last_word, record_end, record_plan, record_stop, remember
 from exporter.migrate.observe.facts import read_index_facts
 from exporter.migrate.observe.indexes import observe
+from exporter.migrate.options import RunOptions
 from exporter.migrate.outcome import now, outcome_of, wal_since
 from exporter.migrate.verify import verify
 from exporter.model import (
@@ -39,9 +40,10 @@ from exporter.model import (
     StepResult,
     StepStatus,
 )
+from exporter.postgres.fetching import read_facts
 from exporter.postgres.journal import EventStatus, Journal, Phase
 from exporter.postgres.server.statistics import read_wal_position
-from exporter.postgres.target import Connection, address, read_facts
+from exporter.postgres.target import Connection, address
 
 # A partition that comes while an index is completed is another round; who adds them faster runs init again.
 MAX_PARTITION_ROUNDS = 5
@@ -85,8 +87,8 @@ def initialise(
             before = _baseline(connection, manifest, journal, situation, options, on_stage)
             # After the probes, which write too: hint bits, with checksums whole pages.
             wal_position = read_wal_position(connection)
-            build = Build(database, journal, options.build, on_event)
-            results = build.run(plan, situation.budget)
+            executor = Executor(database, journal, options.build, on_event)
+            results = executor.run(plan, situation.budget)
             plan, results = _with_new_partitions(
                 database, manifest, journal, options, on_event, plan, results
             )
@@ -167,7 +169,7 @@ def _with_new_partitions(
         # Before PostgreSQL 15 an ANALYZE shows late: one alone is not worth a round.
         if all(step.kind is StepKind.ANALYZE for step in again.steps):
             break
-        results += Build(database, journal, options.build, on_event).run(again, situation.budget)
+        results += Executor(database, journal, options.build, on_event).run(again, situation.budget)
         plan = replace(plan, steps=plan.steps + again.steps)
     return plan, results
 

@@ -6,9 +6,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from exporter.model import Database, Outcome, Plan
+from exporter.postgres.fetching import read_facts
 from exporter.postgres.journal import Journal
 from exporter.postgres.server.statistics import read_wal_position
-from exporter.postgres.target import Connection, address, read_facts
+from exporter.postgres.target import Connection, address
 
 
 def now() -> datetime:

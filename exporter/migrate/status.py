@@ -12,12 +12,14 @@ from datetime import datetime
 
 import psycopg
 
-from exporter.migrate.assessment import RunOptions, control_session
+from exporter.migrate.assessment import control_session
 from exporter.migrate.observe.indexes import observe_among, observe_index
 from exporter.migrate.observe.partitions import observe_partitions
+from exporter.migrate.options import RunOptions
 from exporter.migrate.outcome import now
 from exporter.model import Database, DeclaredIndex, IndexState, Manifest, ObservedIndex
 from exporter.postgres.builds.progress import BuildProgress, read_builds
+from exporter.postgres.fetching import fetch, read_facts
 from exporter.postgres.journal import CreatedIndex, LogRow
 from exporter.postgres.relations.tables import (
     CompiledIndex,
@@ -28,13 +30,7 @@ from exporter.postgres.relations.tables import (
 )
 from exporter.postgres.sessions.locks import LockHolder, read_lock_holder
 from exporter.postgres.sessions.tool_sessions import run_of
-from exporter.postgres.target import (
-    Connection,
-    address,
-    fetch_version,
-    first_line,
-    read_facts,
-)
+from exporter.postgres.target import Connection, address, first_line
 
 # The declaration cannot be compiled by this role, on this server or at this moment: nothing is wrong with it.
 _NOT_COMPILED = ("42501", "25006", "55P03", "57014")
@@ -176,10 +172,8 @@ def _with_work(connection: Connection, indexes: Sequence[IndexStatus]) -> tuple[
     if not pids:
         return tuple(indexes)
     work = {build.pid: build for build in read_builds(connection, pids)}
-    version = connection.info.server_version
     starts = {
-        row.pid: row.query_start
-        for row in fetch_version(connection, "session_starts", SessionStart, version, {"pids": pids})
+        row.pid: row.query_start for row in fetch(connection, "session_starts", SessionStart, pids=pids)
     }
     found: list[IndexStatus] = []
     for one in indexes:

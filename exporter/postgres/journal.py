@@ -20,8 +20,9 @@ from psycopg.types.json import Jsonb
 
 from exporter.errors import SettingsError
 from exporter.model import RelationName, quote_identifier
-from exporter.postgres.queries import in_schema, query_text
-from exporter.postgres.target import Connection, fetch_version
+from exporter.postgres.fetching import fetch, query_for
+from exporter.postgres.queries import in_schema
+from exporter.postgres.target import Connection
 
 EVENTS_COLUMNS = (
     "id",
@@ -180,12 +181,8 @@ class Journal:
         Raises: SettingsError when other relations bear their names.
         """
         with self._lock:
-            relations = fetch_version(
-                self.connection,
-                "journal_relations",
-                JournalRelation,
-                self.connection.info.server_version,
-                {"schemaname": self.schemaname},
+            relations = fetch(
+                self.connection, "journal_relations", JournalRelation, schemaname=self.schemaname
             )
         for relation in relations:
             is_ours = relation.relkind == _RELATION_KINDS[relation.relname] and (
@@ -216,13 +213,7 @@ class Journal:
 
     def unreadable_because(self) -> str | None:
         """Why the journal cannot be read, None when it can: reading runs nobody's code, whoever owns it."""
-        relations = fetch_version(
-            self.connection,
-            "journal_relations",
-            JournalRelation,
-            self.connection.info.server_version,
-            {"schemaname": self.schemaname},
-        )
+        relations = fetch(self.connection, "journal_relations", JournalRelation, schemaname=self.schemaname)
         events = next((one for one in relations if one.relname == "migration_events"), None)
         schema = quote_identifier(self.schemaname)
         if events is None:
@@ -322,5 +313,5 @@ class Journal:
             return work(self.connection)
 
     def _text(self, what: str, *, has_parameters: bool = True) -> sql.Composed:
-        text = query_text(what, server_version_num=self.connection.info.server_version)
+        text = query_for(self.connection, what)
         return in_schema(text, self.schemaname, has_parameters=has_parameters)

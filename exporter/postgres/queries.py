@@ -1,8 +1,9 @@
 """The reads and acts of sql/ by name, each the newest file that fits the server.
 
 A file is `<what>.<min_pg>.sql` (the first major version it fits) or `<what>.ext<version>.sql` (the
-first version of the extension it fits). The ladder is the list of file names, nothing else: a new rung
-is a new file.
+first version of the extension it fits). The list of file names decides, nothing else. Where versions
+differ in a line or two, one file holds both: a line that ends with `-- from 16` is for PostgreSQL 16 and
+newer, one that ends with `-- before 16` for older servers.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from psycopg import sql
 
 from exporter.errors import TargetUnsupported
 
+_OF_SOME_VERSIONS = re.compile(r"  -- (?P<side>from|before) (?P<major>[0-9]+)$")
 _FILE_NAME = re.compile(r"(?P<what>[a-z_]+)\.(?P<by>ext)?(?P<version>[0-9]+(\.[0-9]+)?)\.sql")
 
 
@@ -35,18 +37,30 @@ class Query:
 def query_text(what: str, *, server_version_num: int, extension_version: str | None = None) -> LiteralString:
     """The text of the newest file called `what` that fits the server, or the extension where that decides.
 
-    Raises: TargetUnsupported when every file wants a newer version.
+    Raises: TargetUnsupported when every file requires a newer version.
     """
-    ladder = all_queries()[what]
-    have = _version(extension_version or "0") if ladder[0].by_extension else (server_version_num // 10000,)
-    for query in ladder:
+    files_of_query = all_queries()[what]
+    major = server_version_num // 10000
+    have = _version(extension_version or "0") if files_of_query[0].by_extension else (major,)
+    for query in files_of_query:
         if query.minimum <= have:
-            return query.text
-    wanted = ".".join(map(str, ladder[-1].minimum))
+            return lines_for(query.text, major)
+    wanted = ".".join(map(str, files_of_query[-1].minimum))
     raise TargetUnsupported(
-        f"{what} wants version {wanted} or newer, the server has {'.'.join(map(str, have))}",
+        f"{what} requires version {wanted} or newer, the server has {'.'.join(map(str, have))}",
         hint="upgrade the server or the extension (ALTER EXTENSION … UPDATE)",
     )
+
+
+@cache
+def lines_for(text: LiteralString, major: int) -> LiteralString:
+    """The lines of a query file that are for this major version."""
+    return "\n".join(line for line in text.splitlines() if _is_for(line, major))
+
+
+def _is_for(line: str, major: int) -> bool:
+    match = _OF_SOME_VERSIONS.search(line)
+    return match is None or (match["side"] == "from") == (major >= int(match["major"]))
 
 
 def in_schema(text: LiteralString, schemaname: str, *, has_parameters: bool) -> sql.Composed:

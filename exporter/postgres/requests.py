@@ -14,7 +14,7 @@ from psycopg import sql
 from psycopg.rows import class_row
 
 from exporter.errors import TargetUnsupported
-from exporter.postgres.queries import query_text
+from exporter.postgres.queries import in_schema, query_text
 from exporter.postgres.target import Connection
 
 Row = TypeVar("Row")
@@ -44,9 +44,7 @@ class Request(Generic[Row]):
         text = query_text(self.what, server_version_num=server_version_num, extension_version=self.extversion)
         if self.schemaname is None:
             return text
-        # With parameters psycopg looks at every per cent sign, in names too.
-        name = self.schemaname.replace("%", "%%") if self.parameters else self.schemaname
-        return _in_schema(text, name)
+        return _in_schema(text, self.schemaname, bool(self.parameters))
 
     def is_supported(self, server_version_num: int) -> bool:
         """True when there is a file for a server of that version, and for the extension's."""
@@ -62,9 +60,10 @@ def ask(connection: Connection, request: Request[Row]) -> list[Row]:
     query = request.query(connection.info.server_version)
     with connection.cursor(binary=request.is_wide, row_factory=class_row(request.row_type)) as cursor:
         prepare = False if request.is_wide else None
+        # Without parameters psycopg leaves every per cent sign of the text alone.
         return cursor.execute(query, request.parameters or None, prepare=prepare).fetchall()
 
 
 @lru_cache(maxsize=64)
-def _in_schema(text: LiteralString, schemaname: str) -> sql.Composed:
-    return sql.SQL(text).format(schema=sql.Identifier(schemaname))
+def _in_schema(text: LiteralString, schemaname: str, has_parameters: bool) -> sql.Composed:
+    return in_schema(text, schemaname, has_parameters=has_parameters)

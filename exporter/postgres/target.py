@@ -1,4 +1,4 @@
-"""One database: connecting with deadlines, what it is, and reading typed rows from it.
+"""One database: connecting with deadlines, and errors that name it.
 
 psycopg's errors become ours here and nowhere else. No message carries a connection string.
 """
@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any
 
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg.rows import class_row, tuple_row
+from psycopg.rows import tuple_row
 
 from exporter.errors import (
     ExporterError,
@@ -24,10 +24,8 @@ from exporter.errors import (
     TargetUnreachable,
     TargetUnsupported,
 )
-from exporter.model import Database, ServerFacts, quote_identifier
-from exporter.postgres.queries import query_text
+from exporter.model import Database, quote_identifier
 
-Row = TypeVar("Row")
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 OLDEST_SUPPORTED = 14
@@ -171,54 +169,6 @@ def is_direct(connection: Connection) -> bool:
     """Whether one server process serves the session; behind a transaction pooler it changes."""
     row = connection.execute("SELECT pg_catalog.pg_backend_pid()").fetchone()
     return row is not None and row[0] == connection.info.backend_pid
-
-
-def read_facts(connection: Connection) -> ServerFacts:
-    """What the server says of itself: version, identity, role, extension."""
-    rows = fetch_version(connection, "server_facts", ServerFacts, connection.info.server_version)
-    return rows[0]
-
-
-def fetch(
-    connection: Connection,
-    what: str,
-    row_type: type[Row],
-    facts: ServerFacts,
-    parameters: Mapping[str, object] | None = None,
-) -> list[Row]:
-    """The rows of the query file `what` as `row_type`, one attribute per column."""
-    return fetch_version(
-        connection, what, row_type, facts.server_version_num, parameters, facts.statements_version
-    )
-
-
-def fetch_version(
-    connection: Connection,
-    what: str,
-    row_type: type[Row],
-    server_version_num: int,
-    parameters: Mapping[str, object] | None = None,
-    extension_version: str | None = None,
-    schemaname: str | None = None,
-    *,
-    is_wide: bool = False,
-) -> list[Row]:
-    """As `fetch`, by versions alone; `schemaname` stands for `{schema}` in the text.
-
-    `is_wide` is for answers of very many values: they come in binary, and the statement is planned for
-    these very parameters, because a plan for any would expect few rows.
-    """
-    text = query_text(what, server_version_num=server_version_num, extension_version=extension_version)
-    query: sql.SQL | sql.Composed = sql.SQL(text)
-    if schemaname is not None:
-        query = sql.SQL(text).format(schema=sql.Identifier(schemaname))
-    with connection.cursor(binary=is_wide, row_factory=class_row(row_type)) as cursor:
-        return cursor.execute(query, parameters, prepare=False if is_wide else None).fetchall()
-
-
-def column_names(row_type: type[Any]) -> tuple[str, ...]:
-    """The columns that a query must return to fill `row_type`."""
-    return tuple(field.name for field in fields(row_type))
 
 
 def address(database: Database) -> str:

@@ -14,7 +14,7 @@ from exporter.secret import SecretStr
 from exporter.settings.conninfo import looks_like_dsn, parse_dsn, sealed
 from exporter.settings.credentials import credential_faults
 from exporter.settings.model import DatabaseSettings, Settings, TargetSettings
-from exporter.settings.sources import Location
+from exporter.settings.names import Location
 from exporter.settings.values import parse_free_bytes
 
 DEFAULT_TARGET = "default"

@@ -7,34 +7,36 @@ DATA_SOURCE_NAME and PG* rank just above the defaults and count only when neithe
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import ValidationError, create_model
 from pydantic_core import ErrorDetails
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from exporter.errors import Fault, SettingsError
 from exporter.parsing.text import InvalidText
 from exporter.settings.conninfo import set_variables
-from exporter.settings.model import DatabaseSettings, Settings, TargetSettings, nearest_place
+from exporter.settings.model import DEFAULTS, DatabaseSettings, Origin, Settings, TargetSettings
+from exporter.settings.names import DATA_SOURCE_VARIABLE, Location, flag_of, nearest_place, written
+from exporter.settings.reference import key_helps, setting_types
 from exporter.settings.sources import (
-    DATA_SOURCE_VARIABLE,
-    Layer,
-    Location,
-    ambient_layer,
-    environment_layer,
-    file_layer,
-    flag_layer,
-    flag_of,
+    FlagSource,
+    LibpqSource,
+    Record,
+    VariableSource,
+    YamlSource,
     settings_file,
-    variable_of,
 )
 from exporter.yamlfile.reader import unknown_key
 
-# One source names the server; together they would contradict each other.
-_SERVER_SETTINGS = ("targets", "dsn", "dsn_file")
+_RECORD = "record"
 _HINTS = {
     "int": "write a whole number",
     "float": "write a number",
@@ -45,41 +47,39 @@ _HINTS = {
     "less": "choose a smaller number",
     "literal": "choose one of them",
     "tuple": "write a list",
-    "model": "write `key: value` lines",
+    "dataclass": "write `key: value` lines",
 }
 
 
-@dataclass(frozen=True, slots=True)
-class SettingReference:
-    """What documentation and `--help` say of one setting; `flag` is empty where there is none."""
+class _SourcedSettings(BaseSettings):
+    """The base of the model that pydantic-settings fills; its one argument is the record of the load."""
 
-    name: str
-    flag: str
-    variable: str
-    default: str
-    description: str
-    is_switch: bool
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-
-def setting_references() -> tuple[SettingReference, ...]:
-    """Every top-level setting, in the order of the model."""
-    return tuple(
-        SettingReference(
-            name=name,
-            flag="" if name == "targets" else flag_of(name),
-            variable=variable_of(name),
-            default=_shown(info.default),
-            description=info.description or "",
-            is_switch=info.annotation is bool,
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The sources that know their places, instead of the library's own."""
+        assert isinstance(init_settings, InitSettingsSource)  # noqa: S101 - the library's contract
+        record: Record = init_settings.init_kwargs[_RECORD]
+        return (
+            FlagSource(settings_cls, record),
+            VariableSource(settings_cls, record),
+            YamlSource(settings_cls, record),
+            LibpqSource(settings_cls, record),
         )
-        for name, info in Settings.model_fields.items()
-    )
 
 
-def _shown(default: object) -> str:
-    if default is None or default == ():
-        return ""
-    return str(default).lower() if isinstance(default, bool) else str(default)
+_FIELDS: dict[str, Any] = {
+    name: (hint, getattr(DEFAULTS, name)) for name, hint in setting_types(Settings).items()
+}
+_Model = create_model("_Model", __base__=_SourcedSettings, **_FIELDS)
 
 
 def load_settings(
@@ -90,97 +90,60 @@ def load_settings(
     `flags` maps names of settings to values, None meaning not given.
     Raises: SettingsError, with all faults of all sources.
     """
-    faults: list[Fault] = []
-    file = settings_file(file, environment)
-    layers = [
-        flag_layer(flags),
-        environment_layer(environment, Settings.model_fields, faults),
-        file_layer(file, faults) if file is not None else Layer(),
-    ]
-    servers_named = any(name in layer.values for layer in layers for name in _SERVER_SETTINGS)
-    layers.append(Layer() if servers_named else ambient_layer(environment, faults))
-    faults.extend(_keep_one_server(layers))
-    places = _places(layers)
-    settings = _validated(layers, places, faults)
-    if settings is None or faults:
+    record = Record(settings_file(file, environment), flags, environment)
+    values = _validated(record)
+    faults = [*record.faults, *_policy_faults(record)]
+    if values is None or faults:
         count = len(faults)
         raise SettingsError(f"the settings have {count} fault{'s' if count != 1 else ''}", faults=faults)
-    settings._file = file
-    settings._places = places
-    if servers_named:
-        source = (DATA_SOURCE_VARIABLE,) if environment.get(DATA_SOURCE_VARIABLE) else ()
-        settings._ignored_variables = (*source, *set_variables(environment))
-    return settings
+    return Settings(**values, origin=Origin(record.file, record.places, _ignored_variables(record)))
 
 
-def _keep_one_server(layers: Sequence[Layer]) -> list[Fault]:
-    """Removes from lower layers what a higher one decides: which server is meant."""
-    faults: list[Fault] = []
-    decided = False
-    for layer in layers:
-        given = [name for name in _SERVER_SETTINGS if name in layer.values]
-        if decided:
-            for name in given:
-                del layer.values[name]
-        elif len(given) > 1:
-            place = nearest_place(layer.places, (given[1],)) or given[1]
-            faults.append(Fault(place, f"both {given[0]} and {given[1]} are set", "keep one of them"))
-        decided = decided or bool(given)
-    return faults
-
-
-def _places(layers: Sequence[Layer]) -> dict[Location, str]:
-    """The places of the values that count: of each setting, those of its highest layer."""
-    return {
-        location: place
-        for layer in reversed(layers)
-        for location, place in layer.places.items()
-        if not location or location[0] in layer.values
-    }
-
-
-def _validated(
-    layers: Sequence[Layer], places: Mapping[Location, str], faults: list[Fault]
-) -> Settings | None:
-    merged: dict[str, Any] = {}
-    for layer in reversed(layers):
-        merged.update(layer.values)
-    # pydantic-settings takes some keys, such as _env_file, for arguments of its own.
-    for name in sorted(merged.keys() - Settings.model_fields.keys()):
-        place = nearest_place(places, (name,)) or flag_of(name)
-        faults.append(Fault(place, *unknown_key(name, Settings.model_fields)))
-        del merged[name]
-    faults.extend(_policy_faults(merged, places))
+def _validated(record: Record) -> dict[str, Any] | None:
+    """The values of all settings, or None and their faults in the record."""
+    arguments: dict[str, Any] = {_RECORD: record}
     try:
-        return Settings(**merged)
+        model = _Model(**arguments)
     except ValidationError as error:
         # Never its text: that repeats what was given.
         details = error.errors(include_url=False, include_input=False)
-    faults.extend(_fault(detail, places) for detail in details)
+        details.sort(key=lambda detail: detail["type"] != "extra_forbidden")
+    else:
+        return {name: getattr(model, name) for name in _FIELDS}
+    record.faults.extend(_fault(detail, record.places) for detail in details)
     return None
 
 
-def _policy_faults(merged: Mapping[str, Any], places: Mapping[Location, str]) -> Iterator[Fault]:
-    """A policy that would end sessions and does not say whose; or a flag that says whose, and no policy.
+def _ignored_variables(record: Record) -> tuple[str, ...]:
+    """DATA_SOURCE_NAME and PG* where they are set but ignored: a server is named elsewhere."""
+    if not record.is_server_named:
+        return ()
+    source = (DATA_SOURCE_VARIABLE,) if record.environment.get(DATA_SOURCE_VARIABLE) else ()
+    return (*source, *set_variables(record.environment))
+
+
+def _policy_faults(record: Record) -> Iterator[Fault]:
+    """A policy that would signal sessions without saying which; or a flag that says which, and no policy.
 
     Of what was given, so that these faults are reported together with all others.
     """
+    values, places = record.values, record.places
     policies = {"on_blocker": ("cancel", "terminate"), "on_waiter": ("cancel",)}
-    touching = [name for name, words in policies.items() if str(merged.get(name)).lower() in words]
-    patterns = [name for name in ("only_application", "only_user", "only_database") if merged.get(name)]
-    if touching and not patterns:
-        place = nearest_place(places, (touching[0],)) or touching[0]
+    acting = [name for name, words in policies.items() if str(values.get(name)).lower() in words]
+    patterns = [name for name in ("only_application", "only_user", "only_database") if values.get(name)]
+    if acting and not patterns:
+        place = nearest_place(places, (acting[0],)) or acting[0]
         yield Fault(
             place,
-            "sessions of others would be ended, and it is not said which",
-            "name them: only_application, only_user or only_database, each a shell pattern; '*' is everybody",
+            "sessions would be canceled or terminated, and nothing says which",
+            "name them: only_application, only_user or only_database, each a shell pattern; '*' matches all",
         )
-    # In the file they may wait for the day on which somebody gives the policy.
+    # In the file they may wait for a policy that is given later.
     given_now = [name for name in patterns if places.get((name,)) == flag_of(name)]
-    if given_now and not touching:
+    if given_now and not acting:
         yield Fault(
             flag_of(given_now[0]),
-            "it names sessions that may be touched, but nothing touches any",
+            "it names sessions for a policy, and no policy is given",
             "add --on-blocker cancel or terminate, or --on-waiter cancel",
         )
 
@@ -190,11 +153,11 @@ def _fault(detail: ErrorDetails, places: Mapping[Location, str]) -> Fault:
     place = nearest_place(places, location) or flag_of(str(location[0]))
     kind = detail["type"]
     cause = detail.get("ctx", {}).get("error")
-    name = _written(location)
-    if kind == "extra_forbidden":
+    name = written(location)
+    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
         return Fault(place, *unknown_key(str(location[-1]), _known_keys(location)))
     if kind == "missing":
-        return Fault(place, f"{_written(location[:-1])} lacks {location[-1]!r}", f"add `{location[-1]}:`")
+        return Fault(place, f"{written(location[:-1])} lacks {location[-1]!r}", f"add `{location[-1]}:`")
     if isinstance(cause, InvalidText):
         return Fault(place, f"{name}: {cause.what}", cause.hint)
     what = re.sub(r"^\w+ should", "it should", detail["msg"])
@@ -202,12 +165,6 @@ def _fault(detail: ErrorDetails, places: Mapping[Location, str]) -> Fault:
     return Fault(place, f"{name}: {what}", hint)
 
 
-def _written(location: Location) -> str:
-    """The location as people write it: `targets[0].databases[1].name`."""
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
-    return text.lstrip(".")
-
-
 def _known_keys(location: Location) -> list[str]:
-    names = [part for part in location[:-1] if isinstance(part, str)]
-    return list((TargetSettings if len(names) == 1 else DatabaseSettings).model_fields)
+    depth = sum(isinstance(part, str) for part in location)
+    return list(key_helps((Settings, TargetSettings, DatabaseSettings)[depth - 1]))

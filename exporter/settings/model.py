@@ -1,22 +1,28 @@
-"""The settings as a model: every name, type, range and default, and one line on each for docs and --help."""
+"""The settings: every name, type, range and default, and one line on each for docs and `--help`.
+
+The dataclasses are read by pydantic where settings are loaded (`loading`), by the parser for its flags
+(`reference`), and by the rooms that the settings are for. They need nothing of pydantic themselves.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, TypeAlias
-
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SecretStr, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from typing import Annotated
 
 from exporter.parsing.text import InvalidText
-from exporter.settings.sources import Location, flag_of, variable_of
+from exporter.settings.annotations import Before, Help, Range
+from exporter.settings.names import Location, flag_of, nearest_place, variable_of
 from exporter.settings.values import (
+    BudgetSeconds,
+    DatabaseName,
+    DatabasePattern,
     DatabasePatternList,
-    DatabasePatternText,
     ExternalUrl,
     FreeBytesList,
     Identifier,
+    LimitSeconds,
     ListenAddress,
     LogFormat,
     LogLevel,
@@ -25,18 +31,17 @@ from exporter.settings.values import (
     OnWaiterWord,
     PathList,
     PathText,
+    Port,
+    Secret,
     SessionPatternList,
     SizeBytes,
     SslMode,
+    TargetName,
     TelemetryPath,
     Watch,
     WordList,
     as_list,
 )
-
-# As long as an integer of milliseconds can say, which PostgreSQL's timeouts are.
-_LONGEST_SECONDS = 2_147_483
-_Budget: TypeAlias = Annotated[float, Field(ge=0, le=_LONGEST_SECONDS, allow_inf_nan=False)]
 
 
 def _databases(value: object) -> object:
@@ -46,10 +51,10 @@ def _databases(value: object) -> object:
     # One word alone is a list too where a variable was split at its commas.
     if list(items) == ["all"]:
         return [{"pattern": "*"}]
-    return [_described(item) for item in items]
+    return [_database(item) for item in items]
 
 
-def _described(item: object) -> object:
+def _database(item: object) -> object:
     if not isinstance(item, str):
         return item
     if item == "all":
@@ -60,226 +65,213 @@ def _described(item: object) -> object:
     return {"pattern" if any(sign in item for sign in "*?[") else "name": item}
 
 
-class DatabaseSettings(BaseModel):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseSettings:
     """One database of a target by its name, or every one that matches a pattern.
 
     A bare text stands for `{name: …}`, one with *, ? or [ in it for `{pattern: …}`.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-    name: Annotated[str | None, Field(min_length=1, description="the database's name, as in pg_database")] = (
-        None
-    )
+    name: Annotated[DatabaseName | None, Help("the database's name, as in pg_database")] = None
     pattern: Annotated[
-        DatabasePatternText | None,
-        Field(description="shell pattern over the names of databases, instead of `name`"),
+        DatabasePattern | None, Help("shell pattern for the names of databases, instead of `name`")
     ] = None
     exclude: Annotated[
-        DatabasePatternList, Field(description="shell patterns over names that `pattern` is not to take")
+        DatabasePatternList, Help("shell patterns for names that `pattern` must not match")
     ] = ()
-    manifests: Annotated[PathList, Field(description="manifests whose indexes belong here")] = ()
-    watch: Annotated[Watch | None, Field(description="as at the top, for this database")] = None
+    manifests: Annotated[PathList, Help("manifests whose indexes belong here: files or folders")] = ()
+    watch: Annotated[Watch | None, Help("as at the top, for this database")] = None
 
-    @model_validator(mode="after")
-    def _has_a_name_or_a_pattern(self) -> DatabaseSettings:
+    def __post_init__(self) -> None:
         if self.name is None and self.pattern is None:
             raise InvalidText("neither name nor pattern is given", "add `name:`, or `pattern:` for several")
         if self.name is not None and self.pattern is not None:
             raise InvalidText("both name and pattern are given", "keep one of them")
         if self.name is not None and self.exclude:
             raise InvalidText("exclude belongs to a pattern", "write `pattern:` instead of `name:`")
-        return self
 
 
-class TargetSettings(BaseModel):
-    """One PostgreSQL server: a DSN, or its parts, or a DSN with the parts that it leaves out."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetSettings:
+    """One PostgreSQL server: a DSN, or its parts, or a DSN and the parts that it leaves out."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,63}$", description="as in /probe?target=NAME")]
-    dsn: Annotated[SecretStr | None, Field(description="libpq connection string")] = None
-    dsn_file: Annotated[PathText | None, Field(description="file that holds the DSN")] = None
-    host: Annotated[str | None, Field(description="name, address or directory of the socket")] = None
-    hostaddr: Annotated[str | None, Field(description="address, where host is only to be verified")] = None
-    port: Annotated[int | None, Field(ge=1, le=65535, description="TCP port (5432)")] = None
-    user: Annotated[str | None, Field(description="role (the operating system's user)")] = None
-    password: Annotated[SecretStr | None, Field(description="password; better in a file")] = None
-    password_file: Annotated[PathText | None, Field(description="file that holds the password")] = None
-    passfile: Annotated[PathText | None, Field(description="file in the format of ~/.pgpass")] = None
-    sslmode: Annotated[SslMode | None, Field(description="as libpq's (prefer)")] = None
-    sslrootcert: Annotated[PathText | None, Field(description="certificates to trust")] = None
-    sslcert: Annotated[PathText | None, Field(description="client certificate")] = None
-    sslkey: Annotated[PathText | None, Field(description="key of the client certificate")] = None
+    name: Annotated[TargetName, Help("as in /probe?target=NAME")]
+    dsn: Annotated[Secret | None, Help("libpq connection string")] = None
+    dsn_file: Annotated[PathText | None, Help("file that holds the DSN")] = None
+    host: Annotated[str | None, Help("name, address or directory of the socket")] = None
+    hostaddr: Annotated[str | None, Help("address to connect to; `host` is then only verified")] = None
+    port: Annotated[Port | None, Help("TCP port (5432)")] = None
+    user: Annotated[str | None, Help("role (the operating system's user)")] = None
+    password: Annotated[Secret | None, Help("password; better in a file")] = None
+    password_file: Annotated[PathText | None, Help("file that holds the password")] = None
+    passfile: Annotated[PathText | None, Help("file in the format of ~/.pgpass")] = None
+    sslmode: Annotated[SslMode | None, Help("libpq's sslmode (prefer)")] = None
+    sslrootcert: Annotated[PathText | None, Help("certificates to trust")] = None
+    sslcert: Annotated[PathText | None, Help("client certificate")] = None
+    sslkey: Annotated[PathText | None, Help("key of the client certificate")] = None
     databases: Annotated[
         tuple[DatabaseSettings, ...],
-        BeforeValidator(_databases),
-        Field(description="names, patterns, or `all` (the one that the DSN names)"),
+        Before(_databases),
+        Help("names, patterns, or `all` (the database that the DSN names)"),
     ] = ()
-    watch: Annotated[Watch | None, Field(description="as at the top, for this target")] = None
-    data_directory: Annotated[
-        PathText | None, Field(description="its data directory, where it is seen from here")
-    ] = None
-    free_bytes: Annotated[
-        FreeBytesList, Field(description="free space for builds there: `500GB`, or `NAME=2TB`")
-    ] = ()
+    watch: Annotated[Watch | None, Help("as at the top, for this target")] = None
+    data_directory: Annotated[PathText | None, Help("its data directory, as mounted here")] = None
+    free_bytes: Annotated[FreeBytesList, Help("free space for builds there: `500GB`, or `NAME=2TB`")] = ()
 
 
-class Settings(BaseSettings):
-    """All settings, validated. `place` tells where each one stands."""
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The YAML file that settings come from, the place of each value, and the variables that are ignored."""
 
-    model_config = SettingsConfigDict(
-        extra="forbid",
-        frozen=True,
-        hide_input_in_errors=True,
-    )
+    file: Path | None = None
+    places: Mapping[Location, str] = field(default_factory=dict)
+    ignored_variables: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All settings, validated. Their defaults are the only ones; `place` says where a value was given."""
 
     targets: Annotated[
         tuple[TargetSettings, ...],
-        BeforeValidator(as_list),
-        Field(description="the servers, each with its databases and their manifests"),
+        Before(as_list),
+        Help("the servers, each with its databases and their manifests"),
     ] = ()
     dsn: Annotated[
-        SecretStr | None, Field(description="connection string of one server, named `default`")
+        Secret | None,
+        Help(
+            "connection string of one server, the target `default`; put passwords in files or variables",
+            "DSN",
+        ),
     ] = None
-    dsn_file: Annotated[PathText | None, Field(description="file that holds `dsn`")] = None
+    dsn_file: Annotated[PathText | None, Help("file that holds `dsn`")] = None
     manifests: Annotated[
-        PathList, Field(description="manifests of the only database, or bare names of bundled ones")
+        PathList, Help("manifests of the only database: files, folders, or names of bundled ones", "PATH")
     ] = ()
-    watch: Annotated[Watch, Field(description="`declared`, `all`, or patterns over schemaname.indexname")] = (
-        "declared"
+    watch: Annotated[
+        Watch,
+        Help("indexes beside the declared: `declared` (none), `all`, or patterns (public.idx_*)", "PATTERN"),
+    ] = "declared"
+    journal_schema: Annotated[Identifier, Help("schema of migration_events and migration_log", "SCHEMA")] = (
+        "public"
     )
-    journal_schema: Annotated[
-        Identifier, Field(description="schema of migration_events and migration_log")
-    ] = "public"
     data_directory: Annotated[
-        PathText | None, Field(description="the only server's data directory, where it is seen from here")
+        PathText | None, Help("the only server's data directory, as mounted here", "DIR")
     ] = None
     free_bytes: Annotated[
         FreeBytesList,
-        Field(description="free space there for builds: `500GB`, or `NAME=2TB` of a tablespace"),
+        Help("free space for builds there: `500GB`, or `NAME=2TB` of a tablespace", "SIZE"),
     ] = ()
     backup_command: Annotated[
-        WordList, Field(description="program and words that prove a backup, instead of the manifest's")
+        WordList, Help("program, then its arguments: exit code 0 proves a backup", "WORD")
     ] = ()
     backup_timeout_seconds: Annotated[
-        float, Field(gt=0, le=86400, allow_inf_nan=False, description="limit of `backup_command`")
+        float, Range(above=0, most=86400), Help("limit of `backup_command`")
     ] = 300.0
-    sequential: Annotated[bool, Field(description="build on one table at a time")] = False
+    sequential: Annotated[bool, Help("build on one table at a time")] = False
     max_parallel: Annotated[
-        int, Field(ge=1, le=10_000, description="tables, or partitions, to build on at a time, at most")
+        int, Range(least=1, most=10_000), Help("at most this many tables or partitions to build on at a time")
     ] = 8
     disk_budget_bytes: Annotated[
         SizeBytes | None,
-        Field(
-            ge=1, description="what builds may take of the disk at a time, instead of what is free: `200GB`"
-        ),
+        Help("disk space that builds at a time may take, instead of what is free: `200GB`", "SIZE"),
     ] = None
-    deadline_seconds: Annotated[
-        float, Field(gt=0, le=_LONGEST_SECONDS, allow_inf_nan=False, description="limit of one statement")
-    ] = 86400.0
+    deadline_seconds: Annotated[LimitSeconds, Help("limit of one statement on the server")] = 86400.0
     on_failure: Annotated[
-        OnFailureWord, Field(description="when a step fails: `stop-launching`, `continue` or `cancel-all`")
+        OnFailureWord, Help("when a step fails: start no others, run them all the same, or cancel them")
     ] = "stop-launching"
     cancel_on_term: Annotated[
-        bool, Field(description="SIGTERM cancels and cleans up; else the server goes on alone")
+        bool, Help("SIGTERM cancels the builds and cleans up; without it the server goes on building")
     ] = False
     quiesce_seconds: Annotated[
-        _Budget, Field(description="wait before a build for old transactions that would hold it up later")
+        BudgetSeconds, Help("wait before a build for old transactions that would delay it later")
     ] = 30.0
     table_budget_seconds: Annotated[
-        _Budget, Field(description="give a build up that waited so long for its table; 0 never")
+        BudgetSeconds, Help("abandon a build after waiting this long for the table lock; 0 is no limit")
     ] = 600.0
     writers_budget_seconds: Annotated[
-        _Budget, Field(description="the same for transactions that wrote to the table")
+        BudgetSeconds, Help("… after waiting this long for transactions that write to the table")
     ] = 600.0
     snapshots_budget_seconds: Annotated[
-        _Budget, Field(description="the same for old snapshots, at its end")
+        BudgetSeconds, Help("… after waiting this long for old snapshots, in its last phase")
     ] = 3600.0
     on_blocker: Annotated[
-        OnBlockerWord, Field(description="sessions that are waited for: `wait`, `cancel` or `terminate`")
+        OnBlockerWord, Help("when a build waits for sessions: let them, cancel or terminate them")
     ] = "wait"
-    blocker_limit_seconds: Annotated[_Budget, Field(description="… once they were waited for so long")] = (
-        300.0
-    )
+    blocker_limit_seconds: Annotated[
+        BudgetSeconds, Help("how long a build waits for them before `on_blocker` acts")
+    ] = 300.0
     on_waiter: Annotated[
-        OnWaiterWord, Field(description="sessions that queue behind a build: `wait`, `yield` or `cancel`")
+        OnWaiterWord,
+        Help("when sessions wait for a build: let them, give the table up and retry, or cancel them"),
     ] = "wait"
-    waiter_limit_seconds: Annotated[_Budget, Field(description="… once they have queued so long")] = 3.0
+    waiter_limit_seconds: Annotated[BudgetSeconds, Help("how long they wait before `on_waiter` acts")] = 3.0
     only_application: Annotated[
-        SessionPatternList, Field(description="shell patterns: whom `on_blocker` and `on_waiter` may touch")
+        SessionPatternList,
+        Help("`on_blocker` and `on_waiter` act only on sessions of these applications", "PATTERN"),
     ] = ()
-    only_user: Annotated[SessionPatternList, Field(description="the same by the session's role")] = ()
-    only_database: Annotated[SessionPatternList, Field(description="the same by its database")] = ()
-    web_listen_address: Annotated[ListenAddress, Field(description="address and port to serve")] = ":10187"
-    web_telemetry_path: Annotated[TelemetryPath, Field(description="path of the metrics page")] = "/metrics"
+    only_user: Annotated[SessionPatternList, Help("… only on sessions of these roles", "PATTERN")] = ()
+    only_database: Annotated[
+        SessionPatternList, Help("… only on sessions of these databases", "PATTERN")
+    ] = ()
+    web_listen_address: Annotated[ListenAddress, Help("address and port to listen on", "HOST:PORT")] = (
+        ":10187"
+    )
+    web_telemetry_path: Annotated[TelemetryPath, Help("path of the metrics page", "PATH")] = "/metrics"
     web_config_file: Annotated[
-        PathText | None, Field(description="TLS and users: a file in exporter-toolkit's format")
+        PathText | None, Help("TLS, client certificates and users: exporter-toolkit's web configuration")
     ] = None
     web_external_url: Annotated[
-        ExternalUrl | None, Field(description="URL that Prometheus reaches the exporter under, for /sd")
+        ExternalUrl | None, Help("URL under which Prometheus reaches the exporter, for /sd", "URL")
     ] = None
-    web_enable_lifecycle: Annotated[bool, Field(description="allow POST /-/reload")] = False
+    web_enable_lifecycle: Annotated[bool, Help("allow POST /-/reload")] = False
     scrape_timeout_seconds: Annotated[
-        float, Field(gt=0, le=3600, allow_inf_nan=False, description="own limit of one collection")
+        float, Range(above=0, most=3600), Help("limit of one scrape; Prometheus' own timeout counts too")
     ] = 9.5
     connect_timeout_seconds: Annotated[
-        float, Field(gt=0, le=600, allow_inf_nan=False, description="limit of one attempt to connect")
+        float, Range(above=0, most=600), Help("limit of one attempt to connect")
     ] = 3.0
     max_databases: Annotated[
-        int, Field(ge=1, le=10_000, description="databases of a target found by patterns, at most")
+        int,
+        Range(least=1, most=10_000),
+        Help("at most this many databases of a target by patterns"),
     ] = 50
     max_indexes: Annotated[
-        int, Field(ge=1, le=1_000_000, description="watched indexes of a database, at most")
+        int,
+        Range(least=1, most=1_000_000),
+        Help("at most this many watched indexes of a database beside the declared"),
     ] = 10_000
     max_statements: Annotated[
-        int, Field(ge=0, le=100_000, description="statements of a database, at most")
+        int,
+        Range(least=0, most=100_000),
+        Help("at most this many statements of a database; 0 for none"),
     ] = 500
-    query_text: Annotated[bool, Field(description="export the texts of statements")] = True
+    query_text: Annotated[bool, Help("publish the texts of statements")] = True
     query_text_length: Annotated[
-        int, Field(ge=1, le=100_000, description="characters of a statement's text, at most")
+        int, Range(least=1, most=100_000), Help("at most this many characters of a statement's text")
     ] = 300
-    log_level: Annotated[LogLevel, Field(description="`debug`, `info`, `warning` or `error`")] = "info"
-    log_format: Annotated[LogFormat, Field(description="`logfmt` or `json`")] = "logfmt"
+    log_level: Annotated[LogLevel, Help("least severity that is logged")] = "info"
+    log_format: Annotated[LogFormat, Help("format of log lines")] = "logfmt"
 
-    _file: Path | None = PrivateAttr(default=None)
-    _places: dict[Location, str] = PrivateAttr(default_factory=dict)
-    _ignored_variables: tuple[str, ...] = PrivateAttr(default=())
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what is passed in: load_settings brings its own sources, which know their places."""
-        return (init_settings,)
-
-    @property
-    def file(self) -> Path | None:
-        """The YAML file that they were read from, if any was."""
-        return self._file
+    origin: Origin = field(default_factory=Origin, compare=False, repr=False)
 
     @property
     def ignored_variables(self) -> tuple[str, ...]:
-        """DATA_SOURCE_NAME and PG* where they are set but count for nothing: a server is named elsewhere."""
-        return self._ignored_variables
+        """DATA_SOURCE_NAME and PG* variables that are set but ignored: a server is named elsewhere."""
+        return self.origin.ignored_variables
 
     def place(self, *location: str | int) -> str:
-        """Where a setting stands: `file:line`, a variable, a flag, or its name when it is a default."""
-        return nearest_place(self._places, location) or str(location[0])
+        """Where a setting was given: `file:line`, a variable, a flag; its name where it is a default."""
+        return nearest_place(self.origin.places, location) or str(location[0])
+
+    def changes(self, other: Settings) -> tuple[str, ...]:
+        """The names of the settings that have another value there."""
+        names = (item.name for item in fields(self) if item.compare)
+        return tuple(name for name in names if getattr(self, name) != getattr(other, name))
 
     def is_ad_hoc(self, name: str) -> bool:
         """True when a flag or a variable gave the setting, not the file."""
         return self.place(name) in (flag_of(name), variable_of(name))
 
 
-def nearest_place(places: Mapping[Location, str], location: Location) -> str | None:
-    """The place of a setting, or of the smallest thing around it whose place is known."""
-    for length in range(len(location), -1, -1):
-        if location[:length] in places:
-            return places[location[:length]]
-    return None
+DEFAULTS = Settings()

@@ -6,15 +6,14 @@ A source is read as often as one likes: the command line and the environment sta
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 from psycopg.conninfo import conninfo_to_dict
 
 from exporter.errors import SettingsError
 from exporter.file_state import FileState, file_state
 from exporter.model import Target
-from exporter.secret import SecretStr
 from exporter.settings.binding import resolve_targets
 from exporter.settings.credentials import FILE_KEYWORDS
 from exporter.settings.loading import load_settings
@@ -41,14 +40,7 @@ def read(source: Source) -> Reading:
         note(_files_of_connections(targets))
     except SettingsError as error:
         return Reading(files, error)
-    return Reading(files, Configuration(_plain(settings), targets))
-
-
-def _plain(settings: Settings) -> SimpleNamespace:
-    values = {name: getattr(settings, name) for name in Settings.model_fields if name != "targets"}
-    if settings.dsn is not None:
-        values["dsn"] = SecretStr(settings.dsn.get_secret_value())
-    return SimpleNamespace(**values)
+    return Reading(files, Configuration(replace(settings, targets=()), targets))
 
 
 def _named_files(settings: Settings) -> Iterator[Path]:

@@ -1,17 +1,15 @@
-"""Where settings come from, and what came of reading them: nouns that need nothing of what reading needs."""
+"""Where settings come from, and the result of reading them; needs nothing of what reading needs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 
 from exporter.errors import SettingsError
 from exporter.file_state import FileState
 from exporter.model import Target
-
-ENVIRONMENT_PREFIX = "PG_INDEX_EXPORTER_"
+from exporter.settings.model import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +24,15 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """The settings by their names, as plain values and without `targets`; and the servers that they mean."""
+    """The settings, and the targets that they name; `settings.targets` is empty here."""
 
-    settings: SimpleNamespace
+    settings: Settings
     targets: tuple[Target, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What came of reading a source: a configuration or an error.
+    """The result of reading a source: a configuration or an error.
 
     `files` are those that a new reading may find changed, each in the state it was read in: the settings,
     secrets and manifests, and what libpq reads when it connects.

@@ -1,72 +1,195 @@
-"""The places that settings come from, each read into a layer: values, and where each value stands."""
+"""The sources of settings, highest first: flags, environment, YAML file, and libpq's environment.
+
+pydantic-settings calls each in its order and merges what they give. Beside the values each of ours records
+the place of every value, and its faults, so that all faults of all sources are reported at once.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any
 
 from psycopg.conninfo import make_conninfo
-from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
-from exporter import bundled
 from exporter.errors import Fault
 from exporter.parsing.text import InvalidText
+from exporter.secret import SecretStr
 from exporter.settings.conninfo import looks_like_dsn, parameters_from, parse_dsn
-from exporter.settings.source import ENVIRONMENT_PREFIX
-from exporter.yamlfile.reader import FaultList, Located, parse_yaml, read_yaml, unknown_key
-
-CONFIG_FILE_VARIABLE = f"{ENVIRONMENT_PREFIX}CONFIG_FILE"
-DATA_SOURCE_VARIABLE = "DATA_SOURCE_NAME"  # postgres_exporter's
-CONFIG_FILE_FLAG = "--config.file"
-
-Location: TypeAlias = tuple[str | int, ...]
-
-_PATHS = frozenset(
-    (
-        *("manifests", "web_config_file", "dsn_file", "password_file", "data_directory"),
-        *("passfile", "sslrootcert", "sslcert", "sslkey"),
-    )
+from exporter.settings.names import (
+    CONFIG_FILE_FLAG,
+    CONFIG_FILE_VARIABLE,
+    DATA_SOURCE_VARIABLE,
+    ENVIRONMENT_PREFIX,
+    Location,
+    flag_of,
+    nearest_place,
+    variable_of,
 )
-_LISTS = frozenset(("targets", "databases", "exclude", "manifests"))
-# Wrapped at once, so that nothing which logs a layer shows them.
-_SECRETS = frozenset(("dsn", "password"))
+from exporter.settings.paths import anchored
+from exporter.yamlfile.reader import FaultList, Located, plain, read_yaml, unknown_key
+
+# One source names the server; together they would contradict each other.
+SERVER_SETTINGS = ("targets", "dsn", "dsn_file")
+
 # What Kubernetes puts into every container of a namespace with a Service named like this program.
 _SERVICE_LINK = re.compile(
     r"PG_INDEX_EXPORTER_(?:[A-Z0-9_]+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?"
     r"|PORT_[0-9]+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)=.*"
     r"|PG_INDEX_EXPORTER_(?:[A-Z0-9_]+_)?PORT=(?:tcp|udp|sctp)://.*"
 )
-# A list is given one by one; a switch that is on can only be turned off; Prometheus' own names win.
-_OTHER_FLAGS = {
-    "manifests": "--manifest",
-    "query_text": "--no-query-text",
-    "web_config_file": "--web.config.file",
-}
-_DOTTED_FLAGS = ("web", "log")
 
 
 @dataclass(slots=True)
-class Layer:
-    """The settings of one source, and for each part of them the place to name in a message."""
+class Record:
+    """What the sources of one load have in common: their inputs, and what they record.
 
-    values: dict[str, object] = field(default_factory=dict)
+    `values` and `places` are those that count; `is_server_named`: a source above libpq's names a server.
+    """
+
+    file: Path | None
+    flags: Mapping[str, object] = field(repr=False)
+    environment: Mapping[str, str] = field(repr=False)
+    faults: list[Fault] = field(default_factory=list)
+    values: dict[str, object] = field(default_factory=dict, repr=False)
     places: dict[Location, str] = field(default_factory=dict)
+    is_server_named: bool = False
 
 
-def flag_of(name: str) -> str:
-    """The command line's flag for a setting: `--web.listen-address` for web_listen_address."""
-    if name in _OTHER_FLAGS:
-        return _OTHER_FLAGS[name]
-    group, _, rest = name.partition("_")
-    return "--" + (f"{group}.{rest}" if group in _DOTTED_FLAGS else name).replace("_", "-")
+class PlacedSource(PydanticBaseSettingsSource):
+    """A source that records where each of its values was given."""
+
+    def __init__(self, settings_cls: type[BaseSettings], record: Record) -> None:
+        super().__init__(settings_cls)
+        self.record = record
+
+    @abstractmethod
+    def read(self) -> tuple[dict[str, object], dict[Location, str]]:
+        """The values of this source, and the place of each and of their parts; adds faults to the record."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """Not asked by field: `__call__` gives all of them."""
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """The values that count: a higher source that names a server decides which server is meant."""
+        values, places = self.read()
+        given = [name for name in SERVER_SETTINGS if name in values]
+        if any(name in self.current_state for name in SERVER_SETTINGS):
+            for name in given:
+                del values[name]
+        elif len(given) > 1:
+            place = nearest_place(places, (given[1],)) or given[1]
+            self.record.faults.append(
+                Fault(place, f"both {given[0]} and {given[1]} are set", "keep one of them")
+            )
+        for location, place in places.items():
+            is_ours = not location or (location[0] in values and location[0] not in self.current_state)
+            if is_ours:
+                self.record.places[location] = place
+        for name, value in values.items():
+            self.record.values.setdefault(name, value)
+        return values
 
 
-def variable_of(name: str) -> str:
-    """The environment variable of a setting."""
-    return ENVIRONMENT_PREFIX + name.upper()
+class FlagSource(PlacedSource):
+    """The flags of the command line; None means not given."""
+
+    def read(self) -> tuple[dict[str, object], dict[Location, str]]:
+        """The settings given as flags."""
+        given = {name: value for name, value in self.record.flags.items() if value is not None}
+        return (
+            {name: anchored(name, value, Path()) for name, value in given.items()},
+            {(name,): flag_of(name) for name in given},
+        )
+
+
+class VariableSource(PlacedSource):
+    """The PG_INDEX_EXPORTER_* variables; an empty one counts as not set.
+
+    `PG_INDEX_EXPORTER_TARGETS__0__NAME` is the name of the first target: two underscores go one level down.
+    """
+
+    def read(self) -> tuple[dict[str, object], dict[Location, str]]:
+        """The settings in the environment."""
+        known = {variable_of(name): name for name in self.settings_cls.model_fields}
+        values: dict[str | int, object] = {}
+        places: dict[Location, str] = {}
+        for variable, value in sorted(self.record.environment.items()):
+            if not variable.startswith(ENVIRONMENT_PREFIX) or variable == CONFIG_FILE_VARIABLE or not value:
+                continue
+            if _SERVICE_LINK.fullmatch(f"{variable}={value}"):
+                continue
+            top, *path = variable.removeprefix(ENVIRONMENT_PREFIX).split("__")
+            name = known.get(ENVIRONMENT_PREFIX + top)
+            if name is None or (path and name != "targets"):
+                what, hint = unknown_key(variable, [*known, CONFIG_FILE_VARIABLE])
+                self.record.faults.append(Fault(variable, what.replace("key", "variable"), hint))
+                continue
+            location = (name, *(int(part) if part.isdecimal() else part.lower() for part in path))
+            if not _put(values, location, value):
+                what = "a setting is given as a whole and in parts"
+                self.record.faults.append(Fault(variable, what, "keep one of them"))
+            places[location] = variable
+        return {
+            str(name): anchored(str(name), _lists(value), Path()) for name, value in values.items()
+        }, places
+
+
+class YamlSource(PlacedSource):
+    """The YAML file; paths in it start at its folder."""
+
+    def read(self) -> tuple[dict[str, object], dict[Location, str]]:
+        """The settings in the file, with its line for each."""
+        path = self.record.file
+        if path is None:
+            return {}, {}
+        if looks_like_dsn(str(path)):
+            what = "a connection string where a path is wanted"
+            self.record.faults.append(Fault(CONFIG_FILE_FLAG, what, "give it as --dsn"))
+            return {}, {}
+        faults = FaultList(str(path))
+        document = read_yaml(path, faults)
+        values: dict[str, object] = {}
+        places: dict[Location, str] = {(): str(path)}
+        if document is not None and not isinstance(document.value, Mapping):
+            faults.add(
+                document.line, f"settings are a mapping, not {document.kind}", "write `key: value` lines"
+            )
+        elif document is not None and isinstance(document.value, Mapping):
+            for name, entry in document.value.items():
+                values[name] = anchored(name, plain(entry), path.parent)
+                places.update(_places(entry, (name,), faults))
+        self.record.faults.extend(faults.sorted())
+        return values, places
+
+
+class LibpqSource(PlacedSource):
+    """DATA_SOURCE_NAME and PG*, the former first: one server, if no higher source names any."""
+
+    def read(self) -> tuple[dict[str, object], dict[Location, str]]:
+        """The connection string that those variables make."""
+        self.record.is_server_named = any(name in self.current_state for name in SERVER_SETTINGS)
+        if self.record.is_server_named:
+            return {}, {}
+        environment = self.record.environment
+        parameters = parameters_from(environment)
+        source = environment.get(DATA_SOURCE_VARIABLE)
+        if source:
+            try:
+                parameters.update(parse_dsn(source))
+            except InvalidText as error:
+                self.record.faults.append(Fault(DATA_SOURCE_VARIABLE, error.what, error.hint))
+                return {}, {}
+        if not parameters:
+            return {}, {}
+        place = DATA_SOURCE_VARIABLE if source else "the PG* environment variables"
+        return {"dsn": SecretStr(make_conninfo(**parameters))}, {("dsn",): place}
 
 
 def settings_file(file: Path | None, environment: Mapping[str, str]) -> Path | None:
@@ -74,147 +197,6 @@ def settings_file(file: Path | None, environment: Mapping[str, str]) -> Path | N
     if file is None and environment.get(CONFIG_FILE_VARIABLE):
         return Path(environment[CONFIG_FILE_VARIABLE])
     return file
-
-
-def flag_layer(flags: Mapping[str, object]) -> Layer:
-    """The settings given as flags; None means not given."""
-    given = {name: value for name, value in flags.items() if value is not None}
-    return Layer(
-        {name: _anchored(name, value, Path()) for name, value in given.items()},
-        {(name,): flag_of(name) for name in given},
-    )
-
-
-def environment_layer(environment: Mapping[str, str], names: Iterable[str], faults: list[Fault]) -> Layer:
-    """The settings in PG_INDEX_EXPORTER_* variables; an empty variable counts as not set.
-
-    `PG_INDEX_EXPORTER_TARGETS__0__NAME` is the name of the first target: two underscores go one level down.
-    """
-    known = {variable_of(name): name for name in names}
-    values: dict[str | int, object] = {}
-    places: dict[Location, str] = {}
-    for variable, value in sorted(environment.items()):
-        if not variable.startswith(ENVIRONMENT_PREFIX) or variable == CONFIG_FILE_VARIABLE or not value:
-            continue
-        if _SERVICE_LINK.fullmatch(f"{variable}={value}"):
-            continue
-        top, *path = variable.removeprefix(ENVIRONMENT_PREFIX).split("__")
-        name = known.get(ENVIRONMENT_PREFIX + top)
-        if name is None or (path and name != "targets"):
-            what, hint = unknown_key(variable, [*known, CONFIG_FILE_VARIABLE])
-            faults.append(Fault(variable, what.replace("key", "variable"), hint))
-            continue
-        location = (name, *(int(part) if part.isdecimal() else part.lower() for part in path))
-        if not _put(values, location, value):
-            faults.append(Fault(variable, "a setting given as a whole and in parts", "keep one of them"))
-        places[location] = variable
-    return Layer(
-        {str(name): _anchored(str(name), _lists(value), Path()) for name, value in values.items()}, places
-    )
-
-
-def file_layer(path: Path, faults: list[Fault]) -> Layer:
-    """The settings in a YAML file; paths in it start at the file's folder."""
-    if looks_like_dsn(str(path)):
-        faults.append(
-            Fault(CONFIG_FILE_FLAG, "a connection string where a path is wanted", "give it as --dsn")
-        )
-        return Layer()
-    found = FaultList(str(path))
-    document = read_yaml(path, found)
-    layer = Layer()
-    if document is not None and not isinstance(document.value, Mapping):
-        found.add(document.line, f"settings are a mapping, not {document.kind}", "write `key: value` lines")
-    elif document is not None and isinstance(document.value, Mapping):
-        for name, entry in document.value.items():
-            layer.values[name] = _anchored(name, plain(entry), path.parent)
-            layer.places.update(_places(entry, (name,), found))
-    layer.places[()] = str(path)
-    faults.extend(found.sorted())
-    return layer
-
-
-def ambient_layer(environment: Mapping[str, str], faults: list[Fault]) -> Layer:
-    """The one target that DATA_SOURCE_NAME and PG* describe, if they do; the former wins."""
-    parameters = parameters_from(environment)
-    source = environment.get(DATA_SOURCE_VARIABLE)
-    if source:
-        try:
-            parameters.update(parse_dsn(source))
-        except InvalidText as error:
-            faults.append(Fault(DATA_SOURCE_VARIABLE, error.what, error.hint))
-            return Layer()
-    if not parameters:
-        return Layer()
-    place = DATA_SOURCE_VARIABLE if source else "the PG* environment variables"
-    return Layer({"dsn": SecretStr(make_conninfo(**parameters))}, {("dsn",): place})
-
-
-def plain(entry: Located) -> object:
-    """The value without its lines."""
-    if isinstance(entry.value, tuple):
-        return [plain(item) for item in entry.value]
-    if isinstance(entry.value, Mapping):
-        return {key: plain(item) for key, item in entry.value.items()}
-    return entry.value
-
-
-def split_list(text: str) -> list[object]:
-    """The items of a list that had to be written as one text: JSON, or separated by commas.
-
-    Raises: InvalidText.
-    """
-    if not text.lstrip().startswith(("[", "{")):
-        return [item.strip() for item in text.split(",") if item.strip()]
-    found = FaultList("")
-    document = parse_yaml(text, found)
-    value = None if document is None or found.found else plain(document)
-    if not isinstance(value, list):
-        raise InvalidText("a list that is not valid JSON", 'write ["one", "two"], or one,two')
-    return value
-
-
-def manifest_path(text: str, base: Path) -> str:
-    """The path of a manifest: itself, from `base`, or a bundled one by its bare name."""
-    path = base / Path(text).expanduser()
-    if path.exists() or "/" in text or looks_like_dsn(text):
-        return str(path)
-    try:
-        folder = bundled.path("indexes")
-    except FileNotFoundError:
-        return str(path)
-    for candidate in (folder / text, folder / f"{text}.yaml"):
-        if candidate.is_file():
-            return str(candidate)
-    return str(path)
-
-
-def _anchored(name: str, value: object, base: Path) -> object:
-    """The value with every path in it starting at `base`, and every secret wrapped."""
-    if isinstance(value, dict):
-        return {key: _anchored(key, item, base) for key, item in value.items()}
-    if name in _LISTS and isinstance(value, str):
-        try:
-            value = split_list(value)
-        except InvalidText:
-            return value  # refused later, with its place
-    if isinstance(value, list | tuple):
-        return [
-            _anchored_text(name, item, base) if isinstance(item, str) else _anchored(name, item, base)
-            for item in value
-        ]
-    return _anchored_text(name, value, base) if isinstance(value, str) else value
-
-
-def _anchored_text(name: str, text: str, base: Path) -> object:
-    if name in _SECRETS:
-        return SecretStr(text)
-    if name not in _PATHS or looks_like_dsn(text):
-        return text
-    if name == "manifests":
-        return manifest_path(text, base)
-    # libpq's word for the system's certificates.
-    return text if text == "system" else str(base / Path(text).expanduser())
 
 
 def _put(values: dict[str | int, object], location: Location, value: str) -> bool:
@@ -240,12 +222,12 @@ def _lists(value: object) -> object:
     return {str(key): item for key, item in items.items()}
 
 
-def _places(entry: Located, location: Location, found: FaultList) -> dict[Location, str]:
-    places: dict[Location, str] = {location: found.place(entry.line)}
+def _places(entry: Located, location: Location, faults: FaultList) -> dict[Location, str]:
+    places: dict[Location, str] = {location: faults.place(entry.line)}
     if isinstance(entry.value, Mapping):
         for key, item in entry.value.items():
-            places.update(_places(item, (*location, key), found))
+            places.update(_places(item, (*location, key), faults))
     elif isinstance(entry.value, tuple):
         for number, item in enumerate(entry.value):
-            places.update(_places(item, (*location, number), found))
+            places.update(_places(item, (*location, number), faults))
     return places

@@ -8,12 +8,12 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import AfterValidator, BeforeValidator, PlainValidator
-
 from exporter.model import WatchAll, WatchDeclared
 from exporter.parsing.text import InvalidText, parse_identifier
+from exporter.secret import SecretStr
+from exporter.settings.annotations import After, Before, Only, Range, Sealed, Text
 from exporter.settings.conninfo import looks_like_dsn
-from exporter.settings.sources import split_list
+from exporter.yamlfile.reader import FaultList, parse_yaml, plain
 
 _ADDRESS = re.compile(r"(?:[A-Za-z0-9.-]*|\[[0-9A-Fa-f:.%]+\]):([0-9]{1,5})")
 _TELEMETRY_PATH = re.compile(r"/[A-Za-z0-9_./~-]+")
@@ -23,6 +23,21 @@ _EXTERNAL_URL = re.compile(
 _SIZE = re.compile(r"(?P<number>[0-9]{1,18}(?:\.[0-9]{1,6})?)\s*(?P<unit>kB|[MGTP]B)?", re.IGNORECASE)
 _SIZE_UNITS = ("", "KB", "MB", "GB", "TB", "PB")
 _RESERVED_PATHS = ("/probe", "/sd", "/-", "/-/")
+
+
+def split_list(text: str) -> list[object]:
+    """The items of a list that is written as one text: JSON, or separated by commas.
+
+    Raises: InvalidText.
+    """
+    if not text.lstrip().startswith(("[", "{")):
+        return [item.strip() for item in text.split(",") if item.strip()]
+    faults = FaultList("")
+    document = parse_yaml(text, faults)
+    value = None if document is None or faults.found else plain(document)
+    if not isinstance(value, list):
+        raise InvalidText("a list that is not valid JSON", 'write ["one", "two"], or one,two')
+    return value
 
 
 def as_list(value: object) -> object:
@@ -139,28 +154,33 @@ def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
-Watch: TypeAlias = Annotated[WatchDeclared | WatchAll | tuple[str, ...], PlainValidator(_watch)]
-PathText: TypeAlias = Annotated[str, AfterValidator(_no_dsn)]
-PathList: TypeAlias = Annotated[tuple[PathText, ...], BeforeValidator(as_list)]
-DatabasePatternText: TypeAlias = Annotated[str, AfterValidator(_database_pattern)]
-DatabasePatternList: TypeAlias = Annotated[tuple[DatabasePatternText, ...], BeforeValidator(as_list)]
-Identifier: TypeAlias = Annotated[str, AfterValidator(_identifier)]
-ListenAddress: TypeAlias = Annotated[str, AfterValidator(_listen_address)]
-ExternalUrl: TypeAlias = Annotated[str, AfterValidator(_external_url)]
-TelemetryPath: TypeAlias = Annotated[str, AfterValidator(_telemetry_path)]
-FreeBytesList: TypeAlias = Annotated[
-    tuple[Annotated[str, AfterValidator(_free_bytes)], ...], BeforeValidator(as_list)
-]
-SizeBytes: TypeAlias = Annotated[int, BeforeValidator(_size)]
+# Integers of milliseconds end there, which PostgreSQL's timeouts are.
+_LONGEST_SECONDS = 2_147_483
+
+Watch: TypeAlias = Annotated[WatchDeclared | WatchAll | tuple[str, ...], Only(_watch)]
+Secret: TypeAlias = Annotated[SecretStr, Sealed()]
+TargetName: TypeAlias = Annotated[str, Text(pattern=r"^[A-Za-z0-9_.:-]{1,63}$")]
+DatabaseName: TypeAlias = Annotated[str, Text(min_length=1)]
+Identifier: TypeAlias = Annotated[str, After(_identifier)]
+Port: TypeAlias = Annotated[int, Range(least=1, most=65535)]
+ListenAddress: TypeAlias = Annotated[str, After(_listen_address)]
+ExternalUrl: TypeAlias = Annotated[str, After(_external_url)]
+TelemetryPath: TypeAlias = Annotated[str, After(_telemetry_path)]
+PathText: TypeAlias = Annotated[str, After(_no_dsn)]
+SizeBytes: TypeAlias = Annotated[int, Range(least=1), Before(_size)]
+BudgetSeconds: TypeAlias = Annotated[float, Range(least=0, most=_LONGEST_SECONDS)]
+LimitSeconds: TypeAlias = Annotated[float, Range(above=0, most=_LONGEST_SECONDS)]
+PathList: TypeAlias = Annotated[tuple[PathText, ...], Before(as_list)]
+WordList: TypeAlias = Annotated[tuple[str, ...], Before(as_list)]
+DatabasePattern: TypeAlias = Annotated[str, After(_database_pattern)]
+DatabasePatternList: TypeAlias = Annotated[tuple[DatabasePattern, ...], Before(as_list)]
 SessionPatternList: TypeAlias = Annotated[
-    tuple[Annotated[str, AfterValidator(_session_pattern)], ...], BeforeValidator(as_list)
+    tuple[Annotated[str, After(_session_pattern)], ...], Before(as_list)
 ]
-OnFailureWord: TypeAlias = Annotated[
-    Literal["stop-launching", "continue", "cancel-all"], BeforeValidator(_lower)
-]
-OnBlockerWord: TypeAlias = Annotated[Literal["wait", "cancel", "terminate"], BeforeValidator(_lower)]
-OnWaiterWord: TypeAlias = Annotated[Literal["wait", "yield", "cancel"], BeforeValidator(_lower)]
-WordList: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(as_list)]
-LogLevel: TypeAlias = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)]
-LogFormat: TypeAlias = Annotated[Literal["logfmt", "json"], BeforeValidator(_lower)]
+FreeBytesList: TypeAlias = Annotated[tuple[Annotated[str, After(_free_bytes)], ...], Before(as_list)]
+OnFailureWord: TypeAlias = Annotated[Literal["stop-launching", "continue", "cancel-all"], Before(_lower)]
+OnBlockerWord: TypeAlias = Annotated[Literal["wait", "cancel", "terminate"], Before(_lower)]
+OnWaiterWord: TypeAlias = Annotated[Literal["wait", "yield", "cancel"], Before(_lower)]
+LogLevel: TypeAlias = Annotated[Literal["debug", "info", "warning", "error"], Before(_lower)]
+LogFormat: TypeAlias = Annotated[Literal["logfmt", "json"], Before(_lower)]
 SslMode: TypeAlias = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]

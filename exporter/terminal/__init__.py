@@ -1,1 +1,1 @@
-"""What a person sees while steps run: `display` tells events, `bars` draws, `words` are those of both."""
+"""The live display of a run: `display` shows events, `bars` draws rows, `words` has the text of both."""

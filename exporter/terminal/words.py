@@ -1,10 +1,10 @@
-"""The words for a step under way: which, in which phase, how fast, and who is in the way."""
+"""The text for a running step: its name, phase, rate, blockers and waiters."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from exporter.migrate.execute.watch.watcher import Look
+from exporter.migrate.events import WatchObservation
 from exporter.model import Step, StepKind
 from exporter.postgres.sessions.other_sessions import OtherSession, shown_duration, shown_on_one_line
 from exporter.text.characters import printable
@@ -48,33 +48,35 @@ VERB_WIDTH = max(map(len, _VERBS.values()))
 
 
 def subject(step: Step) -> str:
-    """What a step works on, on one line whatever the name holds."""
+    """Return the name of the step's index, or of its table, without characters that break a line."""
     return printable(step.index.name if step.index is not None else step.table.quoted)
 
 
 def verb(step: Step) -> str:
-    """What it does to that, in a column."""
+    """Return the verb of the step, padded to a column."""
     return f"{_VERBS[step.kind]:<{VERB_WIDTH}}"
 
 
-def short_phase(look: Look) -> str:
-    """The phase in words that fit beside a bar on 80 columns."""
-    phase = look.phase or ""
-    siblings = [one.application_name or "" for one in look.build.blockers if one.is_own_build]
-    if siblings and not look.blockers:
-        # It ends by itself, and its own bar tells when.
+def short_phase(observation: WatchObservation) -> str:
+    """Return the phase in words that fit beside a bar on 80 columns."""
+    phase = observation.phase or ""
+    siblings = [
+        blocker.application_name or "" for blocker in observation.build.blockers if blocker.is_own_build
+    ]
+    if siblings and not observation.blockers:
+        # Another build of this run: its own bar shows its progress.
         return "waits for " + shown_on_one_line(siblings[0].split("/", 2)[-1])
     return _SHORT_PHASES.get(phase, phase)
 
 
 def percent(share: float) -> str:
-    """The share of the work; nothing is all done before it ends."""
+    """Return the share of the work; 100% only once it has ended."""
     return f"{min(share, 0.99):4.0%}"
 
 
-def pace(look: Look) -> Iterator[str]:
-    """How fast it goes and how long it will take, as far as there is evidence."""
-    estimate = look.estimate
+def rate_and_remaining(observation: WatchObservation) -> Iterator[str]:
+    """Yield the rate and the remaining time, if they can be estimated."""
+    estimate = observation.estimate
     if estimate.rate is not None:
         if estimate.rate_unit == "blocks":
             yield f"{byte_size(round(estimate.rate * _BLOCK_BYTES))}/s"
@@ -84,17 +86,17 @@ def pace(look: Look) -> Iterator[str]:
         yield f"about {_roughly(estimate.remaining_seconds)} left"
 
 
-def brief_waits(look: Look) -> Iterator[str]:
-    """For whom it waits and who waits behind it, in a few words."""
-    if look.blockers:
-        who = "; ".join(brief(one) for one in look.blockers)
-        yield f"{shown_duration(look.stalled_seconds)} already for {who}"
-    if look.waiters:
-        yield brief_waiters(look)
+def brief_waits(observation: WatchObservation) -> Iterator[str]:
+    """Yield the sessions that the step waits for, and those that wait for it."""
+    if observation.blockers:
+        blockers = "; ".join(map(brief, observation.blockers))
+        yield f"for {shown_duration(observation.stalled_seconds)}: {blockers}"
+    if observation.waiters:
+        yield brief_waiters(observation)
 
 
 def brief(session: OtherSession) -> str:
-    """Who it is, the most telling first, because the end may be cut."""
+    """Return the session in words, the most important first, because the end may be cut."""
     parts = [session.name]
     if session.application_name or session.usename:
         parts.append(shown_on_one_line(session.application_name or session.usename or ""))
@@ -107,19 +109,20 @@ def brief(session: OtherSession) -> str:
     return ", ".join(parts)
 
 
-def brief_waiters(look: Look) -> str:
-    """Who waits behind it, and whether readers do."""
-    count = len(look.waiters)
-    first = max(look.waiters, key=lambda one: (one.stops_readers, one.waiting_seconds or 0.0))
-    who = f"{first.name} waits behind it" if count == 1 else f"{count} sessions wait behind it"
-    told = f"{who}, {shown_duration(max(one.waiting_seconds or 0.0 for one in look.waiters))}"
-    return told + (": readers queue too" if first.stops_readers else "")
+def brief_waiters(observation: WatchObservation) -> str:
+    """Return how many sessions wait for the step, how long, and whether they block readers."""
+    count = len(observation.waiters)
+    first = max(observation.waiters, key=lambda waiter: (waiter.stops_readers, waiter.waiting_seconds or 0.0))
+    waiters = f"{first.name} waits for it" if count == 1 else f"{count} sessions wait for it"
+    longest_seconds = max(waiter.waiting_seconds or 0.0 for waiter in observation.waiters)
+    readers = ": readers are blocked too" if first.stops_readers else ""
+    return f"{waiters}, {shown_duration(longest_seconds)}{readers}"
 
 
-def lockers_after(look: Look) -> int:
-    """How many more it has to wait for in turn after those that are named."""
-    total, done = look.build.lockers_total or 0, look.build.lockers_done or 0
-    return max(0, total - done - 1) if look.blockers else 0
+def remaining_lockers(observation: WatchObservation) -> int:
+    """Return how many sessions the step will wait for after those that it waits for now."""
+    total, done = observation.build.lockers_total or 0, observation.build.lockers_done or 0
+    return max(0, total - done - 1) if observation.blockers else 0
 
 
 def _count(number: float) -> str:
@@ -130,6 +133,6 @@ def _count(number: float) -> str:
 
 
 def _roughly(seconds: float) -> str:
-    """A guess told no more exactly than it is known."""
+    """Return an estimated duration, rounded to its precision."""
     step = 5 if seconds < 60 else 60 if seconds < 3600 else 600
     return shown_duration(max(step, round(seconds / step) * step))

@@ -1,4 +1,4 @@
-"""Characters that are safe to show: names and messages can hold newlines, escapes and reversed text."""
+"""Characters that are safe to print: names and messages can hold newlines, escapes, reversed text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def printable(text: str) -> str:
-    """The text on one line, every character that a terminal would act upon written as an escape."""
+    """Return the text on one line, with control characters escaped."""
     return "".join(character if character.isprintable() else _escape(character) for character in text)
 
 
@@ -18,7 +18,7 @@ def _escape(character: str) -> str:
 
 
 def columns_of(text: str) -> int:
-    """How many columns of a terminal the text takes: East Asian wide characters take two."""
+    """Return the width of the text on a terminal: East Asian wide characters take two columns."""
     return sum(_columns(character) for character in text)
 
 
@@ -29,7 +29,7 @@ def _columns(character: str) -> int:
 
 
 def cut(text: str, width: int) -> str:
-    """The text in at most `width` columns, its end cut off and shown to be."""
+    """Return the text in at most `width` columns, ending in … if it was cut."""
     if columns_of(text) <= width:
         return text
     kept, room = "", width - 1
@@ -42,14 +42,14 @@ def cut(text: str, width: int) -> str:
 
 
 def pad(text: str, width: int) -> str:
-    """The text with spaces up to `width` columns."""
+    """Return the text padded with spaces to `width` columns."""
     return text + " " * (width - columns_of(text))
 
 
 def wrap(text: str, width: int, later_width: int | None = None) -> list[str]:
-    """The text in lines of at most `width` columns, broken at spaces, and inside words that are longer.
+    """Return the text in lines of at most `width` columns, broken at spaces and inside longer words.
 
-    `later_width` is that of every line but the first, where it differs.
+    `later_width` is the width of all lines but the first, if it differs.
     """
     lines: list[str] = []
     line = ""

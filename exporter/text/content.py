@@ -1,4 +1,4 @@
-"""What a report is made of, free of any markup: sections of items and tables of plain strings."""
+"""The parts of a report without markup: sections of items, and tables of plain strings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ NOT_KNOWN = "-"
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One thing told: a short label, a line, what belongs to it and, in `hint`, what to do next."""
+    """One entry: a short label, a line, its details and, in `hint`, what to do next."""
 
     label: str
     line: str
@@ -22,7 +22,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of a table: its name, a figure per column, and a note."""
+    """One row of a table: a name, a figure per column, and a note."""
 
     name: str
     figures: tuple[str, ...]
@@ -41,7 +41,7 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """A whole report: who and where, what it came to, and the sections."""
+    """A whole report: title, database and run, summary, and sections."""
 
     title: str
     origin: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""The figures of a migration as people read them, and those derived from two others. Pure."""
+"""Figures formatted for people, and figures derived from two others. Pure."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ from exporter.model import IndexEstimate, IndexFacts, Outcome, ProbeMeasurement
 
 _BYTE_UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
 _NEXT_BYTE_UNIT_FROM = 10 * 1024
+_SHORTEST_SECONDS = 0.00001
+_DAYS_FROM_SECONDS = 2 * 86400
 
 
 def duration(seconds: float) -> str:
-    """A span of time in the unit that suits it: 0.45 ms, 120 ms, 4.2 s, 2 min 10 s, 1 h 05 min."""
+    """Return a time span as people read it: 0.45 ms, 120 ms, 4.2 s, 2 min 10 s, 1 h 05 min, 3 days 2 h."""
+    if seconds < _SHORTEST_SECONDS:
+        return "under 0.01 ms" if seconds > 0 else "0 s"
     if seconds < 1:
         milliseconds = seconds * 1000
         places = 2 if milliseconds < 10 else 1 if milliseconds < 100 else 0
@@ -21,16 +25,18 @@ def duration(seconds: float) -> str:
     whole = round(seconds)
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    if whole < _DAYS_FROM_SECONDS:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 86400} days {whole % 86400 // 3600} h"
 
 
 def moment(at: datetime) -> str:
-    """A moment to the second, in UTC and saying so."""
+    """Return a moment to the second in UTC, with the zone named."""
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def byte_size(size_bytes: int) -> str:
-    """A size in bytes in the units and steps of pg_size_pretty()."""
+    """Return a size in bytes in the units and steps of pg_size_pretty()."""
     size = float(size_bytes)
     unit, *larger = _BYTE_UNITS
     while larger and size >= _NEXT_BYTE_UNIT_FROM:
@@ -40,27 +46,27 @@ def byte_size(size_bytes: int) -> str:
 
 
 def size_ratio(facts: IndexFacts) -> float | None:
-    """The size of the index as a part of its table's, None where one is not known or the table is empty."""
+    """Return index size / table size, None if either is unknown or the table is empty."""
     if facts.size_bytes is None or not facts.table_size_bytes:
         return None
     return facts.size_bytes / facts.table_size_bytes
 
 
 def estimate_of(outcome: Outcome, facts: IndexFacts) -> IndexEstimate | None:
-    """What the run expected the index to take; None where it did not build it, or could not estimate it."""
+    """Return the estimate of the run that built the index, None for any other run."""
     declared = facts.observed.declared
-    return next((one for one in outcome.estimates if one.index == declared), None)
+    return next((estimate for estimate in outcome.estimates if estimate.index == declared), None)
 
 
 def estimated_wal_bytes(outcome: Outcome) -> int | None:
-    """What the run expected all its builds to write to the log; None where it did not estimate them."""
-    return sum(one.wal_bytes for one in outcome.estimates) if outcome.estimates else None
+    """Return the estimated WAL of all builds of the run, None without estimates. Units: bytes."""
+    return sum(estimate.wal_bytes for estimate in outcome.estimates) if outcome.estimates else None
 
 
 def speedup(before: ProbeMeasurement | None, after: ProbeMeasurement | None) -> float | None:
-    """How many times faster the probe became, below 1 when slower; None where a figure is missing.
+    """Return time before / time after, below 1 if slower, None if either is unknown.
 
-    Where the run before was stopped by its budget this is the least it can be.
+    It is a lower bound if the run before was stopped by its time limit.
     """
     if before is None or after is None or not after.median_seconds:
         return None
@@ -69,7 +75,7 @@ def speedup(before: ProbeMeasurement | None, after: ProbeMeasurement | None) -> 
 
 
 def taken(measurement: ProbeMeasurement) -> str | None:
-    """How long a probe took, or that it takes longer than it was given; None where neither is known."""
+    """Return the time of a probe, with > if it was stopped; None if it was not measured."""
     if measurement.median_seconds is not None:
         return duration(measurement.median_seconds)
     stopped_after = measurement.stopped_after_seconds
@@ -77,7 +83,7 @@ def taken(measurement: ProbeMeasurement) -> str | None:
 
 
 def faster_by(before: ProbeMeasurement | None, after: ProbeMeasurement | None) -> str | None:
-    """The speedup with two digits or all before the point: 1.3x, 24x, > 310x; None where it is not known."""
+    """Return the speedup with two significant digits: 1.3x, 24x, > 310x; None if unknown."""
     times = speedup(before, after)
     if times is None or before is None:
         return None

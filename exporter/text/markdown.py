@@ -1,4 +1,4 @@
-"""A report as Markdown (CommonMark with GitHub's tables)."""
+"""A report as Markdown: CommonMark with the tables of GitHub."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from exporter.text.characters import printable
 from exporter.text.content import Content, Item, Section
 
-# Underscores inside words are no emphasis: names stay readable in the source.
+# An underscore inside a word is no emphasis; left alone, names stay readable in the source.
 _SPECIAL = re.compile(r"[\\`*\[\]#|~!$]|(?<![^\W_])_|_(?![^\W_])")
 _LINE_START = re.compile(r"^([-+]|\d+[.)])(?=\s|$)")
 _ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
 
 def write(content: Content) -> str:
-    """The whole report, ending in a newline."""
+    """Return the whole report, ending in a newline."""
     lines = [f"# pg-index-exporter {escape(content.title)}", ""]
     lines += [f"- {escape(line)}" for line in content.origin]
     for line in content.summary:
@@ -26,7 +26,7 @@ def write(content: Content) -> str:
 
 
 def escape(text: str) -> str:
-    """The text so that Markdown shows every character of it and acts upon none, also where a line begins."""
+    """Return the text escaped so that Markdown shows every character, also at the start of a line."""
     return _LINE_START.sub(lambda match: f"{match[0][:-1]}\\{match[0][-1]}", _escape_inside(text))
 
 

@@ -1,4 +1,4 @@
-"""A report for a terminal: plain characters, 80 columns or what a narrower one has."""
+"""A report for a terminal: plain characters, at most 80 columns."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from exporter.text.characters import columns_of, printable, wrap
 from exporter.text.content import Content, Item, Section
 
 WIDTH = 80
-# With less, tables and long names cannot be told in words.
+# Narrower tables and long names would be unreadable.
 NARROWEST = 50
 LABEL_COLUMNS = 9
 GUTTER = 2
@@ -16,12 +16,12 @@ INDENT = 2
 
 
 def width_for(columns: int) -> int:
-    """How wide a text may be on a terminal of so many columns."""
+    """Return the width of a text on a terminal with so many columns."""
     return max(NARROWEST, min(WIDTH, columns))
 
 
 def write(content: Content, width: int = WIDTH) -> str:
-    """The whole report in lines of at most `width` columns, ending in a newline."""
+    """Return the whole report in lines of at most `width` columns, ending in a newline."""
     lines = [*_block(f"pg-index-exporter {content.title}", 0, width)]
     for line in content.origin:
         lines += _block(line, 0, width)
@@ -49,7 +49,7 @@ def _item(item: Item, width: int) -> Iterator[str]:
     first, *rest = wrap(printable(item.line), room, room - (0 if item.label else INDENT))
     gap = " " * (room - columns_of(first) + GUTTER) if item.aside else ""
     yield f"{lead}{first}{gap}{item.aside}"
-    # Without a label only the margin tells where the next one begins.
+    # Without a label the margin alone separates entries.
     hanging = " " * (len(lead) + (0 if item.label else INDENT))
     for line in rest:
         yield hanging + line
@@ -81,7 +81,7 @@ def _aligned(name: str, figures: Sequence[str], widths: Sequence[int], width: in
 
 
 def _block(text: str, margin: int, width: int, lead: str = "") -> Iterator[str]:
-    """The text wrapped, further lines under the first."""
+    """Yield the text wrapped, further lines under the first."""
     space = " " * margin
     for number, line in enumerate(wrap(printable(text), width - margin - len(lead))):
         yield f"{space}{lead if number == 0 else ' ' * len(lead)}{line}"

@@ -113,6 +113,15 @@ def parse_yaml(text: str, faults: FaultList) -> Located | None:
         return None
 
 
+def plain(entry: Located) -> object:
+    """The value without its lines."""
+    if isinstance(entry.value, tuple):
+        return [plain(item) for item in entry.value]
+    if isinstance(entry.value, Mapping):
+        return {key: plain(item) for key, item in entry.value.items()}
+    return entry.value
+
+
 def unknown_key(key: str, known: Iterable[str]) -> tuple[str, str]:
     """What to say about a key that nothing knows, and the hint: the nearest known key, or all."""
     names = list(known)

@@ -20,7 +20,7 @@ from psycopg.conninfo import make_conninfo
 from exporter.cli import main
 from exporter.demo.processes import free_port
 from exporter.metrics.web.healthcheck import check_health
-from exporter.settings.loading import setting_references
+from exporter.settings.reference import setting_references
 from tests.conftest import TestDatabase
 from tests.support.builds import waiting_build, writer
 from tests.support.waiting import wait_for
@@ -532,7 +532,7 @@ def test_a_secret_where_none_belongs(
     """Every setting, as variable, flag and key, gets a connection string by mistake."""
     nowhere = f"host=127.0.0.1 port={free_port()} user=app dbname=nova"
     file = tmp_path / "settings.yaml"
-    for setting in setting_references():
+    for setting in setting_references().values():
         variables = {"PG_INDEX_EXPORTER_DSN": nowhere, setting.variable: text}
         file.write_text(json.dumps({"dsn": nowhere, setting.name: text}))
         flag = [setting.flag] if setting.is_switch else [setting.flag, text]

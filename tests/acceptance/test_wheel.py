@@ -63,3 +63,29 @@ def test_installed_package_finds_its_bundled_files(wheel: Path, tmp_path: Path) 
     )
 
     assert said.stdout.splitlines() == [f"{tmp_path}/exporter/_bundled/{name} True" for name in BUNDLED]
+
+
+@pytest.mark.long
+def test_the_wheel_gives_the_command_and_no_tools_of_the_project(wheel: Path, tmp_path: Path) -> None:
+    """As `pip install`, pipx and uvx do it: into an empty environment, with the wheel's requirements."""
+    environment = tmp_path / "environment"
+    subprocess.run([sys.executable, "-m", "venv", environment], check=True)
+    pip: list[str | Path] = [
+        environment / "bin" / "python",
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        "--quiet",
+    ]
+    installed = subprocess.run([*pip, "install", wheel], capture_output=True, text=True, check=False)
+    if "No matching distribution" in installed.stderr:
+        pytest.skip(f"the requirements cannot be had here: {installed.stderr.splitlines()[-1]}")
+    assert installed.returncode == 0, installed.stderr
+
+    shown = subprocess.run(
+        [environment / "bin" / "pg-index-exporter", "--help"], capture_output=True, text=True, check=True
+    )
+
+    assert "serve" in shown.stdout
+    commands = {path.name for path in (environment / "bin").iterdir()}
+    assert commands & {"ruff", "mypy", "basedpyright", "pytest"} == set()

@@ -94,15 +94,15 @@ def test_a_page_over_tls(authority: Authority) -> None:
         assert page_of(url.replace("127.0.0.1", "localhost"), trusting(authority)) == "page\n"
 
 
-@pytest.mark.parametrize(("http2", "version"), [("true", "HTTP/2"), ("false", "HTTP/1.1")])
-def test_http2_is_spoken_where_it_is_on(authority: Authority, http2: str, version: str) -> None:
+@pytest.mark.parametrize("http2", ["true", "false"])
+def test_requests_of_one_connection_over_tls(authority: Authority, http2: str) -> None:
     with (
         serving(authority, f"{TLS}http_server_config: {{http2: {http2}}}\n{USERS}") as url,
-        httpx.Client(http2=True, verify=trusting(authority), auth=("alice", "secret")) as client,
+        httpx.Client(verify=trusting(authority), auth=("alice", "secret")) as client,
     ):
         for _ in range(3):
             answer = client.get(f"{url}/metrics")
-            assert (answer.http_version, answer.text) == (version, "page\n")
+            assert (answer.http_version, answer.text) == ("HTTP/1.1", "page\n")
         (group,) = client.get(f"{url}/sd").json()
         assert f"{group['labels']['__scheme__']}://{group['targets'][0]}" == url
         assert client.get(f"{url}/sd", auth=("alice", "wrong")).status_code == 401
@@ -111,6 +111,37 @@ def test_http2_is_spoken_where_it_is_on(authority: Authority, http2: str, versio
         assert client.head(f"{url}/nowhere").status_code == 404
         assert client.delete(f"{url}/metrics").status_code == 405
         assert client.post(f"{url}/metrics", content=b"x").status_code == 413
+
+
+def test_a_client_that_speaks_http2_only_gets_no_connection(authority: Authority) -> None:
+    context = trusting(authority)
+    context.set_alpn_protocols(["h2"])
+    with serving(authority, f"{TLS}http_server_config: {{http2: true}}\n") as url:
+        address = urlsplit(url)
+        with socket.create_connection((address.hostname, address.port)) as plain:
+            try:
+                secured = context.wrap_socket(plain, server_hostname="127.0.0.1")
+            except (ssl.SSLError, ConnectionResetError):
+                return
+            with secured as client:
+                client.settimeout(60)
+                assert client.selected_alpn_protocol() is None
+                client.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0")
+                assert client.recv(100).startswith(b"HTTP/1.1 505")
+
+
+def test_who_lacks_a_certificate_is_told_so(authority: Authority) -> None:
+    """The alert is not overtaken by a reset, although the client has sent its request already."""
+    with serving(authority, f"{MUTUAL}RequireAndVerifyClientCert\n") as url:
+        address = urlsplit(url)
+        with (
+            socket.create_connection((address.hostname, address.port)) as plain,
+            trusting(authority).wrap_socket(plain, server_hostname="127.0.0.1") as client,
+        ):
+            client.settimeout(60)
+            client.sendall(b"GET /metrics HTTP/1.1\r\nHost: e\r\n\r\n")
+            with pytest.raises(ssl.SSLError, match="CERTIFICATE_REQUIRED"):
+                client.recv(100)
 
 
 def test_plain_http_is_not_answered(authority: Authority) -> None:

@@ -60,7 +60,9 @@ def remove_leftovers() -> None:
         listed = run_docker(kind, "ls", *options, "--filter", f"label={LABEL}", "--format", _ID_AND_PID)
         for row in listed.splitlines():
             identifier, pid = row.split()
-            if int(pid) == os.getpid() or not is_running(int(pid)):
+            # Workers leave the killed runs' to the process that started them: removed twice is an error.
+            is_abandoned = "PYTEST_XDIST_WORKER" not in os.environ and not is_running(int(pid))
+            if int(pid) == os.getpid() or is_abandoned:
                 run_docker(kind, "rm", *(["--force", "--volumes"] if kind == "container" else []), identifier)
 
 

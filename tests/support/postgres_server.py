@@ -25,7 +25,8 @@ from exporter.demo.installation import reachable_binaries, unprivileged_user
 from exporter.demo.processes import children, free_port
 from exporter.demo.server import STOP_SIGNALS, EmbeddedServer, StopMode, find_binaries
 from tests.support import docker
-from tests.support.run_directory import run_directory, run_guard
+from tests.support.clusters import copy_cluster, quicken_password
+from tests.support.run_directory import data_directory, run_guard, shared_directory, shared_lock
 from tests.support.tools import find_debian_binaries, find_version_binaries, require_docker
 from tests.support.waiting import wait_for
 
@@ -48,6 +49,9 @@ SETTINGS = {
 }
 # What one that runs beside several others has on top.
 SMALL = {"shared_buffers": "32MB"}
+# Passwords of the tests' roles cost no more than they must; older versions have no such setting.
+QUICK_PASSWORDS = {"scram_iterations": "1"}
+KINDS_WITH_QUICK_PASSWORDS: tuple["Kind", ...] = ("embedded", "16", "17", "18", "container")
 
 
 class PostgresServer(ABC):
@@ -97,12 +101,12 @@ class PostgresServer(ABC):
     def create_database(self, template: str | None = None) -> str:
         """The name of a new database, a clone of `template` where one is given."""
         name = f"test_{secrets.token_hex(6)}"
-        statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
-        if template is not None:
-            # Copying files writes less WAL than copying blocks, and the checkpoint it wants is cheap here.
-            strategy = sql.SQL(" STRATEGY file_copy" if self.version_num >= 150000 else "")
-            statement += sql.SQL(" TEMPLATE {}").format(sql.Identifier(template)) + strategy
-        self.execute(statement)
+        # Copying files takes a third of the time of copying blocks, and its checkpoints are cheap here.
+        strategy = sql.SQL(" STRATEGY file_copy" if self.version_num >= 150000 else "")
+        statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+            sql.Identifier(name), sql.Identifier(template or "template1")
+        )
+        self.execute(statement + strategy)
         return name
 
     def drop_database(self, name: str) -> None:
@@ -142,14 +146,22 @@ class LocalServer(PostgresServer):
     """A server that runs from a folder of PostgreSQL programs on this machine."""
 
     def __init__(
-        self, binaries: Path, settings: Mapping[str, str], primary: PostgresServer | None = None
+        self,
+        kind: LocalKind,
+        settings: Mapping[str, str],
+        *,
+        primary: PostgresServer | None = None,
+        another_system: bool = False,
     ) -> None:
         super().__init__()
+        self.kind: LocalKind = kind
+        binaries = local_binaries(kind)
+        # Not in tmp_path: the user that PostgreSQL runs as must be able to enter.
+        self._directory = Path(tempfile.mkdtemp(prefix="server-", dir=data_directory()))
         if primary is not None:
             self.password = primary.password
-        self.binaries = binaries
-        # Not in tmp_path: the user that PostgreSQL runs as must be able to enter.
-        self._directory = Path(tempfile.mkdtemp(prefix="server-", dir=run_directory()))
+        elif not another_system:
+            self.password = copy_cluster(kind, binaries, self._directory / "data")
         self._server = EmbeddedServer(
             self._directory,
             password=self.password,
@@ -267,6 +279,7 @@ class ContainerServer(PostgresServer):
         wait_for("an answer of the container's server", answers)
         if not self._admits_replication:
             self._admit_replication()
+            quicken_password(self.dsn(), self.superuser, self.password)
 
     def stop(self, mode: StopMode = "fast") -> None:
         self._end(STOP_SIGNALS[mode])
@@ -321,24 +334,32 @@ def local_binaries(kind: LocalKind) -> Path:
         source = find_debian_binaries()
     else:
         source = find_version_binaries(kind)
-    directory = run_directory() / f"postgresql-{kind}"
-    directory.mkdir(exist_ok=True)
-    directory.chmod(0o755)
-    return reachable_binaries(source, directory, unprivileged_user())
+    directory = shared_directory() / f"postgresql-{kind}"
+    with shared_lock(directory.name):
+        directory.mkdir(exist_ok=True)
+        directory.chmod(0o755)
+        return reachable_binaries(source, directory, unprivileged_user())
 
 
-def make_server(kind: Kind, settings: Mapping[str, str] | None = None) -> PostgresServer:
+def make_server(
+    kind: Kind, settings: Mapping[str, str] | None = None, *, another_system: bool = False
+) -> PostgresServer:
     """A started server of that kind; `settings` go on top of those all test servers have.
 
+    The servers of a version have one system identifier, unless `another_system` is wanted.
     A kind whose programs or image are missing skips the test, or fails it in CI.
     """
-    merged = {**SETTINGS, **(settings or {})}
+    merged = {
+        **SETTINGS,
+        **(QUICK_PASSWORDS if kind in KINDS_WITH_QUICK_PASSWORDS else {}),
+        **(settings or {}),
+    }
     server: PostgresServer
     if kind == "container":
         require_docker(CONTAINER_IMAGE)
         server = ContainerServer(CONTAINER_IMAGE, merged)
     else:
-        server = LocalServer(local_binaries(kind), merged)
+        server = LocalServer(kind, merged, another_system=another_system)
     _start(server)
     return server
 
@@ -351,7 +372,8 @@ def make_standby(primary: PostgresServer, settings: Mapping[str, str] | None = N
     if not isinstance(primary, LocalServer):
         pytest.skip("a standby is made from programs on this machine: not with --postgres container")
     streaming = {"primary_conninfo": primary.dsn(""), "wal_retrieve_retry_interval": "100ms"}
-    standby = LocalServer(primary.binaries, {**SETTINGS, **SMALL, **streaming, **(settings or {})}, primary)
+    merged = {**SETTINGS, **SMALL, **streaming, **(settings or {})}
+    standby = LocalServer(primary.kind, merged, primary=primary)
     _start(standby)
     return standby
 

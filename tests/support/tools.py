@@ -49,6 +49,7 @@ TOOLS = {
         "/bin/alertmanager",
     ),
     "amtool": Tool(("amtool",), ("prometheus-alertmanager",), "prom/alertmanager:latest", "/bin/amtool"),
+    "curl": Tool(("curl",), ("curl",)),
     "pgbouncer": Tool(("pgbouncer",), ("pgbouncer",)),
     "psql": Tool(("psql",), ("postgresql-client",), "postgres:17", "/usr/bin/psql", embedded=True),
 }

@@ -1,10 +1,9 @@
-"""Builds as a watcher sees them, made up for what needs no server."""
+"""Builds as a watcher observes them, for tests without a server."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from exporter.migrate.execute.watch.estimate import Estimate
-from exporter.migrate.execute.watch.watcher import Look
+from exporter.migrate.events import Estimate, WatchObservation
 from exporter.postgres.builds.progress import BuildProgress
 from exporter.postgres.sessions.other_sessions import OtherSession
 
@@ -67,11 +66,11 @@ WAITING = replace(
 )
 
 
-def look(
+def observation(
     build: BuildProgress = SCANNING, estimate: Estimate | None = None, *, stalled_seconds: float = 0.0
-) -> Look:
-    """What a look at the build would show."""
-    return Look(
+) -> WatchObservation:
+    """An observation of the build."""
+    return WatchObservation(
         build,
         build.phase,
         estimate or Estimate(build.share or 0.0),

@@ -36,10 +36,13 @@ PURE = (
     "exporter.evidence.verdict",
     "exporter.metrics.exposition.render",
     "exporter.text",
-    "exporter.catalogue.metrics",
+    "exporter.catalogue",
     "exporter.metrics.check.findings",
     "exporter.metrics.check.report",
 )
+EXECUTING = "exporter.migrate.execute"
+# A command that only reads does not load what executes.
+MAY_EXECUTE = (EXECUTING, "exporter.migrate.init", "exporter.migrate.rollback")
 IMPURE_MODULES = {"socket", "asyncio", "time", "os", "threading", "subprocess"}
 CLOCKS = {"now", "utcnow", "today"}
 
@@ -71,8 +74,20 @@ def direction_faults(module: str, tree: ast.Module) -> Iterator[str]:
                 yield f"{module} imports {name}: {other} is not below {own}"
 
 
+def is_in(name: str, room: str) -> bool:
+    return name == room or name.startswith(f"{room}.")
+
+
+def execution_faults(module: str, tree: ast.Module) -> Iterator[str]:
+    if any(is_in(module, room) for room in MAY_EXECUTE):
+        return
+    for name in imported_names(tree):
+        if is_in(name, EXECUTING):
+            yield f"{module} imports {name}: only init and rollback execute"
+
+
 def purity_faults(module: str, tree: ast.Module) -> Iterator[str]:
-    if not any(module == pure or module.startswith(f"{pure}.") for pure in PURE):
+    if not any(is_in(module, pure) for pure in PURE):
         return
     for name in imported_names(tree):
         top, *rest = name.split(".")
@@ -89,7 +104,7 @@ def purity_faults(module: str, tree: ast.Module) -> Iterator[str]:
 
 def faults(module: str, source: str) -> list[str]:
     tree = ast.parse(source)
-    return [*direction_faults(module, tree), *purity_faults(module, tree)]
+    return [*direction_faults(module, tree), *execution_faults(module, tree), *purity_faults(module, tree)]
 
 
 def module_name(path: Path) -> str:
@@ -118,6 +133,8 @@ def test_imports_go_down_and_pure_rooms_stay_pure() -> None:
         ("exporter.postgres.target", "def connect():\n    import exporter.cli"),
         ("exporter.metrics.collect.database", "from exporter.migrate import plan"),
         ("exporter.migrate.plan.steps", "from exporter.metrics.service import run"),
+        ("exporter.terminal.display", "from exporter.migrate.execute.executor import Executor"),
+        ("exporter.migrate.status", "from exporter.migrate import execute"),
         ("exporter.model", "from exporter.errors import ExporterError"),
         ("exporter.evidence.measure.plans", "from exporter import cli"),
         ("exporter.evidence.measure.plans", "from .verdict import Verdict"),
@@ -126,7 +143,7 @@ def test_imports_go_down_and_pure_rooms_stay_pure() -> None:
         ("exporter.migrate.plan.steps", "import psycopg"),
         ("exporter.migrate.report", "from psycopg import Connection"),
         ("exporter.metrics.exposition.render", "import datetime\nat = datetime.datetime.now(datetime.UTC)"),
-        ("exporter.catalogue.metrics", "text = open('metrics.txt').read()"),
+        ("exporter.catalogue.tables", "text = open('metrics.txt').read()"),
     ],
 )
 def test_a_planted_fault_is_found(module: str, source: str) -> None:
@@ -136,6 +153,7 @@ def test_a_planted_fault_is_found(module: str, source: str) -> None:
 @pytest.mark.parametrize(
     ("module", "source"),
     [
+        ("exporter.migrate.rollback.run", "from exporter.migrate.execute.executor import Executor"),
         ("exporter.cli", "from exporter import __version__\nfrom exporter.demo.run import run_demo"),
         ("exporter.migrate.plan.steps", "from psycopg import sql\nfrom psycopg.sql import SQL"),
         ("exporter.metrics.collect.database", "import time\nfrom exporter.metrics import render"),

@@ -25,7 +25,8 @@ from psycopg.adapt import Dumper, Loader, PyFormat
 
 from exporter.model import DeclaredIndex, Manifest, Probe, ProbeMeasurement, quote_identifier
 from exporter.postgres import ddl
-from exporter.postgres.target import Connection, fetch_version, first_line, set_session
+from exporter.postgres.fetching import fetch
+from exporter.postgres.target import Connection, first_line, set_session
 
 MAX_SAMPLES = 20
 TIMED_RUNS = 10
@@ -263,8 +264,7 @@ def _read_relations(
         "relname": index.table.relname,
         "indexnames": list(names),
     }
-    version = connection.info.server_version
-    return fetch_version(connection, "probe_relations", _ProbeRelation, version, parameters)
+    return fetch(connection, "probe_relations", _ProbeRelation, **parameters)
 
 
 def _explain(connection: Connection, probe: Probe, parameters: Parameters | None, budget: _Budget) -> _Plan:

@@ -14,19 +14,20 @@ from exporter.model import Database
 from exporter.postgres.pipeline import Answers, Pipeline
 from exporter.postgres.requests import Request
 from exporter.postgres.target import Connection
+from exporter.settings.model import DEFAULTS
 
 
 @dataclass(frozen=True, slots=True)
 class CollectOptions:
     """What bounds a collection. Units: seconds, characters. `max_statements` 0 leaves statements out."""
 
-    connect_timeout_seconds: float = 3.0
-    statement_timeout_seconds: float = 10.0
-    max_indexes: int = 1000
-    max_statements: int = 100
-    query_text: bool = True
-    query_text_length: int = 200
-    journal_schema: str = "public"
+    connect_timeout_seconds: float = DEFAULTS.connect_timeout_seconds
+    statement_timeout_seconds: float = DEFAULTS.scrape_timeout_seconds
+    max_indexes: int = DEFAULTS.max_indexes
+    max_statements: int = DEFAULTS.max_statements
+    query_text: bool = DEFAULTS.query_text
+    query_text_length: int = DEFAULTS.query_text_length
+    journal_schema: str = DEFAULTS.journal_schema
 
 
 @dataclass(frozen=True, slots=True, eq=False)

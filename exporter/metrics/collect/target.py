@@ -24,8 +24,9 @@ from exporter.metrics.exposition.segment import Segment
 from exporter.metrics.snapshot import DatabaseSnapshot, TargetSnapshot
 from exporter.metrics.threads import in_thread
 from exporter.model import Database, Target
+from exporter.settings.model import DEFAULTS
 
-MAX_DATABASES = 50
+MAX_DATABASES = DEFAULTS.max_databases
 # The share of a collection's time that asking for databases may take.
 DISCOVERY_SHARE = 0.5
 

@@ -10,7 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import chain
 
-from exporter.catalogue.metrics import COLLECTOR, EXPORTER_METRICS, METRICS, TARGET_METRICS, Metric
+from exporter.catalogue.exporter import EXPORTER_METRICS
+from exporter.catalogue.metric import COLLECTOR, Metric
+from exporter.catalogue.metrics import METRICS
+from exporter.catalogue.targets import TARGET_METRICS
 from exporter.metrics.exposition.columns import Column, ColumnCache, lines, texts_of
 from exporter.metrics.exposition.labels import LabelBlocks, label_block
 from exporter.metrics.exposition.page import PageFormat

@@ -11,7 +11,7 @@ from itertools import chain
 from operator import attrgetter
 from types import MappingProxyType
 
-from exporter.catalogue.metrics import COLLECTOR, DATABASE, DECLARED, INDEX, STATEMENT, TABLE, Metric, Scope
+from exporter.catalogue.metric import COLLECTOR, DATABASE, DECLARED, INDEX, STATEMENT, TABLE, Metric, Scope
 from exporter.metrics.exposition.columns import Column, ColumnCache
 from exporter.metrics.exposition.labels import LabelBlocks, label_block
 from exporter.metrics.snapshot import DatabaseSnapshot

@@ -18,7 +18,6 @@ from exporter.file_state import FileState, file_state
 from exporter.metrics.web.tls import (
     CIPHERS,
     CURVES,
-    HTTP2_CIPHERS,
     VERSIONS,
     TlsServer,
     TlsSettings,
@@ -83,6 +82,8 @@ class WebConfig:
     users: Mapping[bytes, bytes] = field(default_factory=dict, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[Path, FileState | None] = field(default_factory=dict)
+    # Without effect: the server speaks HTTP/1.1 only.
+    asks_for_http2: bool = False
 
     @property
     def scheme(self) -> str:
@@ -113,14 +114,14 @@ def _config(
     document: Located, folder: Path, faults: FaultList, files: dict[Path, FileState | None]
 ) -> WebConfig:
     entries = _entries(document, "the web configuration", TOP_KEYS, _REFUSED_TOP_KEYS, faults)
-    http2, headers = (
-        _http(entries["http_server_config"], faults) if "http_server_config" in entries else (True, {})
+    asks_for_http2, headers = (
+        _http(entries["http_server_config"], faults) if "http_server_config" in entries else (False, {})
     )
-    tls = None
-    if "tls_server_config" in entries:
-        tls = _tls(entries["tls_server_config"], folder, http2, faults, files)
+    tls = (
+        _tls(entries["tls_server_config"], folder, faults, files) if "tls_server_config" in entries else None
+    )
     users = _users(entries["basic_auth_users"], faults) if "basic_auth_users" in entries else {}
-    return WebConfig(tls, users, headers, files)
+    return WebConfig(tls, users, headers, files, asks_for_http2)
 
 
 def _entries(
@@ -143,14 +144,14 @@ def _entries(
 
 
 def _http(entry: Located, faults: FaultList) -> tuple[bool, dict[str, str]]:
-    """Whether HTTP/2 is spoken over TLS, and the headers."""
+    """Return whether HTTP/2 is asked for, and the headers."""
     entries = _entries(entry, "http_server_config", HTTP_KEYS, {}, faults)
     section = Section(entry.line, entries, "http_server_config", faults)
-    http2 = section.boolean("http2") if section.has("http2") else True
+    asks_for_http2 = section.has("http2") and section.boolean("http2")
     if "headers" not in entries:
-        return http2, {}
+        return asks_for_http2, {}
     found = _entries(entries["headers"], "headers", tuple(HEADERS), {}, faults)
-    return http2, {name: _header(name, value, faults) for name, value in found.items()}
+    return asks_for_http2, {name: _header(name, value, faults) for name, value in found.items()}
 
 
 def _header(name: str, entry: Located, faults: FaultList) -> str:
@@ -197,7 +198,7 @@ def _users(entry: Located, faults: FaultList) -> dict[bytes, bytes]:
 
 
 def _tls(
-    entry: Located, folder: Path, http2: bool, faults: FaultList, files: dict[Path, FileState | None]
+    entry: Located, folder: Path, faults: FaultList, files: dict[Path, FileState | None]
 ) -> TlsServer | None:
     before = len(faults.found)
     entries = _entries(entry, "tls_server_config", TLS_KEYS, _REFUSED_TLS_KEYS, faults)
@@ -208,11 +209,12 @@ def _tls(
         verify_mode = section.parsed("client_auth_type", _client_auth_type)
     settings = _tls_settings(section, folder, verify_mode or ssl.CERT_NONE)
     _check_client_auth(section, verify_mode)
-    _check_versions(section, settings, http2)
+    if settings.min_version > settings.max_version:
+        section.fault("min_version", "min_version is above max_version", "swap them")
     if len(faults.found) > before:
         return None
     files.update((path, file_state(path)) for path in settings.files)
-    context = make_context(settings, http2=http2, add_fault=section.fault)
+    context = make_context(settings, section.fault)
     return None if context is None else TlsServer(context, settings.client_allowed_sans)
 
 
@@ -295,15 +297,3 @@ def _check_client_auth(section: Section, verify_mode: ssl.VerifyMode | None) -> 
     elif verify_mode is not None and not authorities:
         what = "nothing is named to verify client certificates with"
         section.fault("client_auth_type", what, "add `client_ca_file:`")
-
-
-def _check_versions(section: Section, settings: TlsSettings, http2: bool) -> None:
-    if settings.min_version > settings.max_version:
-        section.fault("min_version", "min_version is above max_version", "swap them")
-    is_http2_possible = settings.min_version is VERSIONS["TLS13"] or not settings.cipher_suites
-    if http2 and not is_http2_possible and not set(HTTP2_CIPHERS) & set(settings.cipher_suites):
-        section.fault(
-            "cipher_suites",
-            f"HTTP/2 needs {HTTP2_CIPHERS[0]}, or {HTTP2_CIPHERS[1]} with an ECDSA key",
-            "add it, or switch HTTP/2 off: `http_server_config: {http2: false}`",
-        )

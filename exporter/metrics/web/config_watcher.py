@@ -27,6 +27,8 @@ class LiveWebConfig:
         self._checked = time.monotonic()
         self._faults: tuple[Fault, ...] = ()
         self._last_success = time.time()
+        self._has_warned_of_http2 = False
+        self._warn_of_http2()
 
     @property
     def faults(self) -> tuple[Fault, ...]:
@@ -59,7 +61,7 @@ class LiveWebConfig:
         if not have_changed(self._config.files):
             if self._faults:
                 self._faults, self._last_success = (), time.time()
-                logger.info("the web configuration is again what is used", extra={"file": str(path)})
+                logger.info("web configuration valid again", extra={"file": str(path)})
             return
         try:
             config = load_web_config(path)
@@ -69,8 +71,15 @@ class LiveWebConfig:
                 self._faults = error.faults
                 faults = "; ".join(map(str, error.faults))
                 logger.warning(
-                    "the web configuration has faults, the last good one stays", extra={"faults": faults}
+                    "web configuration invalid, the last valid one stays active", extra={"faults": faults}
                 )
             return
         self._config, self._faults, self._last_success = config, (), time.time()
-        logger.info("the web configuration is read again", extra={"file": str(path)})
+        logger.info("web configuration reloaded", extra={"file": str(path)})
+        self._warn_of_http2()
+
+    def _warn_of_http2(self) -> None:
+        """Log, once, that `http2: true` has no effect."""
+        if self._config.asks_for_http2 and not self._has_warned_of_http2:
+            self._has_warned_of_http2 = True
+            logger.warning("http2 has no effect, HTTP/1.1 is used", extra={"file": str(self._path)})

@@ -61,8 +61,10 @@ def _takes_part_in_handshake(
             try:
                 context.wrap_socket(client).close()
             except (ssl.SSLEOFError, ConnectionResetError):
-                # Up to TLS 1.2 a missing certificate ends the handshake, later on what follows it.
                 return True
+            except ssl.SSLError as error:
+                # Up to TLS 1.2 a missing certificate ends the handshake, later on what follows it.
+                return "ALERT" in (error.reason or "")
     except OSError:
         return False
     return True

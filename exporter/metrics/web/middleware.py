@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -24,8 +23,6 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "deny",
 }
-# HTTP/2 tells only by what follows whether a request has a body.
-BODY_SECONDS = 5.0
 CHALLENGE = {"WWW-Authenticate": 'Basic realm="pg-index-exporter", charset="UTF-8"'}
 
 
@@ -46,15 +43,10 @@ class Protection:
                 _add_headers(message, config)
             await send(message)
 
-        refusal = await self._refusal(scope, receive, config)
+        refusal = await self._refusal(scope, config)
         await (refusal or self._app)(scope, receive, send_with_headers)
 
-    async def _refusal(self, scope: Scope, receive: Receive, config: WebConfig) -> PlainTextResponse | None:
-        # The body first: what is not read waits in memory while a password is verified.
-        if await _has_body(scope, receive):
-            return _say(
-                "requests have no body here", 413, {"Connection": "close"} if _is_http1(scope) else {}
-            )
+    async def _refusal(self, scope: Scope, config: WebConfig) -> PlainTextResponse | None:
         if not config.users or scope["path"] in OPEN_PATHS:
             return None
         credentials = read_credentials(
@@ -71,27 +63,6 @@ class Protection:
         client = scope.get("client")
         logger.debug("a wrong user or password", extra={"client": client[0] if client else ""})
         return _say("wrong user or password", 401, CHALLENGE)
-
-
-async def _has_body(scope: Scope, receive: Receive) -> bool:
-    headers = Headers(scope=scope)
-    if "transfer-encoding" in headers or headers.get("content-length", "0") != "0":
-        return True
-    if _is_http1(scope):
-        return False
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            message = await receive()
-            # Some clients end a request without a body by a frame of none.
-            while message.get("more_body") and not message.get("body"):
-                message = await receive()
-    except TimeoutError:
-        return True
-    return bool(message.get("body"))
-
-
-def _is_http1(scope: Scope) -> bool:
-    return str(scope["http_version"]).startswith("1")
 
 
 def _add_headers(message: Message, config: WebConfig) -> None:

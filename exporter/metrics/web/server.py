@@ -16,7 +16,7 @@ from typing import Any
 from starlette.types import ASGIApp
 
 from exporter.errors import SettingsError
-from exporter.metrics.web.acceptor import Connections
+from exporter.metrics.web.acceptor import Acceptor
 from exporter.metrics.web.config_watcher import LiveWebConfig
 from exporter.metrics.web.connection import Limits
 from exporter.metrics.web.middleware import Protection
@@ -132,8 +132,8 @@ async def serve(
     """Serves until `stop`, then closes the listener; `on_stop` cuts what takes longer than a grace period."""
     asyncio.get_running_loop().set_exception_handler(_handle_stray_error)
     config = web or LiveWebConfig()
-    connections = Connections(Protection(app, config.current), lambda: config.current().tls, limits)
-    accepting = asyncio.create_task(connections.accept(listener))
+    acceptor = Acceptor(Protection(app, config.current), lambda: config.current().tls, limits)
+    accepting = asyncio.create_task(acceptor.accept(listener))
     stopping = asyncio.create_task(stop.wait())
     logger.info("listening", extra={"url": base_url(listener, config.current().scheme)})
     await asyncio.wait({accepting, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -142,10 +142,10 @@ async def serve(
     for task in (accepting, stopping):
         task.cancel()
     listener.close()
-    if not await connections.finish(GRACE_SECONDS):
+    if not await acceptor.finish(GRACE_SECONDS):
         on_stop()
-        await connections.finish(DROP_SECONDS)
-        await connections.drop()
+        await acceptor.finish(DROP_SECONDS)
+        await acceptor.drop()
     if is_broken:
         accepting.result()
 

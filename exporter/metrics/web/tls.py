@@ -25,8 +25,6 @@ CIPHERS: Mapping[str, str] = {
     "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA": "ECDHE-ECDSA-AES256-SHA",
     "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA": "ECDHE-RSA-AES256-SHA",
 }
-# RFC 9113, 9.2.2: one of them must be there for HTTP/2 over TLS 1.2.
-HTTP2_CIPHERS = ("TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256")
 CURVES: Mapping[str, str] = {
     "CurveP256": "prime256v1",
     "CurveP384": "secp384r1",
@@ -94,7 +92,7 @@ def subject_alternative_names(certificate: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(names)
 
 
-def make_context(settings: TlsSettings, *, http2: bool, add_fault: AddFault) -> ssl.SSLContext | None:
+def make_context(settings: TlsSettings, add_fault: AddFault) -> ssl.SSLContext | None:
     """The context of new connections, or None with faults added."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = settings.min_version
@@ -109,7 +107,7 @@ def make_context(settings: TlsSettings, *, http2: bool, add_fault: AddFault) -> 
         context.set_ciphers(":".join(CIPHERS[name] for name in settings.cipher_suites))
     if settings.curve is not None:
         context.set_ecdh_curve(CURVES[settings.curve])
-    context.set_alpn_protocols(["h2", "http/1.1"] if http2 else ["http/1.1"])
+    context.set_alpn_protocols(["http/1.1"])
     is_loaded = _load_certificate(context, settings, add_fault)
     is_trusting = _load_client_ca(context, settings, add_fault)
     return context if is_loaded and is_trusting else None

@@ -1,4 +1,4 @@
-"""How a step ended: what the result will say, and whether another attempt may follow."""
+"""The result of one attempt of a step, and whether another attempt may follow."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from exporter.postgres.target import first_line
 
 @dataclass(frozen=True, slots=True)
 class AttemptResult:
-    """How a step, or one attempt of it, ended.
+    """How one attempt of a step ended.
 
-    `most_attempts` is how many attempts the step has in all after this one; 0 where no other may follow.
+    `attempts` counts the attempts up to this one. `most_attempts` is how many the step may have in all; 0 if
+    no other may follow.
     """
 
     status: StepStatus
@@ -29,41 +30,44 @@ class AttemptResult:
 
     @property
     def may_retry(self) -> bool:
-        """True when another attempt may follow."""
+        """True if another attempt may follow."""
         return self.attempts < self.most_attempts
 
 
 ANOTHER_RUN = AttemptResult(
     StepStatus.HALTED,
     message="another run of this tool works on the table",
-    hint="wait for it to end, then run init again",
+    hint="wait until it ends, then run the same command again",
 )
 CANCELLED = AttemptResult(
     StepStatus.FAILED,
     sqlstate="57014",
-    message="the build that an earlier run had begun was cancelled",
-    hint="run init again: it builds it anew",
+    message="the build that an earlier run had started was cancelled",
+    hint="run init again: it builds the index anew",
 )
-STOPPED = AttemptResult(StepStatus.SKIPPED, message="stopped before it began")
+STOPPED = AttemptResult(StepStatus.SKIPPED, message="stopped before it started")
 
 
-def ended_by(
+def failed(
     error: psycopg.Error | ExporterError | None, stage: Stage, attempt: int = 1, *, max_attempts: int = 1
 ) -> AttemptResult:
-    """How an attempt ended that met this error, or none although the catalogue does not show its work."""
+    """Return the result of an attempt that met this error.
+
+    Without an error: the statement succeeded, but the catalogue does not show its result.
+    """
     if error is None:
         return AttemptResult(
             StepStatus.FAILED,
             attempt,
-            message="the statement ended, but the catalogue does not show its work",
-            hint="see who changes the table, then run init again",
+            message="the statement succeeded, but the catalogue does not show its result",
+            hint="find out who else changes the table, then run the same command again",
         )
     if isinstance(error, ExporterError):
         status = StepStatus.HALTED if error.exit_code != ExporterError.exit_code else StepStatus.FAILED
         return AttemptResult(status, attempt, message=error.what, hint=error.hint)
     rule = classify(error.sqlstate, stage)
     most_attempts = attempts_allowed(stage, max_attempts) if rule.reaction is Reaction.RETRY else 0
-    # Of a connection that stays lost nobody knows the end: that is for a person to look at.
+    # After the last lost connection the result is unknown: that needs a person.
     is_halted = rule.reaction is Reaction.HALT or (rule.connection_lost and attempt >= most_attempts)
     return AttemptResult(
         StepStatus.HALTED if is_halted else StepStatus.FAILED,
@@ -76,24 +80,25 @@ def ended_by(
 
 
 def stage_of(observed: ObservedIndex) -> Stage:
-    """How far a build had come, by what it left in the catalogue."""
+    """Return how far a build had come, by what it left in the catalogue."""
     if observed.indisready is None:
         return Stage.STARTING
     return Stage.VALIDATING if observed.indisready else Stage.SCANNING
 
 
 def is_connection_lost(error: psycopg.Error) -> bool:
-    """True when nobody knows what the server made of the statement."""
-    return classify(error.sqlstate, Stage.LOOKING).connection_lost
+    """Return True if the error leaves unknown whether the server finished the statement."""
+    return classify(error.sqlstate, Stage.PREPARING).connection_lost
 
 
 def halted(observed: ObservedIndex, attempt: int = 1) -> AttemptResult:
-    """What stands there is for a person to decide on."""
-    return AttemptResult(StepStatus.HALTED, attempt, message=observed.detail, hint="see `status`")
+    """Return the result where the state of the index needs a person's decision."""
+    hint = "run `status`: it shows what has to be decided"
+    return AttemptResult(StepStatus.HALTED, attempt, message=observed.detail, hint=hint)
 
 
 def detached(observed: ObservedIndex, attempt: int = 1) -> AttemptResult:
-    """The server goes on alone."""
+    """Return the result where the server goes on with the work and the step does not wait for it."""
     work = "drop" if observed.state is IndexState.DROPPING_OURS else "build"
     return AttemptResult(
         StepStatus.DETACHED,
@@ -104,10 +109,11 @@ def detached(observed: ObservedIndex, attempt: int = 1) -> AttemptResult:
 
 
 def left_behind(index: DeclaredIndex, message: str, sqlstate: str | None = None) -> AttemptResult:
-    """An INVALID index stays, which costs writes until it is dropped."""
+    """Return the result where an INVALID index stays, which slows writes until it is dropped."""
     return AttemptResult(
         StepStatus.LEFT_BEHIND,
         sqlstate=sqlstate,
         message=f"the INVALID index {index.relation.quoted} {message}",
-        hint="end what blocks it, then run init again, or: " + ddl.as_text(ddl.drop_index(index.relation)),
+        hint="end the sessions that block the drop, then run init again, or: "
+        + ddl.as_text(ddl.drop_index(index.relation)),
     )

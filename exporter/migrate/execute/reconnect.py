@@ -1,4 +1,4 @@
-"""Sessions of a run to the one system on which it began, for which that may have to come back first."""
+"""Sessions to the system on which a run began, opened again after the server was away."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import psycopg
 
 from exporter.errors import TargetTimedOut, TargetUnreachable
 from exporter.migrate.execute.attempt import is_connection_lost
-from exporter.migrate.execute.work import StepOptions
+from exporter.migrate.options import StepOptions
 from exporter.model import Database
 from exporter.postgres.server.identity import SystemIdentity, read_identity, require_same_system
 from exporter.postgres.target import Connection, SessionLimits, connect
 
 
 @dataclass(slots=True)
-class Reach:
-    """Opens sessions, from any thread. `identity` is the system where the work began, None: the first."""
+class Reconnector:
+    """Opens sessions for any thread. `identity` is the system on which the run began, None until known."""
 
     database: Database
     options: StepOptions
@@ -26,9 +26,9 @@ class Reach:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def connect(self, application_name: str, limits: SessionLimits) -> Connection:
-        """A session that may write, for which the server may have to come back first.
+        """Return a session that may write; waits until the server is back.
 
-        Raises: TargetError when it does not within the reconnect budget; Halted when another system does.
+        Raises: TargetError after the reconnect budget; Halted if another system answers.
         """
         deadline = time.monotonic() + self.options.reconnect_budget_seconds
         while True:

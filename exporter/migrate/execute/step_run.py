@@ -1,42 +1,32 @@
-"""Where steps are carried out: sessions, locks and looks at one database, and what the journal is told.
+"""One step while it is executed: its session, the process that it follows, why it has to end, what it left.
 
-Several threads use it at once, each for a table of its own.
+A worker thread executes the step; meanwhile the watching thread may abandon it, and a signal may cancel it.
 """
 
 from __future__ import annotations
 
-import random
 import threading
-import time
-from collections.abc import Callable
-from contextlib import closing, suppress
-from dataclasses import InitVar, dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import psycopg
 
 from exporter.errors import ExporterError
-from exporter.migrate.execute.attempt import is_connection_lost
-from exporter.migrate.execute.reconnect import Reach
-from exporter.migrate.execute.sqlstates import delay_seconds
-from exporter.migrate.execute.work import Followed, GivenUp, StepOptions, Work
+from exporter.migrate.execute.context import ExecutionContext
+from exporter.migrate.execute.processes import FollowedProcess, StepProcess
 from exporter.migrate.observe.indexes import observe_index
-from exporter.model import Database, DeclaredIndex, ObservedIndex, RelationName, Step, StepKind
-from exporter.postgres.journal import EventStatus, Journal, Leftover, Phase
+from exporter.model import DeclaredIndex, ObservedIndex, RelationName, Step, StepKind
+from exporter.postgres.journal import EventStatus, Leftover, Phase
 from exporter.postgres.relations.tables import CompiledIndex, TableFacts, compile_index, read_table
-from exporter.postgres.server.identity import SystemIdentity
 from exporter.postgres.sessions.locks import raise_deadlock_timeout
 from exporter.postgres.sessions.tool_sessions import session_name
-from exporter.postgres.target import APPLICATION_NAME, Connection, SessionLimits
+from exporter.postgres.target import Connection, SessionLimits
 
-# A server that goes away this often in one look is not going to stay.
-_MOST_LOSSES = 5
-# Ends a look at the catalogue that something unforeseen holds up.
-_LOOKING = SessionLimits(statement_timeout_seconds=60.0)
-
-# Whoever queues behind a build waits for it, and at its end it for them. The server ends the one that looks
-# first: others look after a second. Until the build does, they can be ended, or give up by themselves; no
-# longer, because readers queue behind some of them.
+# A session that waits for the table of a build makes the build wait for it at the end. The server ends the
+# one of the two that looks for deadlocks first; other sessions look after a second. In the seconds until the
+# build looks, the waiter can be cancelled or time out. No longer, because waiters can block readers.
 _DEADLOCK_TIMEOUT_SECONDS = 10.0
 _DROPS = {StepKind.DROP, StepKind.DROP_INVALID, StepKind.DROP_LEFTOVER}
 _WATCHED = {StepKind.BUILD, StepKind.ADOPT, *_DROPS}
@@ -44,232 +34,195 @@ _WATCHED = {StepKind.BUILD, StepKind.ADOPT, *_DROPS}
 Result = TypeVar("Result")
 
 
-@dataclass(slots=True)
-class Site:
-    """One migration's work in one database: what runs there now, and how to stop it.
+@dataclass(frozen=True, slots=True)
+class AbandonReason:
+    """Why the watching thread had a build cancelled; `may_retry` where the build only yielded to others."""
 
-    `identity` is the system on which the work was begun; no session to another is ever used.
+    reason: str
+    may_retry: bool
+
+
+@dataclass(slots=True, eq=False)
+class StepRun:
+    """The state of one step in execution. Every method may be called from any thread.
+
+    `_lock` is reentrant and shared by all steps of the run.
     """
 
-    database: Database
-    journal: Journal
-    options: StepOptions
-    on_note: Callable[[Step, str], None]
-    identity: InitVar[SystemIdentity | None] = None
-    stopping: threading.Event = field(default_factory=threading.Event)
-    _sessions: dict[Step, Connection] = field(default_factory=dict)
-    _followed: dict[Step, Followed] = field(default_factory=dict)
-    _cancelled: set[Step] = field(default_factory=set)
-    # Steps whose followed work was told to end.
-    _ended: set[Step] = field(default_factory=set)
-    _given_up: dict[Step, GivenUp] = field(default_factory=dict)
-    # Processes that clean up after a step, beside its session.
-    _cleaning: dict[Step, int] = field(default_factory=dict)
-    _leftovers: dict[Step, list[Leftover]] = field(default_factory=dict)
-    _compiled: dict[DeclaredIndex, CompiledIndex] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-    _reach: Reach = field(init=False)
+    context: ExecutionContext
+    step: Step
+    _lock: threading.RLock
+    _session: Connection | None = None
+    _followed: FollowedProcess | None = None
+    _is_followed_cancelled: bool = False
+    _is_cancelled: bool = False
+    _abandon_reason: AbandonReason | None = None
+    # The process that cleans up beside the step's own session.
+    _cleanup_pid: int | None = None
+    _leftovers: list[Leftover] = field(default_factory=list)
+    _compiled: CompiledIndex | None = None
 
-    def __post_init__(self, identity: SystemIdentity | None) -> None:
-        self._reach = Reach(self.database, self.options, identity)
+    @property
+    def index(self) -> DeclaredIndex:
+        """The index of the step. Raises: ValueError for a step that names none."""
+        if self.step.index is None:
+            raise ValueError(f"a step of kind {self.step.kind} names no index")
+        return self.step.index
 
-    def working(self) -> dict[int, Work]:
-        """What the server's processes do for our steps now; of followed work, the one that works."""
-        with self._lock:
-            own = {
-                connection.info.backend_pid: Work(step, is_drop, step.kind in _WATCHED, not is_drop)
-                for step, connection in self._sessions.items()
-                if step not in self._followed and step not in self._cleaning and not connection.closed
-                for is_drop in [step.kind in _DROPS]
-            }
-            followed = {
-                one.pid: Work(step, one.is_drop, one.in_our_care, one.may_end)
-                for step, one in self._followed.items()
-            }
-            cleaning = {
-                pid: Work(step, is_drop=True, may_end=False, is_cleaning=True)
-                for step, pid in self._cleaning.items()
-            }
-            return own | followed | cleaning
+    def note(self, text: str) -> None:
+        """Report the text as a note on the step."""
+        self.context.on_note(self.step, text)
 
-    def cancel_active(self) -> None:
-        """Asks the server to cancel what runs now; cleaning up goes on in the steps' own threads.
+    # Sessions
 
-        To be called until the steps have ended: a cancel that comes before its statement is lost. Followed
-        work that may be ended is told by the thread that follows it; any other goes on.
+    def open_session(self, *, lock_timeout_seconds: float = 0) -> Connection:
+        """Return the step's own session, in which its statement runs alone, with the deadline as its limit.
+
+        By default without lock_timeout, which would only end a build at its last wait.
+        Raises: TargetError after the reconnect budget; Halted if another system answers.
         """
-        with self._lock:
-            ended = [step for step, one in self._followed.items() if one.may_end]
-            sessions = [(step, one) for step, one in self._sessions.items() if step not in self._followed]
-            told = [step for step in (*ended, *(step for step, _ in sessions)) if step not in self._cancelled]
-            self._cancelled.update(told)
-        # After those are known, or their threads would leave before they have cleaned up.
-        self.stopping.set()
-        for step in told:
-            self.on_note(step, "cancelling and cleaning up")
-        for _, connection in sessions:
-            # A session that is gone needs no cancel; its step finds out by itself.
-            with suppress(psycopg.Error):
-                connection.cancel_safe(timeout=5)
-
-    def give_up(self, step: Step, reason: str, *, try_again: bool) -> None:
-        """Asks the server to cancel what the step runs now; cleaning up goes on in the step's own thread."""
-        with self._lock:
-            followed, connection = self._followed.get(step), self._sessions.get(step)
-            is_ours = connection is not None if followed is None else followed.may_end
-            if not is_ours or step in self._given_up:
-                return
-            self._given_up[step] = GivenUp(reason, try_again)
-        self.record_action(step, {"action": "give_up", "because": reason})
-        self.on_note(step, f"giving up and cleaning up: {reason}")
-        if followed is None and connection is not None:
-            # A session that is gone needs no cancel; its step finds out by itself.
-            with suppress(psycopg.Error):
-                connection.cancel_safe(timeout=5)
-
-    def follow(self, step: Step, followed: Followed | None) -> None:
-        """Has the step follow that work from now on, or nothing."""
-        with self._lock:
-            if followed is None:
-                self._followed.pop(step, None)
-            else:
-                self._followed[step] = followed
-
-    def reason_to_end(self, step: Step) -> str | None:
-        """Why the work that the step follows is to be cancelled, None while it is not."""
-        with self._lock:
-            given_up = self._given_up.get(step)
-            if given_up is not None:
-                return given_up.reason
-            return "the run was told to stop" if step in self._cancelled else None
-
-    def mark_ended(self, step: Step) -> None:
-        """Remembers that the work which the step follows was told to end."""
-        with self._lock:
-            self._ended.add(step)
-
-    def has_ended(self, step: Step) -> bool:
-        """True when the work that the step follows, or followed, was told to end."""
-        with self._lock:
-            return step in self._ended
-
-    def forget_ended(self, step: Step) -> None:
-        """The end of the followed work is dealt with: what follows is another attempt."""
-        with self._lock:
-            self._ended.discard(step)
-
-    def add_leftover(self, step: Step, leftover: Leftover) -> None:
-        """Remembers an INVALID index that the step could not drop and gave another name."""
-        with self._lock:
-            self._leftovers.setdefault(step, []).append(leftover)
-
-    def leftovers(self, step: Step) -> list[Leftover]:
-        """What the step set aside and nobody dropped since, as far as this run knows."""
-        with self._lock:
-            return list(self._leftovers.get(step, ()))
-
-    def forget_leftover(self, step: Step, leftover: Leftover) -> None:
-        """It is dropped."""
-        with self._lock:
-            self._leftovers[step].remove(leftover)
-
-    def rest(self) -> None:
-        """Waits a moment between two looks, shorter where we are asked to stop."""
-        if self.stopping.is_set():
-            time.sleep(self.options.poll_seconds)
-        else:
-            self.stopping.wait(self.options.poll_seconds)
-
-    def take_given_up(self, step: Step) -> GivenUp | None:
-        """Why the attempt that ended now was given up, once; None when it was not."""
-        with self._lock:
-            return self._given_up.pop(step, None)
-
-    def leave(self, step: Step) -> None:
-        """Forgets the session of a step that has ended."""
-        with self._lock:
-            self._sessions.pop(step, None)
-            self._given_up.pop(step, None)
-            self._ended.discard(step)
-            if step.index is not None:
-                self._compiled.pop(step.index, None)
-
-    def session(self, step: Step, *, lock_timeout_seconds: float = 0) -> Connection:
-        """The BUILD session of a step: alone on the wire, the deadline as its orphan guard.
-
-        Without a lock_timeout, which would protect nobody and end a build at its last wait.
-        Raises: TargetError when the server does not come back within the reconnect budget; Halted when
-        another system does.
-        """
-        subject = step.index.name if step.index is not None else step.table.relname
-        connection = self._reach.connect(
-            session_name(self.journal.run, subject),
+        subject = self.step.index.name if self.step.index is not None else self.step.table.relname
+        connection = self.context.connect(
+            session_name(self.context.journal.run, subject),
             SessionLimits(
-                statement_timeout_seconds=self.options.deadline_seconds,
+                statement_timeout_seconds=self.context.options.deadline_seconds,
                 lock_timeout_seconds=lock_timeout_seconds,
             ),
         )
         if lock_timeout_seconds == 0:
             raise_deadlock_timeout(connection, _DEADLOCK_TIMEOUT_SECONDS)
         with self._lock:
-            self._sessions[step] = connection
+            self._session = connection
         return connection
 
-    def connect_beside(self, purpose: str, limits: SessionLimits = _LOOKING) -> Connection:
-        """A session beside the steps' own, for which the server may have to come back first.
+    def clean_up(self, work: Callable[[Connection], Result], limits: SessionLimits) -> Result:
+        """Return the result of `work` in a session of its own, which is watched as a cleanup of the step.
 
-        Raises: as `session`.
+        Raises: as `ExecutionContext.run_in_session`.
         """
-        return self._reach.connect(f"{APPLICATION_NAME}-{purpose}/{self.journal.run}", limits)
 
-    def beside(
-        self,
-        purpose: str,
-        work: Callable[[Connection], Result],
-        limits: SessionLimits = _LOOKING,
-        *,
-        step: Step | None = None,
-    ) -> Result:
-        """What `work` gives in a session of its own; begun anew where the session is lost.
+        def watched(connection: Connection) -> Result:
+            self._set_cleanup_pid(connection.info.backend_pid)
+            try:
+                return work(connection)
+            finally:
+                self._set_cleanup_pid(None)
 
-        With `step` it cleans up after that: the session is watched as the step's own.
+        return self.context.run_in_session("cleanup", watched, limits)
 
-        Raises: as `session`; psycopg.Error for what is no lost connection.
+    def processes(self) -> Iterator[tuple[int, StepProcess]]:
+        """Yield the server processes that work for the step now, by pid.
+
+        While the step follows a process, that one works for it, and its own session waits.
         """
-        losses = 0
-        while True:
-            with closing(self.connect_beside(purpose, limits)) as connection:
-                if step is not None:
-                    with self._lock:
-                        self._cleaning[step] = connection.info.backend_pid
-                try:
-                    return work(connection)
-                except psycopg.Error as error:
-                    losses += 1
-                    if not is_connection_lost(error) or losses >= _MOST_LOSSES:
-                        raise
-                finally:
-                    if step is not None:
-                        with self._lock:
-                            self._cleaning.pop(step, None)
-            time.sleep(self.options.poll_seconds)
-
-    def pause(self, attempt: int) -> None:
-        """Waits before the next attempt, unless asked to stop."""
-        base_seconds = self.options.retry_base_seconds
-        self.stopping.wait(delay_seconds(attempt, base_seconds=base_seconds, jitter=random.random()))  # noqa: S311 - no secret
-
-    def observe(self, connection: Connection, index: DeclaredIndex) -> ObservedIndex:
-        """Where the index stands now."""
-        table = self._table(connection, index.table)
         with self._lock:
-            compiled = self._compiled.get(index)
-        if compiled is None:
-            # Once a step: a volume that is full by the build has no room for the clone either.
-            compiled = compile_index(connection, index)
-            with self._lock:
-                self._compiled[index] = compiled
-        return observe_index(connection, index, compiled, table, self.journal.created())
+            followed, session, cleanup_pid = self._followed, self._session, self._cleanup_pid
+        if followed is not None:
+            process = StepProcess(self.step, followed.is_drop, followed.is_managed, followed.may_cancel)
+            yield followed.pid, process
+        if cleanup_pid is not None:
+            yield cleanup_pid, StepProcess(self.step, is_drop=True, may_cancel=False, is_cleanup=True)
+        if followed is None and cleanup_pid is None and session is not None and not session.closed:
+            is_drop = self.step.kind in _DROPS
+            is_watched = self.step.kind in _WATCHED
+            yield session.info.backend_pid, StepProcess(self.step, is_drop, is_watched, not is_drop)
+
+    # Ending early
+
+    def mark_cancelled(self) -> bool:
+        """Return True if the step is to be cancelled from now on; False if it was before, or runs nothing."""
+        with self._lock:
+            if self._is_cancelled or not self._is_cancellable():
+                return False
+            self._is_cancelled = True
+            return True
+
+    def own_session(self) -> Connection | None:
+        """Return the step's own session; None while the step has none, or follows a process."""
+        with self._lock:
+            return self._session if self._followed is None else None
+
+    def abandon(self, reason: str, *, may_retry: bool) -> None:
+        """Cancel what the step runs now; the step cleans up in its own thread."""
+        with self._lock:
+            if self._abandon_reason is not None or not self._is_cancellable():
+                return
+            self._abandon_reason = AbandonReason(reason, may_retry)
+            # The session of now: the step may have another one when the journal is written.
+            session = self.own_session()
+        self.record_action({"action": "abandon", "because": reason})
+        self.note(f"abandoning the build and cleaning up: {reason}")
+        if session is not None:
+            cancel_statement(session)
+
+    def take_abandon_reason(self) -> AbandonReason | None:
+        """Return, once, why the attempt that has just ended was abandoned; None if it was not."""
+        with self._lock:
+            reason, self._abandon_reason = self._abandon_reason, None
+            return reason
+
+    def end(self) -> None:
+        """Forget what belongs to the execution that has ended: another one starts without it."""
+        with self._lock:
+            self._session = None
+            self._abandon_reason = None
+            self._is_followed_cancelled = False
+            self._compiled = None
+
+    def _is_cancellable(self) -> bool:
+        return self._session is not None if self._followed is None else self._followed.may_cancel
+
+    # Following a process
+
+    def follow(self, process: FollowedProcess | None) -> None:
+        """Set the process that the step follows from now on; None for none."""
+        with self._lock:
+            self._followed = process
+
+    def reason_to_cancel_followed(self) -> str | None:
+        """Return why the followed process is to be cancelled; None if it is not."""
+        with self._lock:
+            if self._abandon_reason is not None:
+                return self._abandon_reason.reason
+            return "the run was stopped" if self._is_cancelled else None
+
+    @property
+    def is_followed_cancelled(self) -> bool:
+        """True after a cancel was sent to the process that the step follows, or followed."""
+        with self._lock:
+            return self._is_followed_cancelled
+
+    def set_followed_cancelled(self, *, is_cancelled: bool) -> None:
+        """Record that a cancel was sent to the followed process; or that its end was handled."""
+        with self._lock:
+            self._is_followed_cancelled = is_cancelled
+
+    # Leftovers
+
+    def leftovers(self) -> list[Leftover]:
+        """Return the INVALID indexes that the step renamed and that this run has not dropped since."""
+        with self._lock:
+            return list(self._leftovers)
+
+    def add_leftover(self, leftover: Leftover) -> None:
+        """Record an INVALID index that the step could not drop and renamed."""
+        with self._lock:
+            self._leftovers.append(leftover)
+
+    def remove_leftover(self, leftover: Leftover) -> None:
+        """Record that the leftover was dropped."""
+        with self._lock:
+            self._leftovers.remove(leftover)
+
+    # Catalogue and journal
+
+    def observe(self, connection: Connection) -> ObservedIndex:
+        """Return the state of the step's index in the catalogue."""
+        table = require_table(connection, self.index.table)
+        if self._compiled is None:
+            # Once a step: on a volume that the build has filled, the clone does not fit either.
+            self._compiled = compile_index(connection, self.index)
+        return observe_index(connection, self.index, self._compiled, table, self.context.journal.created())
 
     def record(
         self,
@@ -279,9 +232,9 @@ class Site:
         attempt: int = 1,
         message: str | None = None,
     ) -> None:
-        """Tells the journal about one index."""
+        """Append an event of the index to the journal."""
         detail = {"state": observed.state.value, "indexrelid": observed.indexrelid}
-        self.journal.append(
+        self.context.journal.append(
             phase,
             status,
             index_name=observed.declared.name,
@@ -298,16 +251,16 @@ class Site:
         attempt: int = 1,
         message: str | None = None,
     ) -> None:
-        """As `record`, for work that must go on where the journal cannot be written, as on a full volume."""
+        """As `record`, for work that goes on if the journal cannot be written, as on a full volume."""
         with suppress(psycopg.Error):
             self.record(phase, status, observed, attempt, message)
 
-    def record_action(self, step: Step, detail: dict[str, Any]) -> None:
-        """Tells the journal what is done to a session, in the phase that the index is in."""
-        name = step.index.name if step.index is not None else None
-        latest = self.journal.latest().get(name)
-        # The step goes on: its phase stands as it did, with what was known of it.
-        self.journal.append(
+    def record_action(self, detail: dict[str, Any]) -> None:
+        """Append to the journal what is done to a session, in the present phase of the index."""
+        name = self.step.index.name if self.step.index is not None else None
+        latest = self.context.journal.latest().get(name)
+        # The step goes on: its phase, attempt and definition stay as they are.
+        self.context.journal.append(
             Phase(latest.phase) if latest is not None else Phase.BUILDING,
             EventStatus.IN_PROGRESS,
             index_name=name,
@@ -316,8 +269,23 @@ class Site:
             detail=detail,
         )
 
-    def _table(self, connection: Connection, name: RelationName) -> TableFacts:
-        table = read_table(connection, name)
-        if table is None:
-            raise ExporterError(f"the table {name.quoted} is gone", hint="see who dropped or renamed it")
-        return table
+    def _set_cleanup_pid(self, pid: int | None) -> None:
+        with self._lock:
+            self._cleanup_pid = pid
+
+
+def require_table(connection: Connection, name: RelationName) -> TableFacts:
+    """Return the facts of the table. Raises: ExporterError if it does not exist any more."""
+    table = read_table(connection, name)
+    if table is None:
+        raise ExporterError(
+            f"the table {name.quoted} does not exist any more", hint="find out who dropped or renamed it"
+        )
+    return table
+
+
+def cancel_statement(session: Connection) -> None:
+    """Ask the server to cancel the statement that runs in the session, if it still exists."""
+    # The step notices a lost session itself.
+    with suppress(psycopg.Error):
+        session.cancel_safe(timeout=5)

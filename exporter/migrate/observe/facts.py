@@ -14,8 +14,9 @@ from psycopg import errors, sql
 
 from exporter.model import IndexFacts, ObservedIndex, RelationName, ServerFacts
 from exporter.postgres import ddl
+from exporter.postgres.fetching import fetch
 from exporter.postgres.queries import query_text
-from exporter.postgres.target import Connection, bounded_read, fetch
+from exporter.postgres.target import Connection, bounded_read
 
 # Before 15 a collector process writes the statistics of the tables to a file, at most twice a second.
 LAST_COLLECTOR_VERSION_NUM = 149999
@@ -70,7 +71,7 @@ def _read(
     declared = observed.declared
     oids = {"indexrelid": observed.indexrelid, "relid": observed.relid}
     columns = {"column_names": list(declared.not_null)}
-    rows = fetch(connection, "declared_index_facts", _CatalogFacts, facts, {**oids, **columns})
+    rows = fetch(connection, "declared_index_facts", _CatalogFacts, **oids, **columns)
     found = rows[0] if rows else _CatalogFacts(None, None, None, [])
     sizes = _read_sizes(connection, facts, oids, ends_at_seconds)
     nullable: list[str] = []
@@ -100,7 +101,7 @@ def _read_sizes(
 ) -> _Sizes:
     try:
         with bounded_read(connection, ends_at_seconds - time.monotonic()):
-            return fetch(connection, "declared_index_sizes", _Sizes, facts, oids)[0]
+            return fetch(connection, "declared_index_sizes", _Sizes, **oids)[0]
     except _NOT_KNOWABLE:
         return _Sizes(None, None, None)
 

@@ -14,11 +14,9 @@ from exporter.migrate.preflight.checks import (
     check_plan,
     estimate_plan,
 )
-from exporter.migrate.preflight.options import PreflightOptions
 
 __all__ = [
     "PlanEstimate",
-    "PreflightOptions",
     "check_before_build",
     "check_kinds",
     "check_plan",

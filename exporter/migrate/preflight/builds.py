@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import errors
 
+from exporter.migrate.options import PreflightOptions
 from exporter.migrate.preflight.estimate import estimate_index
 from exporter.migrate.preflight.findings import failed, passed, unknown
-from exporter.migrate.preflight.options import PreflightOptions
 from exporter.model import DeclaredIndex, Finding, IndexEstimate
 from exporter.postgres.relations.index_shape import IndexShape, count_duplicates, expect_rows, read_shape
 from exporter.postgres.server.storage import StorageFacts, TableAge

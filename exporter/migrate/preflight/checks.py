@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from exporter.migrate.observe.partitions import partition_findings
+from exporter.migrate.options import PreflightOptions
 from exporter.migrate.plan.disk_budget import DiskBudget
 from exporter.migrate.preflight.activity import check_blockers, check_running_backups
 from exporter.migrate.preflight.backup import check_backup
@@ -13,7 +14,6 @@ from exporter.migrate.preflight.builds import Estimated, check_duplicates, estim
 from exporter.migrate.preflight.disk import budget_of, check_disk
 from exporter.migrate.preflight.free_space import find_rooms
 from exporter.migrate.preflight.limits import check_duration, check_temporary_files
-from exporter.migrate.preflight.options import PreflightOptions
 from exporter.migrate.preflight.replication import check_archiving, check_lag, check_slots
 from exporter.migrate.preflight.session import check_session
 from exporter.migrate.preflight.tables import (
@@ -27,6 +27,7 @@ from exporter.migrate.preflight.tables import (
 )
 from exporter.model import DeclaredIndex, Finding, IndexEstimate, Manifest, RelationName, quote_identifier
 from exporter.postgres.builds.progress import read_builds
+from exporter.postgres.fetching import read_facts
 from exporter.postgres.relations.tables import TableFacts, read_table, read_table_indexes
 from exporter.postgres.server.replication import (
     read_archiver,
@@ -45,7 +46,7 @@ from exporter.postgres.server.storage import (
     read_wraparound,
 )
 from exporter.postgres.sessions.blockers import read_blockers
-from exporter.postgres.target import Connection, read_facts
+from exporter.postgres.target import Connection
 
 
 def check_before_build(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from exporter.migrate.options import PreflightOptions
 from exporter.migrate.plan.disk_budget import DiskBudget, DiskNeed
 from exporter.migrate.preflight.estimate import SpaceNeeded, needed_together
 from exporter.migrate.preflight.findings import SERVER, failed, passed, unknown, warned
@@ -17,7 +18,6 @@ from exporter.migrate.preflight.free_space import (
     sort_places,
     wal_place,
 )
-from exporter.migrate.preflight.options import PreflightOptions
 from exporter.model import Finding, IndexEstimate, RelationName
 from exporter.postgres.server.storage import StorageFacts
 from exporter.text.figures import byte_size

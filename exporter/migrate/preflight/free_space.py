@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from exporter.migrate.options import WAL_VOLUME, PreflightOptions
 from exporter.migrate.preflight.findings import SERVER, unknown
-from exporter.migrate.preflight.options import WAL_VOLUME, PreflightOptions
 from exporter.migrate.preflight.volumes import Volume, read_volume, system_identifier_of
 from exporter.model import DeclaredIndex, Finding, IndexEstimate
 from exporter.postgres.server.storage import StorageFacts, TablespaceFacts

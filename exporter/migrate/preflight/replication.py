@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from exporter.migrate.options import PreflightOptions
 from exporter.migrate.preflight.findings import SERVER, failed, passed, unknown, warned
-from exporter.migrate.preflight.options import PreflightOptions
 from exporter.model import Finding
 from exporter.postgres.server.replication import ArchiverFacts, ReplicationLag, ReplicationSlot
 from exporter.text.figures import byte_size, duration

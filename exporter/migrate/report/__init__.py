@@ -1,15 +1,14 @@
-"""An Outcome as text for a terminal, as Markdown and as JSON, and the exit code that goes with it. Pure.
+"""An Outcome as text for a terminal, as Markdown and as JSON, and its exit code. Pure.
 
-`outline` says what is told, once for text and Markdown, as the nouns of `exporter.text`, which writes
-them down; `document` is the JSON.
+`sections` composes text and Markdown from the nouns of `exporter.text`; `json_report` writes the JSON.
+`preflight_report` and `status_report` do the same for the results of those commands.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from exporter.migrate.report import document, outline, readiness
-from exporter.migrate.report import status_report as standing
+from exporter.migrate.report import json_report, preflight_report, sections, status_report
 from exporter.migrate.report.exit_codes import exit_code, preflight_exit_code
 from exporter.migrate.report.summary import summary, work_to_do
 from exporter.migrate.status import Status
@@ -30,25 +29,25 @@ __all__ = [
 ]
 
 PREFLIGHT_FORMS: Mapping[str, Callable[..., str]] = {
-    "text": readiness.as_text,
-    "markdown": readiness.as_markdown,
-    "json": readiness.as_json,
+    "text": preflight_report.as_text,
+    "markdown": preflight_report.as_markdown,
+    "json": preflight_report.as_json,
 }
 
 
 def as_text(outcome: Outcome, width: int = plain.WIDTH) -> str:
-    """The report for a terminal: at most `width` columns wide, no control characters, no colour."""
-    return plain.write(outline.of_outcome(outcome), width)
+    """Return the report for a terminal: at most `width` columns, no control characters, no colour."""
+    return plain.write(sections.of_outcome(outcome), width)
 
 
 def as_markdown(outcome: Outcome) -> str:
-    """The report as Markdown; names and messages show as they are, whatever they hold."""
-    return markdown.write(outline.of_outcome(outcome))
+    """Return the report as Markdown, with every name and message escaped."""
+    return markdown.write(sections.of_outcome(outcome))
 
 
 def as_json(outcome: Outcome) -> str:
-    """The report as JSON with stable keys, described in docs/report.md. Only ASCII, the rest escaped."""
-    return document.write(outcome)
+    """Return the report as JSON with stable keys, described in docs/report.md; ASCII only."""
+    return json_report.write(outcome)
 
 
 def plan_as_text(
@@ -57,28 +56,28 @@ def plan_as_text(
     origin: Sequence[str] = (),
     width: int = plain.WIDTH,
 ) -> str:
-    """The plan for a terminal: every step with its SQL, lock, end and undo, and what to know before.
+    """Return the plan for a terminal: each step with its SQL, lock and undo, and what preflight reports.
 
-    `origin` tells of which database it is, a line each.
+    `origin` are lines that name the database.
     """
-    return plain.write(outline.of_plan(plan, preflight, origin), width)
+    return plain.write(sections.of_plan(plan, preflight, origin), width)
 
 
 def status_as_text(status: Status, width: int = plain.WIDTH) -> str:
-    """Where every declared index stands, for a terminal."""
-    return plain.write(standing.content_of(status), width)
+    """Return the state of every declared index for a terminal."""
+    return plain.write(status_report.content_of(status), width)
 
 
 def status_as_markdown(status: Status) -> str:
-    """Where every declared index stands, as Markdown."""
-    return markdown.write(standing.content_of(status))
+    """Return the state of every declared index as Markdown."""
+    return markdown.write(status_report.content_of(status))
 
 
 def status_as_json(status: Status) -> str:
-    """Where every declared index stands, as JSON with stable keys, described in docs/status.md."""
-    return standing.document(status)
+    """Return the state of every declared index as JSON with stable keys, described in docs/status.md."""
+    return status_report.document(status)
 
 
 def status_exit_code(status: Status) -> int:
-    """0 all stand, 1 some absent or not compared, 3 INVALID or degraded, 4 a conflict or work under way."""
-    return standing.exit_code(status)
+    """Return 0 all in place, 1 absent or not compared, 3 INVALID or degraded, 4 conflict or being built."""
+    return status_report.exit_code(status)

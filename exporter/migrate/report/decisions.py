@@ -1,4 +1,4 @@
-"""Indexes that a run leaves as they are, and what a person can do about those that need a decision. Pure."""
+"""Indexes that a run does not change, and hints for those that need a decision. Pure."""
 
 from __future__ import annotations
 
@@ -20,37 +20,38 @@ _STATE_WORDS = {
     IndexState.DROPPING_OURS: "dropping",
     IndexState.DEGRADED: "DEGRADED",
 }
-_PLAINLY_PRESENT = "present as declared"
 
 
 def state_word(state: IndexState) -> str:
-    """The state as a label."""
+    """Return the label of a state."""
     return _STATE_WORDS[state]
 
 
 def settled(plan: Plan, command: str) -> Section:
-    """What needs nothing."""
-    title = "Left as they are" if command == "rollback" else "In place before"
+    """Return the indexes that need no work."""
+    title = "Not changed" if command == "rollback" else "Already in place"
     if command == "verify":
         return Section(title)
     items = tuple(
-        Item(_STATE_WORDS[index.state], _name(index), details=_told(index)) for index in plan.settled
+        Item(_STATE_WORDS[index.state], _name(index), details=_details(index, command))
+        for index in plan.settled
     )
     return Section(title, items)
 
 
-def _told(index: ObservedIndex) -> tuple[str, ...]:
-    """The detail where it says more than the label."""
-    return () if is_plainly_present(index) else (index.detail,)
+def _details(index: ObservedIndex, command: str) -> tuple[str, ...]:
+    if not is_plainly_present(index):
+        return (index.detail,)
+    return ("not created by this migration",) if command == "rollback" else ()
 
 
 def is_plainly_present(index: ObservedIndex) -> bool:
-    """True where the detail says no more than the label."""
-    return index.state is IndexState.PRESENT and index.detail == _PLAINLY_PRESENT
+    """Return True if the label says all: a partitioned index has partitions to count."""
+    return index.state is IndexState.PRESENT and not index.is_partitioned
 
 
 def refused(plan: Plan, command: str) -> Section:
-    """What a person has to decide on."""
+    """Return the indexes that need a decision."""
     return Section("Needs a decision", tuple(_refusal(index, command) for index in plan.refused))
 
 
@@ -61,38 +62,39 @@ def _refusal(index: ObservedIndex, command: str) -> Item:
 
 def _hint(index: ObservedIndex, command: str) -> str:
     hints = _rollback_hints(index) if command == "rollback" else init_hints(index)
-    return hints.get(index.state, "wait until it ends, then try again")
+    return hints.get(index.state, "wait until it ends, then run the command again")
 
 
 def init_hints(index: ObservedIndex) -> Mapping[IndexState, str]:
-    """What a person can do about an index that init leaves alone, by its state."""
+    """Return, by state, the hint for an index that init does not change."""
     return {
-        IndexState.CONFLICT: "declare another name, or rename or drop what bears this one",
-        IndexState.INVALID_FOREIGN: "init --adopt-invalid replaces it; or drop it: "
-        f"DROP INDEX CONCURRENTLY {_name(index)}",
-        IndexState.BUILDING_FOREIGN: "wait until it is built, then run init again",
+        IndexState.CONFLICT: "declare another name, or rename or drop the existing relation",
+        IndexState.INVALID_FOREIGN: "run init --adopt-invalid to replace it, or drop it: "
+        f"DROP INDEX CONCURRENTLY {_name(index)};",
+        IndexState.BUILDING_FOREIGN: "wait until the build ends, then run init again",
     }
 
 
 def _rollback_hints(index: ObservedIndex) -> Mapping[IndexState, str]:
-    cancel = f"SELECT pg_cancel_backend({index.builder_pid})"
-    # Only of a partitioned table: indexes of partitions that stood before would go with it.
-    keep = "build equal indexes there under other names, concurrently; then drop it by hand: "
-    keep += f"DROP INDEX {_name(index)}"
+    cancel = f"SELECT pg_cancel_backend({index.builder_pid});"
+    # A partitioned index takes with it the indexes of partitions that existed before it.
+    keep = "build equal indexes on the partitions under other names first, then drop it: "
+    keep += f"DROP INDEX {_name(index)};"
     return {
-        IndexState.CONFLICT: "it is not the one that was built, so it stays; drop it by hand if it is to go",
-        IndexState.BUILDING_OURS: f"wait until it is built, or end it: {cancel}; then run rollback again",
-        IndexState.BUILDING_FOREIGN: "wait until that ends, then run rollback again",
+        IndexState.CONFLICT: "this migration did not build it, so it is not dropped",
+        IndexState.BUILDING_OURS: "wait until the build ends, then run rollback again; "
+        f"to cancel the build: {cancel}",
+        IndexState.BUILDING_FOREIGN: "wait until the build ends, then run rollback again",
         IndexState.PRESENT: keep,
         IndexState.INCOMPLETE: keep,
     }
 
 
 def definitions(index: ObservedIndex) -> tuple[str, ...]:
-    """Both definitions where the one found differs from the one declared."""
+    """Return the existing and the declared definition where they differ."""
     if index.state is not IndexState.CONFLICT or index.found_definition is None:
         return ()
-    return f"found: {index.found_definition}", f"declared: {index.definition}"
+    return f"existing: {index.found_definition}", f"declared: {index.definition}"
 
 
 def _name(index: ObservedIndex) -> str:

@@ -1,4 +1,4 @@
-"""What a run came to, in one number."""
+"""The exit code of a run."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ HALTED = 4
 
 
 def exit_code(outcome: Outcome, *, strict: bool = False) -> int:
-    """0 done, 1 failed or stopped clean, 3 something left behind, 4 a person decides or the server goes on.
+    """Return 0 done, 1 failed and clean, 3 something left behind, 4 needs a decision or still runs.
 
-    What was left behind outranks the rest, because it costs writes until it is cleaned up, and a degraded
-    index queries too. `strict` counts unknown findings as failed. A failed preflight is a failure; what it
-    only warns of is none.
+    3 outranks the rest: a leftover costs writes until it is dropped, and a degraded index serves no query.
+    `strict` counts unknown findings as failed. A failed preflight check is a failure, a warning is not.
     """
     statuses = {result.status for result in outcome.results}
     if statuses & {StepStatus.LEFT_BEHIND, StepStatus.DEGRADED}:
@@ -32,7 +31,7 @@ def exit_code(outcome: Outcome, *, strict: bool = False) -> int:
 
 
 def is_refused(outcome: Outcome) -> bool:
-    """True when the preflight failed, so that nothing was touched. That of rollback is among its findings."""
+    """Return True if preflight failed and nothing changed. The checks of rollback are among its findings."""
     if any(finding.verdict is Verdict.FAIL for finding in outcome.preflight):
         return True
     failed = any(finding.verdict is Verdict.FAIL for finding in outcome.findings)
@@ -40,6 +39,6 @@ def is_refused(outcome: Outcome) -> bool:
 
 
 def preflight_exit_code(findings: Sequence[Finding], *, strict: bool = False) -> int:
-    """0 when a run could start, 1 when it would be refused; `strict` counts unknown as failed."""
+    """Return 0 if a run could start, 1 if it would be refused; `strict` counts unknown as failed."""
     failing = {Verdict.FAIL, Verdict.UNKNOWN} if strict else {Verdict.FAIL}
     return FAILED if {finding.verdict for finding in findings} & failing else DONE

@@ -1,4 +1,4 @@
-"""A Status as content for people, as JSON, and as an exit code. Pure."""
+"""The result of `status` as sections of text, as JSON and as an exit code. Pure."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _HALTING = {
     IndexState.BUILDING_FOREIGN,
     IndexState.DROPPING_OURS,
 }
-# A run that died leaves one of these as its last word.
+# The last status that a killed run leaves in the journal.
 _UNFINISHED = {"in_progress"}
 
 
 def exit_code(status: Status) -> int:
-    """0 all stand, 1 some absent or not compared, 3 INVALID or degraded, 4 a conflict or work under way."""
+    """Return 0 all in place, 1 absent or not compared, 3 INVALID or degraded, 4 conflict or being built."""
     states = {index.observed.state for index in status.indexes}
     if states & _LEFT:
         return LEFT_BEHIND
@@ -42,22 +42,23 @@ def exit_code(status: Status) -> int:
 
 
 def content_of(status: Status) -> Content:
-    """Where every declared index stands, for people."""
-    standing = sum(index.is_settled for index in status.indexes)
+    """Return the state of every declared index as sections of text."""
+    settled = sum(index.is_settled for index in status.indexes)
     server = "a standby" if status.in_recovery else "a primary"
     sections = (Section("Indexes", tuple(_item(index, status) for index in status.indexes)),)
     return Content(
         f"status {status.migration}",
         (f"{status.address}, PostgreSQL {status.server_version}, {server}", moment(status.at)),
-        tuple(_summary(status, standing)),
+        tuple(_summary(status, settled)),
         tuple(section for section in sections if section.items),
     )
 
 
-def _summary(status: Status, standing: int) -> Iterator[str]:
-    yield f"{standing} of {counted(len(status.indexes), 'declared index')} stand as declared."
+def _summary(status: Status, settled: int) -> Iterator[str]:
+    count = len(status.indexes)
+    yield f"{settled} of {counted(count, 'declared index')} {'is' if count == 1 else 'are'} in place."
     if status.no_journal is not None:
-        yield f"Without the journal: {status.no_journal}."
+        yield f"The journal was not read: {status.no_journal}."
     elif status.log is not None:
         log = status.log
         yield f"Journal: {_logged(log)}, run {log.run}, {moment(log.at)}."
@@ -67,18 +68,18 @@ def _item(index: IndexStatus, status: Status) -> Item:
     observed = index.observed
     details = [f"on {observed.declared.table.quoted}", *_work(index, status.at), *_holding(index)]
     if index.progress is None or observed.state is IndexState.CONFLICT:
-        details += _told(index)
+        details += _detail(index)
     details += definitions(observed)
     if index.not_compared is not None:
         details.append(
-            f"compared with the journal, because {index.not_compared}"
+            f"compared with the definition in the journal: {index.not_compared}"
             if index.compared_with == "journal"
             else f"not compared with the declaration: {index.not_compared}"
         )
     if status.no_journal is None:
         details.append(_journal(index))
     share = None if index.progress is None else index.progress.share
-    # All done is what has ended.
+    # 100 % is for work that has ended.
     aside = "" if share is None else f"{min(share, 0.99):.0%}"
     return Item(
         state_word(observed.state),
@@ -89,24 +90,19 @@ def _item(index: IndexStatus, status: Status) -> Item:
     )
 
 
-def _told(index: IndexStatus) -> Iterator[str]:
-    """What was found, where that is more than the label says."""
-    if not index.compared_with and _stands(index):
-        yield "an index of that name"
+def _detail(index: IndexStatus) -> Iterator[str]:
+    if not index.compared_with and index.observed.state is IndexState.PRESENT:
+        yield "an index of that name exists"
     elif not is_plainly_present(index.observed):
         yield index.observed.detail
 
 
-def _stands(index: IndexStatus) -> bool:
-    return index.observed.state is IndexState.PRESENT
-
-
 def _work(index: IndexStatus, at: datetime) -> Iterator[str]:
-    """What works on it now: in which phase, who, since when, and whom that waits for."""
+    """Yield the work in progress: phase, session, start, and the sessions it waits for."""
     progress = index.progress
     if progress is None:
         return
-    phase = progress.phase or ("the drop" if index.observed.state is IndexState.DROPPING_OURS else "at work")
+    phase = progress.phase or ("dropping" if index.observed.state is IndexState.DROPPING_OURS else "building")
     who = [phase, f"pid {progress.pid}"]
     if progress.usename is not None:
         who.append(f"user {progress.usename}")
@@ -121,41 +117,41 @@ def _work(index: IndexStatus, at: datetime) -> Iterator[str]:
     for blocker in progress.blockers:
         if blocker.is_own_build:
             name = shown_on_one_line((blocker.application_name or "").split("/", 2)[-1])
-            yield f"waits for the build of {name} beside it ({blocker.name}), which ends by itself"
+            yield f"waits for this tool's build of {name} ({blocker.name}), which ends without action"
         else:
             yield f"waits for {blocker.described}"
-    # Other builds of a run wait their turn.
-    behind = sum(not one.is_ours for one in progress.waiters)
+    # This tool's own builds wait without blocking others.
+    behind = sum(not waiter.is_ours for waiter in progress.waiters)
     if behind:
-        readers = ": readers queue too" if progress.stops_readers else ""
+        readers = "; readers are blocked too" if progress.stops_readers else ""
         yield f"{counted(behind, 'session')} {'waits' if behind == 1 else 'wait'} behind it{readers}"
 
 
 def _journal(index: IndexStatus) -> str:
     log = index.log
     if log is None:
-        return "the journal knows nothing of it"
+        return "journal: no entry"
     attempt = f"attempt {log.attempt}, " if log.attempt > 1 else ""
     return f"journal: {_logged(log)}, {attempt}run {log.run}, {moment(log.at)}"
 
 
 def _logged(log: LogRow) -> str:
-    """Phase and status as the journal has them, once where they are one word."""
+    """Return phase and status as in the journal, only one of them if they are equal."""
     return log.phase if log.phase == log.status else f"{log.phase} {log.status}"
 
 
 def _holding(index: IndexStatus) -> Iterator[str]:
-    """Which run of this tool holds the table of an index that nothing works on."""
+    """Yield the run of this tool that holds the table of an idle index."""
     holder = index.holder
     if holder is None or index.is_settled:
         return
     run = run_of(holder.application_name)
     who = "this tool" if run is None else f"run {run}"
-    yield f"{who} is at work on its table (pid {holder.pid})"
+    yield f"{who} is working on its table (pid {holder.pid})"
 
 
 def _is_alive(index: IndexStatus) -> bool:
-    """True when the run that the journal tells of last holds the table, or nobody can say which does."""
+    """Return True if the last run in the journal holds the table, or an unknown run of this tool does."""
     if index.holder is None or index.log is None:
         return False
     return run_of(index.holder.application_name) in (None, index.log.run)
@@ -167,15 +163,15 @@ def _hint(index: IndexStatus) -> str | None:
         if _is_alive(index):
             return None
         if log is not None and log.status in _UNFINISHED:
-            return f"run {log.run} did not live to see its end: run init again"
-        return None if log is not None and log.phase == "dropped" else "init builds it"
+            return f"run {log.run} was killed before it finished; run init again"
+        return None if log is not None and log.phase == "dropped" else "run init to build it"
     hints = {
         **init_hints(index.observed),
-        IndexState.INVALID_OURS: "init cleans it up and builds it anew",
-        IndexState.DEGRADED: "rollback again finishes the drop; init builds it anew",
+        IndexState.INVALID_OURS: "run init: it drops the index and builds it again",
+        IndexState.DEGRADED: "run rollback again to finish the drop, or init to build the index again",
     }
     if not index.observed.definition and state is IndexState.CONFLICT:
-        return "correct the manifest or the database"
+        return "correct the manifest or the table"
     return hints.get(state)
 
 
@@ -183,7 +179,7 @@ def _hint(index: IndexStatus) -> str | None:
 
 
 def document(status: Status) -> str:
-    """The status as JSON, described in docs/status.md, ending in a newline. Only ASCII."""
+    """Return the status as JSON, described in docs/status.md, ending in a newline; ASCII only."""
     content: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "command": "status",

@@ -1,4 +1,4 @@
-"""What a run came to, in sentences: what was done, what was found, what to do next."""
+"""The result of a run in sentences: what was done, what was verified, what to do next."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from exporter.migrate.report.exit_codes import HALTED, LEFT_BEHIND, exit_code, i
 from exporter.model import Outcome, Plan, StepKind, StepResult, StepStatus, Verdict
 from exporter.text.findings import tally
 
-# Of a hint that many need, so many are named; each stands at its step or finding as well.
+# A hint names so many indexes; each step and finding repeats its own hint.
 MOST_NAMES = 3
 
 _STATUS_SUMMARIES = {
-    StepStatus.DEGRADED: "stopped half-way and left an index degraded: no query may use it",
+    StepStatus.DEGRADED: "stopped half-way: a valid index is INVALID now, no query can use it",
     StepStatus.LEFT_BEHIND: "failed and left something behind",
-    StepStatus.HALTED: "stopped for a decision by a person",
+    StepStatus.HALTED: "stopped and needs a decision",
     StepStatus.FAILED: "failed and left nothing behind",
-    StepStatus.DETACHED: "left to the server, which goes on",
+    StepStatus.DETACHED: "still running in the server",
     StepStatus.SKIPPED: "not started",
 }
-# What it works on, what is to be done with it, and what was.
+# Noun, verb, participle.
 _KIND_SUMMARIES = {
-    StepKind.DROP_INVALID: ("INVALID index", "clean up", "cleaned up"),
+    StepKind.DROP_INVALID: ("INVALID index", "drop", "dropped"),
     StepKind.DROP_LEFTOVER: ("leftover", "drop", "dropped"),
-    StepKind.CREATE_PARENT: ("partitioned index", "begin", "begun"),
+    StepKind.CREATE_PARENT: ("partitioned index", "create", "created"),
     StepKind.BUILD: ("index", "build", "built"),
-    StepKind.ADOPT: ("running build", "follow", "followed to its end"),
+    StepKind.ADOPT: ("running build", "follow", "followed"),
     StepKind.ATTACH: ("index", "attach", "attached"),
     StepKind.DROP: ("index", "drop", "dropped"),
     StepKind.DROP_PARENT: ("partitioned index", "drop", "dropped"),
@@ -34,7 +34,7 @@ _KIND_SUMMARIES = {
 
 
 def summary(outcome: Outcome) -> tuple[str, ...]:
-    """What the run came to, the most important first; each a sentence."""
+    """Return the result of the run in sentences, the most important first."""
     lines = [*_work(outcome), *needed_decisions(outcome.plan)]
     if outcome.findings:
         lines.append(tally(outcome.findings))
@@ -44,10 +44,9 @@ def summary(outcome: Outcome) -> tuple[str, ...]:
 def _work(outcome: Outcome) -> Iterator[str]:
     plan = outcome.plan
     if is_refused(outcome) and not (outcome.dry_run and outcome.command == "rollback"):
-        work = "drop" if outcome.command == "rollback" else "build"
-        yield f"Nothing was touched: what must hold before a {work} does not."
+        yield "Nothing changed: preflight checks failed."
     elif outcome.dry_run:
-        yield "Nothing was touched: this is the plan only."
+        yield "Nothing changed: dry run."
         yield work_to_do(plan) if plan.steps else nothing_to_do(plan, outcome.command)
     elif outcome.results:
         yield from _work_by_status(outcome.results)
@@ -71,7 +70,7 @@ def _work_by_status(results: Sequence[StepResult]) -> Iterator[str]:
 
 
 def work_to_do(plan: Plan) -> str:
-    """What the steps of a plan come to, as a sentence."""
+    """Return the work of a plan in a sentence."""
     kinds = [step.kind for step in plan.steps]
     works = [
         f"{verb} {counted(kinds.count(kind), noun)}"
@@ -82,26 +81,26 @@ def work_to_do(plan: Plan) -> str:
 
 
 def nothing_to_do(plan: Plan, command: str) -> str:
-    """Why a plan without steps has none."""
+    """Return why a plan has no steps."""
     if command == "rollback":
-        return "Nothing to do: no index stands that this migration created."
+        return "Nothing to do: this migration has created no index that still exists."
     if plan.refused:
-        return "Nothing was done."
+        return "Nothing changed."
     return f"Nothing to do: {counted(len(plan.settled), 'declared index')}, all in place."
 
 
 def needed_decisions(plan: Plan) -> tuple[str, ...]:
-    """How many indexes wait for a person; nothing when there is none."""
+    """Return how many indexes need a decision, empty if none does."""
     count = len(plan.refused)
     return (f"{counted(count, 'index')} {'needs' if count == 1 else 'need'} a decision.",) if count else ()
 
 
 def next_steps(outcome: Outcome) -> tuple[str, ...]:
-    """What to do now, as sentences: first what stands in the way, by name, then how to go on."""
-    return (*_hints(outcome), *_going_on(outcome))
+    """Return what to do now in sentences: first the hints by index, then how to continue."""
+    return (*_hints(outcome), *_continue(outcome))
 
 
-def _going_on(outcome: Outcome) -> Iterator[str]:
+def _continue(outcome: Outcome) -> Iterator[str]:
     code = exit_code(outcome)
     again = "Run the same command again"
     if is_refused(outcome):
@@ -110,41 +109,41 @@ def _going_on(outcome: Outcome) -> Iterator[str]:
         if outcome.plan.steps:
             yield f"Run {outcome.command} without --dry-run to do what the plan says."
     elif code == LEFT_BEHIND:
-        yield f"{again}: it cleans up what was left behind and goes on."
+        yield f"{again}: it drops what was left behind and continues."
     elif any(result.status is StepStatus.DETACHED for result in outcome.results):
-        yield f"{again}: it follows what the server goes on with. Until then status shows how far that is."
+        yield f"{again} to follow the running work; status shows its progress."
     elif code == HALTED:
-        yield f"{again} once what needs a decision is decided: what is done is not done twice."
+        yield "Resolve the conflicts, then rerun; finished steps are skipped."
     elif code and outcome.command != "rollback" and _is_all_done(outcome):
         yield "Then run verify again."
     elif code:
-        yield f"{again}: what is done is not done twice."
+        yield f"{again}; finished steps are skipped."
     else:
         yield from _after_success(outcome)
 
 
 def _is_all_done(outcome: Outcome) -> bool:
-    """True when no step is left: what failed is a criterion."""
+    """Return True if all steps are done, so that only a criterion failed."""
     return all(result.status is StepStatus.DONE for result in outcome.results)
 
 
 def _after_success(outcome: Outcome) -> Iterator[str]:
     unknown = sum(finding.verdict is Verdict.UNKNOWN for finding in outcome.findings)
     if unknown:
-        told = "1 criterion is" if unknown == 1 else f"{unknown} criteria are"
-        yield f"{told} unknown: see below what would decide it."
+        criteria = "1 criterion is" if unknown == 1 else f"{unknown} criteria are"
+        yield f"{criteria} unknown; the hints below say what is missing."
     if outcome.command == "rollback" and outcome.results:
         yield (
-            "Take the manifest away from where serve has it: what it declares and is absent pages as "
-            "DatabaseIndexMissing."
+            "Remove the manifest from the settings of pg-index-exporter serve, or DatabaseIndexMissing "
+            "will fire."
         )
     elif outcome.command == "init":
-        yield "pg-index-exporter serve publishes whether the indexes are used."
-        yield "pg-index-exporter verify judges the criteria again at any time."
+        yield "Run pg-index-exporter serve to publish whether the indexes are used."
+        yield "Run pg-index-exporter verify at any time to check the criteria again."
 
 
 def _hints(outcome: Outcome) -> Iterator[str]:
-    """What to do about everything that failed, each once with the names that it is for."""
+    """Yield each hint of what failed once, with the names it applies to."""
     names_by_hint: dict[str, list[str]] = {}
     for name, hint in (*_hints_of_steps(outcome), *_hints_of_findings(outcome)):
         names = names_by_hint.setdefault(hint, [])
@@ -158,7 +157,7 @@ def _hints(outcome: Outcome) -> Iterator[str]:
 def _hints_of_steps(outcome: Outcome) -> Iterator[tuple[str, str]]:
     for result in outcome.results:
         step = result.step
-        # Of what the server goes on with there is one word for all.
+        # Detached steps share one sentence.
         if result.hint is not None and result.status not in (StepStatus.DONE, StepStatus.DETACHED):
             yield step.table.quoted if step.index is None else step.index.relation.quoted, result.hint
 
@@ -170,6 +169,6 @@ def _hints_of_findings(outcome: Outcome) -> Iterator[tuple[str, str]]:
 
 
 def counted(number: int, noun: str) -> str:
-    """The number with its noun, in the plural where it is not one."""
+    """Return the number with its noun, in the plural unless it is 1."""
     plural = f"{noun}es" if noun.endswith("x") else f"{noun}s"
     return f"{number} {noun if number == 1 else plural}"

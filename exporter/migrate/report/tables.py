@@ -1,4 +1,4 @@
-"""Sizes and probes as tables of a report. Pure."""
+"""The tables of a report: index sizes and probe times. Pure."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from exporter.text.figures import byte_size, estimate_of, faster_by, size_ratio,
 
 
 def sizes(outcome: Outcome) -> Section:
-    """What each index takes, beside what was expected, its table and the limit."""
+    """Return the size of each index beside its estimate, its table and its limit."""
     known = [index for index in outcome.facts if index.size_bytes is not None]
     estimates = [estimate_of(outcome, index) for index in known]
-    # Only the run that built it estimated it.
+    # Only the run that built an index has an estimate of it.
     has_estimates = any(estimate is not None for estimate in estimates)
     rows = tuple(
         _size(index, _estimated(estimate) if has_estimates else None)
@@ -48,7 +48,7 @@ def _estimated(estimate: IndexEstimate | None) -> str:
 
 
 def probes(outcome: Outcome) -> Section:
-    """Each probe before and after, and how its plans read the table."""
+    """Return each probe before and after, and how its plans read the table."""
     rows = tuple(
         _probe(before, after)
         for before, after in probe_pairs(outcome)
@@ -60,9 +60,9 @@ def probes(outcome: Outcome) -> Section:
 def probe_pairs(
     outcome: Outcome,
 ) -> Iterator[tuple[ProbeMeasurement | None, ProbeMeasurement | None]]:
-    """Each probe as measured before and after, in the order of the later measurement."""
-    before = {(found.index_name, found.probe): found for found in outcome.before}
-    after = {(found.index_name, found.probe): found for found in outcome.after}
+    """Yield each probe as measured before and after, in the order of the later measurement."""
+    before = {(measured.index_name, measured.probe): measured for measured in outcome.before}
+    after = {(measured.index_name, measured.probe): measured for measured in outcome.after}
     for key in dict.fromkeys([*after, *before]):
         yield before.get(key), after.get(key)
 
@@ -71,17 +71,20 @@ def _probe(before: ProbeMeasurement | None, after: ProbeMeasurement | None) -> R
     either = after or before
     if either is None:
         raise ValueError("a probe is measured before or after")
-    figures = tuple(NOT_KNOWN if one is None else taken(one) or NOT_KNOWN for one in (before, after))
+    figures = tuple(
+        NOT_KNOWN if measured is None else taken(measured) or NOT_KNOWN for measured in (before, after)
+    )
     note = "" if after is None else _plans(before, after)
     name = f"{quote_identifier(either.index_name)}, {either.probe}"
     return Row(name, (*figures, faster_by(before, after) or NOT_KNOWN), note)
 
 
 def _plans(before: ProbeMeasurement | None, after: ProbeMeasurement) -> str:
-    """How the plans read the table, before and after, and how many of them by the index."""
-    nodes = [one.node for one in (before, after) if one is not None and one.node]
-    told = " -> ".join(dict.fromkeys(nodes))
+    """Return how the plans read the table before and after, and how many use the index."""
+    nodes = [measured.node for measured in (before, after) if measured is not None and measured.node]
+    scans = " -> ".join(dict.fromkeys(nodes))
     plans = (
         "" if after.samples_using_index is None else f"{after.samples_using_index} of {after.samples} plans"
     )
-    return ", ".join(part for part in (told, plans, after.reason, after.detail) if part)
+    missing = after.detail or (after.reason or "").replace("_", " ")
+    return ", ".join(part for part in (scans, plans, missing) if part)

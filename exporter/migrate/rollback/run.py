@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from exporter.errors import SettingsError
-from exporter.migrate.assessment import Assessment, RunOptions, control_session
-from exporter.migrate.execute.executor import Build, Event
+from exporter.migrate.assessment import Assessment, control_session
+from exporter.migrate.events import Event
+from exporter.migrate.execute.executor import Executor
 from exporter.migrate.journaling import record_stop
 from exporter.migrate.observe.indexes import observe
+from exporter.migrate.options import RunOptions
 from exporter.migrate.outcome import now, outcome_of, wal_since
 from exporter.migrate.plan.partitions import with_partitions
 from exporter.migrate.plan.steps import plan_rollback
@@ -26,9 +28,10 @@ from exporter.model import (
     StepStatus,
     Verdict,
 )
+from exporter.postgres.fetching import read_facts
 from exporter.postgres.journal import CreatedIndex, EventStatus, Journal, Phase
 from exporter.postgres.server.statistics import read_wal_position
-from exporter.postgres.target import Connection, read_facts
+from exporter.postgres.target import Connection
 
 # Of what must hold before a build, what a drop and the ANALYZE after it need as well.
 _CRITERIA = {
@@ -70,7 +73,7 @@ def roll_back(
                 record_stop(journal, Phase.DROPPED, ())
             return replace(outcome, finished_at=now())
         wal_position = read_wal_position(connection)
-        results = Build(database, journal, options.build, on_event).run(situation.plan)
+        results = Executor(database, journal, options.build, on_event).run(situation.plan)
         if all(result.status is StepStatus.DONE for result in results):
             _record_unseen(journal, situation)
         record_stop(journal, Phase.DROPPED, results)

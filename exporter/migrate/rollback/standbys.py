@@ -13,9 +13,10 @@ import psycopg
 
 from exporter.errors import ExporterError
 from exporter.model import Database, Finding, ObservedIndex, Verdict
+from exporter.postgres.fetching import read_facts
 from exporter.postgres.relations.dependents import DroppedIndexFacts, read_dropped_index_facts
 from exporter.postgres.server.statistics import read_walsenders
-from exporter.postgres.target import Connection, SessionLimits, address, connect, read_facts
+from exporter.postgres.target import Connection, SessionLimits, address, connect
 
 _SERVER = "the server"
 _SIBLING_TIMEOUT_SECONDS = 5.0

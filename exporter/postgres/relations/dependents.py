@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from exporter.postgres.target import Connection, fetch_version
+from exporter.postgres.fetching import fetch
+from exporter.postgres.target import Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +37,5 @@ def read_dropped_index_facts(
     connection: Connection, indexrelids: Collection[int]
 ) -> dict[int, DroppedIndexFacts]:
     """The facts of each of these indexes that stands, by its oid."""
-    rows = fetch_version(
-        connection,
-        "dropped_index_facts",
-        DroppedIndexFacts,
-        connection.info.server_version,
-        {"indexrelids": list(indexrelids)},
-    )
+    rows = fetch(connection, "dropped_index_facts", DroppedIndexFacts, indexrelids=list(indexrelids))
     return {row.indexrelid: row for row in rows}

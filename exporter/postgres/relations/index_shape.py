@@ -14,9 +14,9 @@ from psycopg import sql
 
 from exporter.model import DeclaredIndex, RelationName
 from exporter.postgres import ddl
-from exporter.postgres.queries import query_text
+from exporter.postgres.fetching import fetch, query_for
 from exporter.postgres.relations.tables import LOCK_TIMEOUT_MILLISECONDS
-from exporter.postgres.target import Connection, bounded_read, fetch_version, set_session
+from exporter.postgres.target import Connection, bounded_read, set_session
 
 SAMPLED_PAGES = 300
 
@@ -74,9 +74,7 @@ def read_shape(connection: Connection, index: DeclaredIndex) -> IndexShape:
         ddl.run_single(connection, ddl.create_clone(index.table, clone))
         temporary = ddl.qualified(RelationName("pg_temp", clone))
         ddl.run_single(connection, ddl.create_index(index, concurrently=False, table=temporary))
-        rows = fetch_version(
-            connection, "index_shape", IndexShape, connection.info.server_version, {"relname": clone}
-        )
+        rows = fetch(connection, "index_shape", IndexShape, relname=clone)
         return rows[0]
 
 
@@ -128,7 +126,7 @@ def _sample(
     condition: sql.Composable,
     page_count: float,
 ) -> IndexSample:
-    text = query_text("index_sample", server_version_num=connection.info.server_version)
+    text = query_for(connection, "index_sample")
     statement = sql.SQL(text).format(
         table=ddl.qualified(table),
         widths=widths,
@@ -153,7 +151,7 @@ def count_duplicates(
     conditions = [] if shape.predicate is None else [_expression(shape.predicate)]
     if not index.nulls_not_distinct:
         conditions += [sql.SQL("{} IS NOT NULL").format(_expression(key)) for key in shape.keys]
-    text = query_text("duplicate_keys", server_version_num=connection.info.server_version)
+    text = query_for(connection, "duplicate_keys")
     statement = sql.SQL(text).format(
         table=sql.SQL("ONLY {}").format(ddl.qualified(index.table)),
         keys=sql.SQL(", ").join(map(_expression, shape.keys)),

@@ -6,8 +6,9 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from exporter.model import RelationName
+from exporter.postgres.fetching import fetch
 from exporter.postgres.relations.tables import TableIndex
-from exporter.postgres.target import Connection, fetch_version
+from exporter.postgres.target import Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,22 +69,19 @@ class Attachment:
 
 def read_partitions(connection: Connection, relid: int) -> list[Partition]:
     """Every table below the partitioned one, each before its own partitions."""
-    version = connection.info.server_version
-    return fetch_version(connection, "partition_tree", Partition, version, {"root_relid": relid})
+    return fetch(connection, "partition_tree", Partition, root_relid=relid)
 
 
 def read_partition_indexes(connection: Connection, relids: Collection[int]) -> list[PartitionIndex]:
     """Every index of the given tables."""
-    version = connection.info.server_version
     parameters = {"relids": list(relids)}
-    return fetch_version(connection, "partition_indexes", PartitionIndex, version, parameters)
+    return fetch(connection, "partition_indexes", PartitionIndex, **parameters)
 
 
 def read_quoted(connection: Connection, names: Iterable[str]) -> dict[str, str]:
     """Each name as the server writes it in a definition."""
-    version = connection.info.server_version
     parameters = {"names": list(names)}
-    rows = fetch_version(connection, "quoted_identifiers", QuotedIdentifier, version, parameters)
+    rows = fetch(connection, "quoted_identifiers", QuotedIdentifier, **parameters)
     return {row.name: row.quoted_name for row in rows}
 
 
@@ -98,5 +96,4 @@ def read_attachment(
         "parent_schemaname": parent.schemaname,
         "parent_indexname": parent.relname,
     }
-    version = connection.info.server_version
-    return fetch_version(connection, "partition_attachment", Attachment, version, parameters)[0]
+    return fetch(connection, "partition_attachment", Attachment, **parameters)[0]

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from exporter.model import DeclaredIndex, RelationName
 from exporter.postgres import ddl
-from exporter.postgres.target import Connection, fetch_version, set_session
+from exporter.postgres.fetching import fetch, fetch_one
+from exporter.postgres.target import Connection, set_session
 
 LOCK_TIMEOUT_MILLISECONDS = "5000"
 
@@ -96,48 +97,32 @@ class TableBuilder:
 
 def read_table(connection: Connection, table: RelationName) -> TableFacts | None:
     """The table's facts, None when there is no such relation."""
-    rows = fetch_version(
-        connection,
-        "table_facts",
-        TableFacts,
-        connection.info.server_version,
-        {"schemaname": table.schemaname, "relname": table.relname},
+    return fetch_one(
+        connection, "table_facts", TableFacts, schemaname=table.schemaname, relname=table.relname
     )
-    return rows[0] if rows else None
 
 
 def read_table_indexes(connection: Connection, relid: int) -> list[TableIndex]:
     """Every index of the table, whatever its state."""
-    version = connection.info.server_version
-    return fetch_version(connection, "table_indexes", TableIndex, version, {"relid": relid})
+    return fetch(connection, "table_indexes", TableIndex, relid=relid)
 
 
 def read_relation(connection: Connection, name: RelationName) -> NamedRelation | None:
     """The relation of that name, None when the name is free."""
-    rows = fetch_version(
-        connection,
-        "relation_by_name",
-        NamedRelation,
-        connection.info.server_version,
-        {"schemaname": name.schemaname, "relname": name.relname},
+    return fetch_one(
+        connection, "relation_by_name", NamedRelation, schemaname=name.schemaname, relname=name.relname
     )
-    return rows[0] if rows else None
 
 
 def read_table_builders(connection: Connection, relid: int) -> list[TableBuilder]:
     """Sessions other than autovacuum that build on the table, drop from it, or analyze it."""
-    version = connection.info.server_version
-    return fetch_version(connection, "table_builders", TableBuilder, version, {"relid": relid})
+    return fetch(connection, "table_builders", TableBuilder, relid=relid)
 
 
 def read_partition_key(connection: Connection, table: RelationName) -> str | None:
     """What the table is partitioned by, None for any other table."""
-    rows = fetch_version(
-        connection,
-        "partition_key",
-        PartitionKey,
-        connection.info.server_version,
-        {"schemaname": table.schemaname, "relname": table.relname},
+    rows = fetch(
+        connection, "partition_key", PartitionKey, schemaname=table.schemaname, relname=table.relname
     )
     return rows[0].partition_key if rows else None
 
@@ -155,11 +140,7 @@ def compile_index(connection: Connection, index: DeclaredIndex) -> CompiledIndex
         ddl.run_single(connection, ddl.create_clone(index.table, clone, partition_key=partition_key))
         temporary = ddl.qualified(RelationName("pg_temp", clone))
         ddl.run_single(connection, ddl.create_index(index, concurrently=False, table=temporary))
-        rows = fetch_version(
-            connection,
-            "compiled_index",
-            CompiledIndex,
-            connection.info.server_version,
-            {"schemaname": index.table.schemaname, "relname": clone},
+        rows = fetch(
+            connection, "compiled_index", CompiledIndex, schemaname=index.table.schemaname, relname=clone
         )
         return rows[0]

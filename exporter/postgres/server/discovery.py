@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from exporter.model import Database, DatabasePattern, Target
-from exporter.postgres.target import Connection, SessionLimits, connect, fetch_version, mapped_errors
+from exporter.postgres.fetching import fetch
+from exporter.postgres.target import Connection, SessionLimits, connect, mapped_errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class DatabaseRow:
 
 def read_databases(connection: Connection) -> dict[str, int]:
     """The oids of the databases that take connections and are no templates, by their names, in order."""
-    rows = fetch_version(connection, "databases", DatabaseRow, connection.info.server_version)
+    rows = fetch(connection, "databases", DatabaseRow)
     # A name that is not UTF-8 cannot be asked for: it stays visible and down.
     return {row.datname.decode("utf-8", "replace"): row.oid for row in rows}
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from exporter.errors import Halted, TargetUnreachable
-from exporter.postgres.target import Connection, fetch_version
+from exporter.postgres.fetching import fetch
+from exporter.postgres.target import Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +23,7 @@ class SystemIdentity:
 
 def read_identity(connection: Connection) -> SystemIdentity:
     """Which system the session is connected to."""
-    version = connection.info.server_version
-    return fetch_version(connection, "system_identity", SystemIdentity, version)[0]
+    return fetch(connection, "system_identity", SystemIdentity)[0]
 
 
 def require_same_system(before: SystemIdentity, now: SystemIdentity) -> None:

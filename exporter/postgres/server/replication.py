@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from exporter.postgres.target import Connection, fetch_version
+from exporter.postgres.fetching import fetch
+from exporter.postgres.target import Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,22 +71,20 @@ class RunningBackup:
 
 def read_slots(connection: Connection) -> list[ReplicationSlot]:
     """Every slot, the one that holds back most first."""
-    version = connection.info.server_version
-    return fetch_version(connection, "replication_slots", ReplicationSlot, version)
+    return fetch(connection, "replication_slots", ReplicationSlot)
 
 
 def read_replication_lag(connection: Connection) -> list[ReplicationLag]:
     """Every connection that replays from here, the farthest behind first."""
-    return fetch_version(connection, "replication_lag", ReplicationLag, connection.info.server_version)
+    return fetch(connection, "replication_lag", ReplicationLag)
 
 
 def read_archiver(connection: Connection) -> ArchiverFacts:
     """What the archiver has done."""
-    version = connection.info.server_version
-    (facts,) = fetch_version(connection, "archiver_facts", ArchiverFacts, version)
+    (facts,) = fetch(connection, "archiver_facts", ArchiverFacts)
     return facts
 
 
 def read_running_backups(connection: Connection) -> list[RunningBackup]:
     """Backups that run now, by what they call themselves."""
-    return fetch_version(connection, "running_backups", RunningBackup, connection.info.server_version)
+    return fetch(connection, "running_backups", RunningBackup)

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from exporter.model import RelationName
-from exporter.postgres.target import Connection, fetch_version
+from exporter.postgres.fetching import fetch
+from exporter.postgres.target import Connection
 
 # Where a setting comes from when it holds for every role, in pg_settings.source.
 _FOR_ALL = frozenset(
@@ -71,13 +72,7 @@ class TableRights:
 
 def read_role_facts(connection: Connection, journal_schema: str) -> RoleFacts:
     """What the role of this session may do, and what is set for it."""
-    (facts,) = fetch_version(
-        connection,
-        "role_facts",
-        RoleFacts,
-        connection.info.server_version,
-        {"schemaname": journal_schema},
-    )
+    (facts,) = fetch(connection, "role_facts", RoleFacts, schemaname=journal_schema)
     return facts
 
 
@@ -86,14 +81,11 @@ def read_table_rights(
 ) -> dict[RelationName, TableRights]:
     """The rights on each of these tables that exists."""
     wanted = list(tables)
-    rows = fetch_version(
+    rows = fetch(
         connection,
         "table_rights",
         TableRights,
-        connection.info.server_version,
-        {
-            "schemanames": [table.schemaname for table in wanted],
-            "relnames": [table.relname for table in wanted],
-        },
+        schemanames=[table.schemaname for table in wanted],
+        relnames=[table.relname for table in wanted],
     )
     return {row.name: row for row in rows}

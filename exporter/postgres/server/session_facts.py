@@ -5,7 +5,8 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 
-from exporter.postgres.target import Connection, fetch_version, set_session
+from exporter.postgres.fetching import fetch
+from exporter.postgres.target import Connection, set_session
 
 # Enough for a pooler that gives the next statement to another process.
 IDENTITY_ROUNDS = 5
@@ -44,8 +45,7 @@ class SessionIdentity:
 
 def read_session_facts(connection: Connection) -> SessionFacts:
     """The facts of this session."""
-    version = connection.info.server_version
-    (facts,) = fetch_version(connection, "session_facts", SessionFacts, version)
+    (facts,) = fetch(connection, "session_facts", SessionFacts)
     return facts
 
 
@@ -59,8 +59,7 @@ def pooling_evidence(connection: Connection) -> str | None:
     set_session(connection, {"pg_index_exporter.session": token})
     told_pid = connection.info.backend_pid
     for _ in range(IDENTITY_ROUNDS):
-        version = connection.info.server_version
-        (identity,) = fetch_version(connection, "session_identity", SessionIdentity, version)
+        (identity,) = fetch(connection, "session_identity", SessionIdentity)
         if identity.backend_pid != told_pid:
             return f"the connection is said to be process {told_pid}, process {identity.backend_pid} answers"
         if identity.token != token:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from exporter.postgres.target import Connection, fetch_version
+from exporter.postgres.fetching import fetch
+from exporter.postgres.target import Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +40,14 @@ class WalPosition:
 
 def read_wal_position(connection: Connection) -> int | None:
     """Where the server's log ends, in bytes since its beginning; None on a standby."""
-    version = connection.info.server_version
-    return fetch_version(connection, "wal_position", WalPosition, version)[0].position_bytes
+    return fetch(connection, "wal_position", WalPosition)[0].position_bytes
 
 
 def read_walsenders(connection: Connection) -> Walsenders:
     """How many standbys stream from this server."""
-    return fetch_version(connection, "walsenders", Walsenders, connection.info.server_version)[0]
+    return fetch(connection, "walsenders", Walsenders)[0]
 
 
 def read_epoch(connection: Connection) -> CountersEpoch:
     """Since when the counters of this database count."""
-    return fetch_version(connection, "epoch", CountersEpoch, connection.info.server_version)[0]
+    return fetch(connection, "epoch", CountersEpoch)[0]

@@ -6,7 +6,8 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from exporter.postgres.target import Connection, fetch_version
+from exporter.postgres.fetching import fetch
+from exporter.postgres.target import Connection
 
 _IDENTIFIER = re.compile(r'"(?P<quoted>(?:[^"]|"")*)"|(?P<bare>[^",\s]+)')
 
@@ -76,33 +77,23 @@ class WraparoundFacts:
 
 def read_storage(connection: Connection) -> StorageFacts:
     """The settings of this session."""
-    version = connection.info.server_version
-    (facts,) = fetch_version(connection, "storage_facts", StorageFacts, version)
+    (facts,) = fetch(connection, "storage_facts", StorageFacts)
     return facts
 
 
 def read_tablespaces(connection: Connection, names: Collection[str]) -> dict[str, TablespaceFacts]:
     """Those of the names that exist, and pg_default, by name."""
-    rows = fetch_version(
-        connection,
-        "tablespace_facts",
-        TablespaceFacts,
-        connection.info.server_version,
-        {"spcnames": list(names)},
-    )
+    rows = fetch(connection, "tablespace_facts", TablespaceFacts, spcnames=list(names))
     return {row.spcname: row for row in rows}
 
 
 def read_table_ages(connection: Connection, relids: Collection[int]) -> dict[int, TableAge]:
     """Size and age of each of the tables, by oid. Raises: psycopg.Error when one is locked for too long."""
-    rows = fetch_version(
-        connection, "table_ages", TableAge, connection.info.server_version, {"relids": list(relids)}
-    )
+    rows = fetch(connection, "table_ages", TableAge, relids=list(relids))
     return {row.relid: row for row in rows}
 
 
 def read_wraparound(connection: Connection) -> WraparoundFacts:
     """How far the database is from wraparound."""
-    version = connection.info.server_version
-    (facts,) = fetch_version(connection, "wraparound_facts", WraparoundFacts, version)
+    (facts,) = fetch(connection, "wraparound_facts", WraparoundFacts)
     return facts

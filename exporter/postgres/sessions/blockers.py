@@ -11,8 +11,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from exporter.postgres.fetching import fetch
 from exporter.postgres.sessions.other_sessions import OtherSession
-from exporter.postgres.target import APPLICATION_NAME, Connection, fetch_version
+from exporter.postgres.target import APPLICATION_NAME, Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,5 @@ def read_drop_blockers(connection: Connection, relids: Collection[int]) -> Seque
 
 
 def _read(connection: Connection, relids: Collection[int], *, is_drop: bool) -> Sequence[Blocker]:
-    version = connection.info.server_version
     parameters = {"relids": list(relids), "is_drop": is_drop}
-    return fetch_version(connection, "blockers", Blocker, version, parameters)
+    return fetch(connection, "blockers", Blocker, **parameters)

@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from exporter.postgres.queries import query_text
-from exporter.postgres.target import Connection, fetch_version
+from exporter.postgres.fetching import fetch_one, query_for
+from exporter.postgres.target import Connection
 
 # "pgix" in ASCII: the class of all advisory locks of this tool.
 TOOL_KEY = 0x70676978
@@ -33,7 +33,7 @@ def raise_deadlock_timeout(connection: Connection, seconds: float) -> bool:
 
     Of two sessions that wait for each other the one that looks first is ended.
     """
-    text = query_text("raise_deadlock_timeout", server_version_num=connection.info.server_version)
+    text = query_for(connection, "raise_deadlock_timeout")
     milliseconds = round(seconds * 1000)
     return connection.execute(text, {"milliseconds": milliseconds}).fetchone() is not None
 
@@ -51,7 +51,7 @@ def acquire_table_lock(
 
     A holder that works on a statement does not use up the budget: it builds, and its own deadline ends it.
     """
-    text = query_text("advisory_lock", server_version_num=connection.info.server_version)
+    text = query_for(connection, "advisory_lock")
     waited_seconds = 0.0
     while True:
         row = connection.execute(text, {"tool": TOOL_KEY, "relid": relid}).fetchone()
@@ -69,8 +69,4 @@ def acquire_table_lock(
 
 def read_lock_holder(connection: Connection, relid: int) -> LockHolder | None:
     """Who else holds the lock of the table, None when nobody does."""
-    version = connection.info.server_version
-    rows = fetch_version(
-        connection, "table_lock_holder", LockHolder, version, {"tool": TOOL_KEY, "relid": relid}
-    )
-    return rows[0] if rows else None
+    return fetch_one(connection, "table_lock_holder", LockHolder, tool=TOOL_KEY, relid=relid)

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from exporter.parsing.text import without_constants
-from exporter.postgres.queries import query_text
+from exporter.postgres.fetching import query_for
 from exporter.postgres.target import APPLICATION_NAME, Connection
 
 _QUERY_CHARACTERS = 120
@@ -130,7 +130,7 @@ def signal_session(connection: Connection, session: OtherSession, signal: str) -
     A session in another transaction than the one that was seen counts as gone.
     Raises: psycopg.Error when the server refuses.
     """
-    text = query_text("signal_session", server_version_num=connection.info.server_version)
+    text = query_for(connection, "signal_session")
     row = connection.execute(
         text,
         {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from exporter.postgres.queries import query_text
-from exporter.postgres.target import APPLICATION_NAME, Connection, fetch_version
+from exporter.postgres.fetching import fetch_one, query_for
+from exporter.postgres.target import APPLICATION_NAME, Connection
 
 _MAX_NAME_BYTES = 63
 
@@ -42,10 +42,8 @@ def run_of(application_name: str | None) -> str | None:
 
 def read_tool_session(connection: Connection, pid: int, relid: int | None) -> ToolSession | None:
     """What the session of that process does on the table, None when it is gone."""
-    version = connection.info.server_version
     parameters = {"pid": pid, "relid": relid or 0}
-    rows = fetch_version(connection, "tool_sessions", ToolSession, version, parameters)
-    return rows[0] if rows else None
+    return fetch_one(connection, "tool_sessions", ToolSession, **parameters)
 
 
 def cancel_tool_session(connection: Connection, work: ToolSession) -> bool:
@@ -53,7 +51,7 @@ def cancel_tool_session(connection: Connection, work: ToolSession) -> bool:
 
     Raises: psycopg.Error when the server refuses.
     """
-    text = query_text("cancel_tool_session", server_version_num=connection.info.server_version)
+    text = query_for(connection, "cancel_tool_session")
     parameters = {"pid": work.pid, "application_name": work.application_name}
     row = connection.execute(text, parameters).fetchone()
     return row is not None and bool(row[0])

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from psycopg import sql
 
-from exporter.migrate.execute.executor import Event, EventKind
+from exporter.migrate.events import Event, EventKind
 from exporter.model import IndexState, OnFailure, StepStatus
 from tests.conftest import TestDatabase
 from tests.faults.migrate.test_server_faults import PATIENT, POST, SENDER

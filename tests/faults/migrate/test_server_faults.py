@@ -126,7 +126,7 @@ def _break_the_network(shop: TestDatabase, question: int) -> None:
 
 
 def test_another_system_is_never_built_on(shop: TestDatabase, own_server: OwnServer) -> None:
-    other = own_server()
+    other = own_server(another_system=True)
     assert isinstance(other, LocalServer)
     other.execute(f"CREATE DATABASE {shop.name}")
     other.execute("CREATE ROLE builder SUPERUSER LOGIN PASSWORD 'throw-away'")

@@ -115,7 +115,7 @@ def test_writers_of_a_partitioned_table_pass_while_others_hold_the_lock_it_wants
     with writing(shop, ["events"]) as writers:
         with hold(shop, "events") as holder:
             process = tool.start(shop.dsn)
-            tool.wait_for_word("others hold the lock it needs; tries again")
+            tool.wait_for_word("other sessions hold the lock that it needs: trying again")
             go_on_writing(writers)
             holder.execute("ROLLBACK")
         assert process.wait(timeout=120) == 0, tool.output

@@ -3,8 +3,8 @@
 import pytest
 
 from exporter.metrics.snapshot import DatabaseSnapshot
-from exporter.migrate.assessment import RunOptions
 from exporter.migrate.init import initialise
+from exporter.migrate.options import RunOptions
 from exporter.model import Database
 from exporter.postgres.journal import EventStatus, Journal, Phase
 from tests.conftest import OwnServer, TestDatabase

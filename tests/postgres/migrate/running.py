@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 import psycopg
 
-from exporter.migrate.execute.executor import Build, BuildOptions, Event, EventKind
-from exporter.migrate.execute.work import StepOptions
+from exporter.migrate.events import Event, EventKind
+from exporter.migrate.execute.executor import Executor
 from exporter.migrate.observe.indexes import observe
+from exporter.migrate.options import BuildOptions, StepOptions
 from exporter.migrate.plan.steps import plan_build, plan_rollback
 from exporter.model import Database, Manifest, OnFailure, Plan, Step, StepKind, StepResult, StepStatus
 from exporter.postgres.journal import Journal
@@ -77,7 +78,7 @@ class Run:
             self.plan = make_plan(journal)
             options = BuildOptions(sequential=self.sequential, on_failure=self.on_failure, steps=self.options)
             try:
-                return Build(database, journal, options, self._on_event).run(self.plan)
+                return Executor(database, journal, options, self._on_event).run(self.plan)
             finally:
                 # Another than at first, where that was lost.
                 journal.connection.close()

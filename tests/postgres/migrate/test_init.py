@@ -8,10 +8,9 @@ from psycopg import sql
 from exporter import bundled
 from exporter.errors import SettingsError, TargetTimedOut
 from exporter.manifest.loader import load_manifest
-from exporter.migrate.assessment import Assessment, RunOptions
-from exporter.migrate.execute.executor import BuildOptions
-from exporter.migrate.execute.work import StepOptions
+from exporter.migrate.assessment import Assessment
 from exporter.migrate.init import check_result, initialise, only_manifest
+from exporter.migrate.options import BuildOptions, RunOptions, StepOptions
 from exporter.migrate.report import exit_code
 from exporter.migrate.rollback.run import roll_back
 from exporter.model import IndexState, Manifest, Outcome, StepKind, StepStatus, Verdict

@@ -9,9 +9,9 @@ from psycopg import sql
 
 from exporter.errors import ManifestError
 from exporter.manifest.loader import load_manifest
-from exporter.migrate.assessment import RunOptions
 from exporter.migrate.init import initialise
 from exporter.migrate.observe.indexes import observe
+from exporter.migrate.options import RunOptions
 from exporter.migrate.rollback.run import roll_back
 from exporter.model import DeclaredIndex, IndexState, Outcome, RelationName, StepKind, StepStatus
 from exporter.postgres import ddl

@@ -9,9 +9,10 @@ import pytest
 from psycopg import sql
 
 from exporter.errors import ManifestError
-from exporter.migrate.assessment import Assessment, RunOptions
-from exporter.migrate.execute.executor import Event, EventKind
+from exporter.migrate.assessment import Assessment
+from exporter.migrate.events import Event, EventKind
 from exporter.migrate.init import check_result, initialise
+from exporter.migrate.options import RunOptions
 from exporter.migrate.plan.steps import waves_of
 from exporter.migrate.rollback.run import roll_back
 from exporter.migrate.status import read_status
@@ -473,7 +474,7 @@ def test_an_attach_whose_process_is_killed_is_tried_again(events: TestDatabase) 
     options = replace(QUICK, lock_budget_seconds=60, retry_base_seconds=0.1)
     run = Run(events, MANIFEST, options, on_event=reader_of_2024.on_event)
     with Beside(run.init) as beside:
-        run.wait_for("its word", lambda event: "others hold the lock it needs" in event.text)
+        run.wait_for("its word", lambda event: "other sessions hold the lock that it needs" in event.text)
         pid = wait_for("an attach that waits", lambda: attaching(events))
         events.execute("SELECT pg_terminate_backend(%s)", [pid])
         run.wait_for("the next attempt", lambda event: "attempt 1 failed" in event.text)

@@ -8,8 +8,8 @@ import yaml
 
 from exporter.errors import ExporterError
 from exporter.manifest.loader import load_manifest
-from exporter.migrate.assessment import RunOptions
 from exporter.migrate.init import initialise
+from exporter.migrate.options import RunOptions
 from tests.conftest import TestDatabase
 from tests.support.builds import as_declared
 

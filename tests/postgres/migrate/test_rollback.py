@@ -7,11 +7,9 @@ from threading import Thread
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from exporter.migrate.assessment import RunOptions
-from exporter.migrate.execute.executor import BuildOptions
-from exporter.migrate.execute.work import StepOptions
 from exporter.migrate.init import initialise
 from exporter.migrate.observe.indexes import observe
+from exporter.migrate.options import BuildOptions, RunOptions, StepOptions
 from exporter.migrate.report import as_text, exit_code
 from exporter.migrate.rollback.run import roll_back
 from exporter.model import (

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from psycopg import sql
 
-from exporter.migrate.assessment import RunOptions
+from exporter.migrate.options import RunOptions
 from exporter.migrate.report import status_as_text, status_exit_code
 from exporter.migrate.status import IndexStatus, Status, read_status
 from exporter.model import IndexState, Manifest
@@ -88,8 +88,8 @@ def test_a_run_that_waits_before_it_begins_is_seen_to_live(shop: TestDatabase, m
 
     assert (index.observed.state, index.holder is not None) == (IndexState.ABSENT, True)
     assert "run 0f3a9c1d is at work on its table" in status_as_text(held)
-    assert "did not live" not in status_as_text(held)
-    assert "run 0f3a9c1d did not live to see its end" in status_as_text(dead)
+    assert "was killed" not in status_as_text(held)
+    assert "run 0f3a9c1d was killed before it finished" in status_as_text(dead)
 
 
 def test_the_monitor_role_compares_what_stands(shop: TestDatabase, monitor: str) -> None:

@@ -3,7 +3,7 @@
 import ast
 import importlib
 import re
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, is_dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,13 @@ from psycopg.rows import dict_row
 
 import exporter
 from exporter.postgres.builds.progress import BuildRow, read_builds
+from exporter.postgres.fetching import column_names
 from exporter.postgres.journal import EventStatus, Journal, Phase
-from exporter.postgres.queries import Query, all_queries
+from exporter.postgres.queries import Query, all_queries, lines_for
 from exporter.postgres.relations import tables as catalog
 from exporter.postgres.relations.index_shape import DuplicateKeys, IndexSample
 from exporter.postgres.sessions import locks
 from exporter.postgres.sessions.tool_sessions import ToolSession, read_tool_session
-from exporter.postgres.target import column_names
 from tests.conftest import TestDatabase
 from tests.postgres.versions.conftest import MIGRATION, PARTITIONED, PRESENT, USED, Stage, View
 from tests.support.builds import held_build, session
@@ -116,7 +116,8 @@ def fitting(what: str, view: View) -> Query:
         False: (view.server.version_num // 10000,),
         True: tuple(map(int, extensions[0][0].split("."))),
     }
-    return next(query for query in all_queries()[what] if query.minimum <= have[query.by_extension])
+    query = next(query for query in all_queries()[what] if query.minimum <= have[query.by_extension])
+    return replace(query, text=lines_for(query.text, view.server.version_num // 10000))
 
 
 def parameters(view: View) -> dict[str, object]:

@@ -11,11 +11,16 @@ from exporter.cli.change import _build_options, _run_options, _watch_options
 from exporter.cli.options import chosen, settings_source
 from exporter.cli.parser import build_parser
 from exporter.errors import SettingsError
-from exporter.migrate.assessment import RunOptions
-from exporter.migrate.execute.executor import BuildOptions
-from exporter.migrate.execute.watch.policy import BlockerPolicy, Patterns, WaiterPolicy, WatchOptions
-from exporter.migrate.execute.work import StepOptions
-from exporter.migrate.preflight import PreflightOptions
+from exporter.migrate.options import (
+    BlockerPolicy,
+    BuildOptions,
+    Patterns,
+    PreflightOptions,
+    RunOptions,
+    StepOptions,
+    WaiterPolicy,
+    WatchOptions,
+)
 from exporter.model import OnFailure
 from exporter.settings.loading import load_settings
 from exporter.settings.model import Settings

@@ -91,7 +91,7 @@ def test_a_request_swaps_what_changed_and_names_it(swaps: Swaps, caplog: pytest.
     assert reloader.last_success > before
     told, fixed = caplog.records
     assert (vars(told)["added"], vars(told)["removed"]) == (["two"], ["one"])
-    assert vars(told)["settings"] == ["web_listen_address", "max_indexes"]
+    assert vars(told)["settings"] == ("web_listen_address", "max_indexes")
     assert vars(fixed)["settings"] == ("web_listen_address",)
     assert CANARY not in str([vars(record) for record in caplog.records])
 

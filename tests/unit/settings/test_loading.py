@@ -16,8 +16,9 @@ from exporter.errors import Fault, ManifestError, SettingsError
 from exporter.parsing.text import InvalidText
 from exporter.settings.binding import resolve_targets
 from exporter.settings.conninfo import parse_dsn, sealed, take_environment
-from exporter.settings.loading import load_settings, setting_references
+from exporter.settings.loading import load_settings
 from exporter.settings.model import DatabaseSettings, Settings, TargetSettings
+from exporter.settings.reference import key_helps, setting_references
 from tests.support.certificates import Authority
 
 CANARY = "c4n4ry"
@@ -813,7 +814,7 @@ def test_a_good_dsn_is_kept_but_not_shown(dsn: str) -> None:
     given = parameters(database.conninfo.get_secret_value())
     assert (given["host"], given["user"], given["dbname"]) == ("h", "u", "d")
     assert given["password"] == CANARY
-    assert CANARY not in f"{settings!r}{database!r}{database}{settings.model_dump_json()}"
+    assert CANARY not in f"{settings!r}{settings}{database!r}{database}"
 
 
 @pytest.mark.parametrize(
@@ -848,8 +849,8 @@ def test_a_secret_in_a_refused_text_is_not_in_the_error() -> None:
 def table_rows() -> list[str]:
     return [
         f"| `{setting.name}` | {f'`{setting.flag}`' if setting.flag else 'none'} | `{setting.variable}` "
-        f"| {f'`{setting.default}`' if setting.default else 'none'} | {setting.description} |"
-        for setting in setting_references()
+        f"| {f'`{setting.default}`' if setting.default else 'none'} | {setting.help_with_words} |"
+        for setting in setting_references().values()
     ]
 
 
@@ -868,7 +869,7 @@ def test_every_flag_is_one_of_the_command_line() -> None:
         for command in ("serve", "init")
     )
 
-    for setting in setting_references():
+    for setting in setting_references().values():
         assert not setting.flag or re.search(rf"^  {re.escape(setting.flag)}\b", shown, re.MULTILINE)
 
 
@@ -876,15 +877,15 @@ def test_every_flag_is_one_of_the_command_line() -> None:
 def test_the_documentation_lists_every_key_of(model: type[TargetSettings | DatabaseSettings]) -> None:
     text = DOCS.read_text(encoding="utf-8")
 
-    for name, field in model.model_fields.items():
-        assert f"| `{name}` | {field.description} |" in text
+    for name, help_text in key_helps(model).items():
+        assert f"| `{name}` | {help_text} |" in text
 
 
 def test_every_setting_has_a_line_of_its_own() -> None:
-    references = setting_references()
+    references = setting_references().values()
 
     assert len({setting.variable for setting in references}) == len(references)
-    assert all(setting.description for setting in references)
+    assert all(setting.help for setting in references)
     assert [setting.name for setting in references if setting.is_switch] == [
         "sequential",
         "cancel_on_term",

@@ -52,7 +52,9 @@ def test_what_is_read_elsewhere_is_what_is_read_here(source: Source) -> None:
 def test_one_dsn_is_a_setting_that_does_not_show_itself() -> None:
     reading = read_apart(Source(None, {}, {"PG_INDEX_EXPORTER_DSN": f"host=h dbname=d password={CANARY}"}))
 
-    assert CANARY in reading.configuration.settings.dsn.get_secret_value()
+    dsn = reading.configuration.settings.dsn
+    assert dsn is not None
+    assert CANARY in dsn.get_secret_value()
     assert CANARY not in repr(reading)
 
 

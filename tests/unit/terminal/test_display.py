@@ -8,9 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from rich.console import Console
 
-from exporter.migrate.execute.executor import Event, EventKind
-from exporter.migrate.execute.watch.estimate import Estimate
-from exporter.migrate.execute.watch.watcher import Look
+from exporter.migrate.events import Estimate, Event, EventKind, WatchObservation
 from exporter.migrate.plan.steps import analyze_step, build_step
 from exporter.model import DeclaredIndex, RelationName, Step, StepResult, StepStatus
 from exporter.postgres.builds.progress import BuildProgress
@@ -49,7 +47,7 @@ def shown(*events: Event | float, terminal: bool = False) -> str:
     return written.getvalue()
 
 
-def bars(*looks: Look, step: Step = STEP) -> list[str]:
+def bars(*observations: WatchObservation, step: Step = STEP) -> list[str]:
     """The lines of the live display after those looks, 80 columns wide."""
     console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
     clock = Clock()
@@ -57,11 +55,11 @@ def bars(*looks: Look, step: Step = STEP) -> list[str]:
     with display:
         display(Event(EventKind.STARTED, step))
         clock.seconds += 3725
-        for one in looks:
-            display(Event(EventKind.PROGRESS, step, look=one))
+        for one in observations:
+            display(Event(EventKind.PROGRESS, step, observation=one))
         with console.capture() as capture:
             console.print(display._bars())
-    return [line.rstrip() for line in capture.get().splitlines() if line.strip()][: 1 + len(looks) * 4]
+    return [line.rstrip() for line in capture.get().splitlines() if line.strip()][: 1 + len(observations) * 4]
 
 
 def started(step: Step = STEP) -> Event:
@@ -72,7 +70,9 @@ def progress(
     build: BuildProgress, estimate: Estimate | None = None, *, stalled_seconds: float = 0.0
 ) -> Event:
     return Event(
-        EventKind.PROGRESS, STEP, look=watched.look(build, estimate, stalled_seconds=stalled_seconds)
+        EventKind.PROGRESS,
+        STEP,
+        observation=watched.observation(build, estimate, stalled_seconds=stalled_seconds),
     )
 
 
@@ -123,8 +123,8 @@ def test_a_line_without_a_change_reminds_of_those_in_the_way() -> None:
 
     assert first == "2026-11-22 20:15:30Z  build   idx_a    0%  waits for writers"
     assert reminder == (
-        f"{first}, 1 min 2 s already for pid 99, checkout, open for 12 min 30 s, idle in transaction, "
-        "UPDATE messages SET content = ? WHERE id = ?, pid 100 waits behind it, 5 s: readers queue too"
+        f"{first}, for 1 min 2 s: pid 99, checkout, open for 12 min 30 s, idle in transaction, "
+        "UPDATE messages SET content = ? WHERE id = ?, pid 100 waits for it, 5 s: readers are blocked too"
     )
 
 
@@ -133,27 +133,27 @@ def test_a_step_that_does_not_count_has_no_share() -> None:
 
 
 def test_a_bar_tells_pace_and_estimate() -> None:
-    assert bars(watched.look(estimate=Estimate(0.43, 12_800.0, "blocks", 130.0))) == [
+    assert bars(watched.observation(estimate=Estimate(0.43, 12_800.0, "blocks", 130.0))) == [
         "build   idx_a                       ━━━━╌╌╌╌╌╌ 1:02:05  43% scanning table",
         "        100 MB/s, about 2 min left",
     ]
 
 
 def test_a_bar_without_evidence_promises_nothing() -> None:
-    assert bars(watched.look()) == [
+    assert bars(watched.observation()) == [
         "build   idx_a                       ━╌╌╌╌╌╌╌╌╌ 1:02:05  18% scanning table"
     ]
 
 
 def test_whom_a_build_waits_for_stands_under_its_bar_within_80_columns() -> None:
     build = replace(watched.WAITING, waiters=(watched.ALTERING, replace(watched.ALTERING, pid=101)))
-    lines = bars(watched.look(build, stalled_seconds=75), step=LONG)
+    lines = bars(watched.observation(build, stalled_seconds=75), step=LONG)
 
     assert lines == [
         "build   idx_user_feed_preferences_… ╌╌╌╌╌╌╌╌╌╌ 1:02:05   0% waits for writers",
         "        waits 1 min 15 s for pid 99, checkout, open for 12 min 30 s, idle in t…",
         "        and then for 2 more",
-        "        2 sessions wait behind it, 5 s: readers queue too",
+        "        2 sessions wait for it, 5 s: readers are blocked too",
     ]
     assert max(map(len, lines)) < 80
 
@@ -162,7 +162,7 @@ def test_a_build_beside_it_is_named_as_one_of_ours() -> None:
     sibling = replace(watched.SESSION, application_name="pg-index-exporter/0badcafe/idx_b")
     build = replace(watched.WAITING, phase="waiting for old snapshots", blockers=(sibling,))
 
-    assert bars(watched.look(build)) == [
+    assert bars(watched.observation(build)) == [
         "build   idx_a                       ━━━━━━━━━╌ 1:02:05  99% waits for idx_b"
     ]
 
@@ -189,7 +189,7 @@ def test_whom_a_build_waits_for_is_a_line_of_a_log_and_a_row_of_a_terminal() -> 
 
 
 def test_a_wait_that_has_just_begun_has_no_length() -> None:
-    assert bars(watched.look(watched.WAITING))[1].startswith("        waits for pid 99, checkout")
+    assert bars(watched.observation(watched.WAITING))[1].startswith("        waits for pid 99, checkout")
 
 
 def test_lines_on_a_terminal_are_broken_between_words_and_set_off() -> None:
@@ -204,7 +204,7 @@ def test_lines_on_a_terminal_are_broken_between_words_and_set_off() -> None:
 
 def test_bars_stay_aligned_whatever_width_the_characters_of_a_name_have() -> None:
     wide = build_step(DeclaredIndex("索引" * 10 + "索", TABLE, ("sender_id",)))
-    (row,) = rows_of([Bar(wide, 75.0, 0.18, watched.look())], 80, 24)
+    (row,) = rows_of([Bar(wide, 75.0, 0.18, watched.observation())], 80, 24)
 
     assert row.plain.startswith("build   索引索引索引索引索引索引索… ━╌╌")
     assert row.cell_len == len("build   idx_a                       ━╌╌╌╌╌╌╌╌╌ 0:01:15  18% scanning table")
@@ -213,8 +213,8 @@ def test_bars_stay_aligned_whatever_width_the_characters_of_a_name_have() -> Non
 def drawn(count: int, *, width: int = 80, height: int = 24, held_up: int | None = None) -> list[str]:
     """The rows of so many builds at once, of which one is held up."""
     steps = [build_step(DeclaredIndex(f"idx_{number}", TABLE, ("sender_id",))) for number in range(count)]
-    going = watched.look(estimate=Estimate(0.43, 12_800.0, "blocks", 130.0))
-    held = watched.look(watched.WAITING, stalled_seconds=5)
+    going = watched.observation(estimate=Estimate(0.43, 12_800.0, "blocks", 130.0))
+    held = watched.observation(watched.WAITING, stalled_seconds=5)
     bars_drawn = [Bar(step, 75.0, 0.43, held if at == held_up else going) for at, step in enumerate(steps)]
     return [row.plain.rstrip() for row in rows_of(bars_drawn, width, height)]
 
@@ -236,7 +236,7 @@ def test_on_a_low_terminal_the_pace_goes_first_and_then_what_nothing_holds_up() 
     assert len(rows) == 10
     assert rows[0].startswith("build   idx_29 ")
     assert "pid 99" in rows[1]
-    assert rows[-1].strip() == "and 23 more at work"
+    assert rows[-1].strip() == "and 23 more running"
 
 
 def test_how_many_steps_are_done_is_told_on_both() -> None:

@@ -22,7 +22,10 @@ NOTHING = replace(BEFORE, median_seconds=None)
         (4.21, "4.2 s"),
         (130, "2 min 10 s"),
         (3900, "1 h 05 min"),
-        (0, "0.00 ms"),
+        (0, "0 s"),
+        (0.000001, "under 0.01 ms"),
+        (47 * 3600, "47 h 00 min"),
+        (74 * 3600 + 1800, "3 days 2 h"),
     ],
 )
 def test_a_duration_has_the_unit_that_suits_it(seconds: float, text: str) -> None:

@@ -1,7 +1,7 @@
-"""INVALID indexes that cannot be dropped while somebody holds their table: set aside, and dropped later.
+"""INVALID indexes that cannot be dropped while other sessions hold their table: renamed, and dropped later.
 
-Under another name they stand in nobody's way: the declared one can be built. The journal knows them, so that
-the same run, the next one or a rollback drops them.
+Under another name they do not block the declared index, which can be built. The journal records them, so
+that the same run, the next run or a rollback drops them.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import psycopg
 
 from exporter.migrate.execute.adoption import lock_table
 from exporter.migrate.execute.attempt import ANOTHER_RUN, STOPPED, AttemptResult
-from exporter.migrate.execute.step_run import Site
-from exporter.model import DeclaredIndex, ObservedIndex, RelationName, Step, StepStatus
+from exporter.migrate.execute.context import ExecutionContext
+from exporter.migrate.execute.step_run import StepRun
+from exporter.model import DeclaredIndex, ObservedIndex, RelationName, StepStatus
 from exporter.parsing.text import MAX_IDENTIFIER_BYTES
 from exporter.postgres import ddl
 from exporter.postgres.journal import EventStatus, Leftover, Phase
@@ -23,138 +24,139 @@ from exporter.postgres.sessions.blockers import read_drop_blockers
 from exporter.postgres.target import Connection, SessionLimits, first_line, set_session
 
 _RENAME_LOCK_TIMEOUT = {"lock_timeout": "2000"}
-_NAMED_HOLDERS = 3
-_HINT = "once those sessions have ended, run the same command again: it drops it; or: "
+_MOST_NAMED_HOLDERS = 3
+_HINT = "after those sessions have ended, run the same command again: it drops the index; or: "
 
 
-def leftover_name(name: str, run: str, number: int = 1) -> str:
-    """The name under which an INVALID index is set aside by a run, for the n-th time."""
-    suffix = f"_invalid_{run}" + (f"_{number}" if number > 1 else "")
+def leftover_name(name: str, run_id: str, number: int = 1) -> str:
+    """Return the name that a run gives to an INVALID index, the n-th of that name."""
+    suffix = f"_invalid_{run_id}" + (f"_{number}" if number > 1 else "")
     return name.encode()[: MAX_IDENTIFIER_BYTES - len(suffix)].decode(errors="ignore") + suffix
 
 
-def set_aside(site: Site, step: Step, connection: Connection, observed: ObservedIndex) -> bool:
-    """True when the INVALID index bears another name now, and journal and site know it.
+def rename_leftover(run: StepRun, connection: Connection, observed: ObservedIndex) -> bool:
+    """Return True if the INVALID index was renamed, and journal and step know it.
 
-    Takes ShareUpdateExclusiveLock on the index alone, which readers and writers of the table do not mind.
+    Takes ShareUpdateExclusiveLock on the index alone, which blocks neither readers nor writers of the table.
     """
-    index, oid = observed.declared, observed.indexrelid
-    if oid is None:
+    index, indexrelid = observed.declared, observed.indexrelid
+    if indexrelid is None:
         return False
-    number = 1
-    while (name := _free_name(connection, index, site.journal.run, number)) is None:
-        number += 1
-    leftover = Leftover(oid, name, index.table.schemaname, index.table.relname, index.name)
-    held_by = holders(connection, observed.relid)
+    name = _free_name(connection, index, run.context.journal.run)
+    leftover = Leftover(indexrelid, name, index.table.schemaname, index.table.relname, index.name)
+    held_by = describe_holders(connection, observed.relid)
     try:
-        # Where the journal cannot have it, nobody would find it again.
-        _record(site, leftover, EventStatus.IN_PROGRESS, held_by)
+        # Recorded before: without a record no later run would drop it.
+        _record(run.context, leftover, EventStatus.IN_PROGRESS, held_by)
         set_session(connection, _RENAME_LOCK_TIMEOUT)
         connection.execute(ddl.rename_index(index.relation, name))
     except psycopg.Error:
         return False
     with suppress(psycopg.Error):
-        _record(site, leftover, EventStatus.LEFT_BEHIND, held_by)
-    site.add_leftover(step, leftover)
-    site.on_note(step, describe(leftover) + (f": {held_by}" if held_by else ""))
+        _record(run.context, leftover, EventStatus.LEFT_BEHIND, held_by)
+    run.add_leftover(leftover)
+    run.note(describe(leftover) + (f": {held_by}" if held_by else ""))
     return True
 
 
-def drop_leftover(site: Site, step: Step, index: DeclaredIndex, *, budget_seconds: float) -> AttemptResult:
-    """How dropping an index ended that was set aside: by an earlier run, or by this one."""
-    with closing(site.session(step)) as connection:
+def drop_leftover(run: StepRun, index: DeclaredIndex) -> AttemptResult:
+    """Return how dropping a leftover ended, of an earlier run or of this one; `index` has its new name."""
+    with closing(run.open_session()) as connection:
         # A drop beside a build on the same table would end that build.
-        if not lock_table(site, step, connection):
-            return STOPPED if site.stopping.is_set() else ANOTHER_RUN
+        if not lock_table(run, connection):
+            return STOPPED if run.context.stopping.is_set() else ANOTHER_RUN
+        budget_seconds = run.context.options.cleanup_budget_seconds
         limits = SessionLimits(statement_timeout_seconds=budget_seconds, lock_timeout_seconds=0)
-        return site.beside("cleanup", lambda beside: _drop(site, beside, index), limits, step=step)
+        return run.clean_up(lambda cleanup: _drop(run.context, cleanup, index), limits)
 
 
-def _drop(site: Site, connection: Connection, index: DeclaredIndex) -> AttemptResult:
-    leftover = _standing(site, index)
+def _drop(context: ExecutionContext, connection: Connection, index: DeclaredIndex) -> AttemptResult:
+    leftover = _recorded_leftover(context, index)
     if leftover is None:
         return AttemptResult(StepStatus.DONE, message="already gone")
-    failure: psycopg.Error | None = None
+    error: psycopg.Error | None = None
     try:
         connection.execute(ddl.drop_index(index.relation))
-    except psycopg.OperationalError as error:
+    except psycopg.OperationalError as raised:
         if connection.closed:
             raise
-        failure = error
-    except psycopg.Error as error:
-        failure = error
-    if _standing(site, index) is None:
-        _record(site, leftover, EventStatus.DONE)
+        error = raised
+    except psycopg.Error as raised:
+        error = raised
+    if _recorded_leftover(context, index) is None:
+        _record(context, leftover, EventStatus.DONE)
         return AttemptResult(StepStatus.DONE)
     relation = read_relation(connection, index.relation)
-    held_by = holders(connection, None if relation is None else relation.relid)
-    _record(site, leftover, EventStatus.LEFT_BEHIND, held_by)
-    why = held_by or ("" if failure is None else first_line(failure))
-    return still_there([leftover], why, failure.sqlstate if failure is not None else None)
+    held_by = describe_holders(connection, None if relation is None else relation.relid)
+    _record(context, leftover, EventStatus.LEFT_BEHIND, held_by)
+    reason = held_by or ("" if error is None else first_line(error))
+    return still_left([leftover], reason, None if error is None else error.sqlstate)
 
 
-def still_there(leftovers: list[Leftover], why: str = "", sqlstate: str | None = None) -> AttemptResult:
-    """How a step ended of which INVALID indexes stay that were set aside."""
-    told = "; ".join(map(describe, leftovers)) + (f": {why}" if why else "")
-    drops = "; ".join(ddl.as_text(ddl.drop_index(one.relation)) for one in leftovers)
-    return AttemptResult(StepStatus.LEFT_BEHIND, sqlstate=sqlstate, message=told, hint=_HINT + drops)
+def still_left(leftovers: list[Leftover], reason: str = "", sqlstate: str | None = None) -> AttemptResult:
+    """Return the result of a step whose leftovers stay."""
+    message = "; ".join(map(describe, leftovers)) + (f": {reason}" if reason else "")
+    drops = "; ".join(ddl.as_text(ddl.drop_index(leftover.relation)) for leftover in leftovers)
+    return AttemptResult(StepStatus.LEFT_BEHIND, sqlstate=sqlstate, message=message, hint=_HINT + drops)
 
 
-def with_leftovers(ended: AttemptResult, leftovers: list[Leftover]) -> AttemptResult:
-    """The end of a step that set indexes aside: good where its work is done, else something is left."""
+def result_with_leftovers(result: AttemptResult, leftovers: list[Leftover]) -> AttemptResult:
+    """Return the result with the step's leftovers in its message; if its work is not done, as left behind."""
     if not leftovers:
-        return ended
-    left = still_there(leftovers)
-    if ended.status is StepStatus.DONE:
-        return replace(ended, message=left.message)
+        return result
+    left = still_left(leftovers)
+    if result.status is StepStatus.DONE:
+        return replace(result, message=left.message)
     return replace(
         left,
-        attempts=ended.attempts,
-        sqlstate=ended.sqlstate,
-        message=f"{ended.message}; {left.message}",
+        attempts=result.attempts,
+        sqlstate=result.sqlstate,
+        message=f"{result.message}; {left.message}",
     )
 
 
 def describe(leftover: Leftover) -> str:
-    """What was left and under which name, in words."""
-    from_name = RelationName(leftover.schemaname, leftover.renamed_from)
+    """Return in words which index was left, and under which name."""
+    declared = RelationName(leftover.schemaname, leftover.renamed_from)
     return (
-        f"the INVALID index {from_name.quoted} could not be dropped and is called "
+        f"the INVALID index {declared.quoted} could not be dropped and is called "
         f"{leftover.relation.quoted} now"
     )
 
 
-def holders(connection: Connection, relid: int | None) -> str:
-    """Who holds the table against a drop, in words; empty where nobody does any more."""
-    found = [
-        one.described
-        for one in read_drop_blockers(connection, [] if relid is None else [relid])
-        if not one.gives_way
-    ]
-    more = [f"and {len(found) - _NAMED_HOLDERS} more"] if len(found) > _NAMED_HOLDERS else []
-    told = "; ".join(found[:_NAMED_HOLDERS] + more)
-    return f"the table is held by {told}" if told else ""
+def describe_holders(connection: Connection, relid: int | None) -> str:
+    """Return in words which sessions block a drop on the table; empty if there are none any more."""
+    blockers = read_drop_blockers(connection, [] if relid is None else [relid])
+    holders = [blocker.described for blocker in blockers if not blocker.gives_way]
+    named = holders[:_MOST_NAMED_HOLDERS]
+    if len(holders) > len(named):
+        named.append(f"and {len(holders) - len(named)} more")
+    return f"the table is held by {'; '.join(named)}" if named else ""
 
 
-def _standing(site: Site, index: DeclaredIndex) -> Leftover | None:
-    found = (one for one in site.journal.leftovers() if one.relation == index.relation)
-    return next(found, None)
+def _recorded_leftover(context: ExecutionContext, index: DeclaredIndex) -> Leftover | None:
+    """Return the leftover of that name if the journal records it and it still exists."""
+    leftovers = context.journal.leftovers()
+    return next((leftover for leftover in leftovers if leftover.relation == index.relation), None)
 
 
-def _free_name(connection: Connection, index: DeclaredIndex, run: str, number: int) -> str | None:
-    name = leftover_name(index.name, run, number)
-    taken = read_relation(connection, RelationName(index.table.schemaname, name))
-    return name if taken is None else None
+def _free_name(connection: Connection, index: DeclaredIndex, run_id: str) -> str:
+    """Return the first name for the leftover that no relation of its schema has."""
+    number, name = 1, leftover_name(index.name, run_id)
+    while read_relation(connection, RelationName(index.table.schemaname, name)) is not None:
+        number += 1
+        name = leftover_name(index.name, run_id, number)
+    return name
 
 
-def _record(site: Site, leftover: Leftover, status: EventStatus, held_by: str = "") -> None:
+def _record(context: ExecutionContext, leftover: Leftover, status: EventStatus, held_by: str = "") -> None:
     detail = {
         "indexrelid": leftover.indexrelid,
         "renamed_from": leftover.renamed_from,
         "schemaname": leftover.schemaname,
         "relname": leftover.relname,
     }
-    site.journal.append(
+    context.journal.append(
         Phase.CLEANUP,
         status,
         index_name=leftover.indexname,

@@ -1,42 +1,43 @@
-"""Carries out what the policies decided: signals to sessions, and builds that give up. Journalled, shown."""
+"""The actions of the policies, carried out: signals to sessions, and abandoned builds. Recorded and shown."""
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 import psycopg
 
-from exporter.migrate.execute.step_run import Site
-from exporter.migrate.execute.watch.policy import Move, unlikely_to_help
-from exporter.model import Step
+from exporter.migrate.execute.step_run import StepRun
+from exporter.migrate.execute.watch.policy import Action, why_cancel_is_useless
 from exporter.postgres.sessions.other_sessions import OtherSession, signal_session
 from exporter.postgres.target import Connection, first_line
 
+_PARTICIPLES = {"cancel": "cancelling", "terminate": "terminating"}
+
 
 @dataclass(slots=True)
-class Actor:
-    """Acts once on every session in the same transaction, and once on every attempt of a build."""
+class ActionRunner:
+    """Carries out actions: at most one signal of a kind to each transaction, for each step."""
 
-    site: Site
-    _done: set[tuple[object, ...]] = field(default_factory=set)
+    _sent: set[Hashable] = field(default_factory=set)
 
-    def act(self, connection: Connection, step: Step, move: Move) -> None:
-        """Carries out one move."""
-        if move.session is not None and move.signal is not None:
-            self._signal(connection, step, move.session, move.signal, move.reason)
+    def carry_out(self, connection: Connection, run: StepRun, action: Action) -> None:
+        """Carry out one action for the step."""
+        if action.session is not None and action.signal is not None:
+            self._signal(connection, run, action.session, action.signal, action.reason)
         else:
-            self.site.give_up(step, move.reason, try_again=move.is_yield)
+            run.abandon(action.reason, may_retry=action.is_yield)
 
     def _signal(
-        self, connection: Connection, step: Step, session: OtherSession, signal: str, reason: str
+        self, connection: Connection, run: StepRun, session: OtherSession, signal: str, reason: str
     ) -> None:
-        key = (step, signal, session.pid, session.backend_start, session.xact_start)
-        if key in self._done:
+        key = (run.step, signal, session.pid, session.backend_start, session.xact_start)
+        if key in self._sent:
             return
         detail = {"action": signal, "because": reason, "session": session.as_detail()}
-        self.site.record_action(step, detail)
-        self._done.add(key)
-        self.site.on_note(step, f"{_DOING[signal]} {session.described}: {reason}")
+        run.record_action(detail)
+        self._sent.add(key)
+        run.note(f"{_PARTICIPLES[signal]} {session.described}: {reason}")
         try:
             was_there = signal_session(connection, session, signal)
         except psycopg.Error as error:
@@ -44,10 +45,7 @@ class Actor:
             if error.sqlstate is None:
                 raise
         else:
-            outcome = "told" if was_there else "gone already"
-        hint = unlikely_to_help(session) if signal == "cancel" and outcome == "told" else None
-        self.site.record_action(step, detail | {"outcome": outcome})
-        self.site.on_note(step, f"{session.name}: {outcome}" + (f"; {hint}" if hint else ""))
-
-
-_DOING = {"cancel": "cancelling", "terminate": "terminating"}
+            outcome = "signalled" if was_there else "already gone"
+        hint = why_cancel_is_useless(session) if signal == "cancel" and outcome == "signalled" else None
+        run.record_action(detail | {"outcome": outcome})
+        run.note(f"{session.name}: {outcome}" + (f"; {hint}" if hint else ""))

@@ -1,114 +1,29 @@
-"""Who may be asked to make way for a build, when a build gives up, and when it makes way itself. Pure.
+"""Which sessions may be signalled for a build, and when a build is abandoned or yields. Pure.
 
-Nobody is touched unless the user chose so and named whom: sessions that match every kind of pattern given.
-Never autovacuum, which ends by itself or keeps the database from wrapping around, never a walsender or any
-other process of the server itself, never a session of this tool.
+No session is signalled unless the user chose a policy and named the sessions: those that match every kind of
+pattern given. Never signalled are autovacuum workers, walsenders and all other processes of the server, and
+sessions of this tool.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
-from fnmatch import fnmatchcase
 
-from exporter.postgres.builds.phases import WAITING_FOR_TABLE
-from exporter.postgres.builds.progress import BuildProgress
+from exporter.migrate.events import WatchObservation
+from exporter.migrate.options import BlockerPolicy, Patterns, WaiterPolicy, WatchOptions
 from exporter.postgres.sessions.other_sessions import OtherSession, shown_duration
 
-# Above this share of its work a build does not make way any more: it is sooner at its end.
+# A build that has done more than this share of its work does not yield: it ends soon.
 YIELD_BELOW_SHARE = 0.8
 
 
-class BlockerPolicy(StrEnum):
-    """What is done with sessions that a build waits for, once they kept it waiting over the limit."""
-
-    WAIT = "wait"
-    CANCEL = "cancel"
-    TERMINATE = "terminate"
-
-
-class WaiterPolicy(StrEnum):
-    """What is done when sessions queue behind a build."""
-
-    WAIT = "wait"
-    YIELD = "yield"
-    CANCEL = "cancel"
-
-
 @dataclass(frozen=True, slots=True)
-class Patterns:
-    """Shell patterns for the sessions that a policy may touch; a kind without patterns matches all.
+class Action:
+    """Something to do for a build: send `signal` (cancel or terminate) to `session`; without one, abandon it.
 
-    Without any pattern nobody matches.
+    `is_yield`: the build is abandoned in favour of a waiter, and may be tried again.
     """
-
-    applications: tuple[str, ...] = ()
-    users: tuple[str, ...] = ()
-    databases: tuple[str, ...] = ()
-
-    def match(self, session: OtherSession, datname: str) -> bool:
-        """True when the session matches a pattern of every kind that is given."""
-        kinds = (
-            (self.applications, session.application_name),
-            (self.users, session.usename),
-            (self.databases, datname),
-        )
-        given = [(patterns, value) for patterns, value in kinds if patterns]
-        return bool(given) and all(
-            any(fnmatchcase(value or "", pattern) for pattern in patterns) for patterns, value in given
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class WatchOptions:
-    """How a build waits for others, others for it, and how often one looks. Units: seconds.
-
-    A budget of 0 has no end. `quiesce_seconds` is how long a build waits before it begins for transactions
-    that are older than `quiesce_age_seconds` and would hold it up later, where waiting costs more.
-    """
-
-    poll_seconds: float = 0.25
-    quiesce_seconds: float = 30.0
-    quiesce_age_seconds: float = 10.0
-    table_budget_seconds: float = 600.0
-    writers_budget_seconds: float = 600.0
-    snapshots_budget_seconds: float = 3600.0
-    on_blocker: BlockerPolicy = BlockerPolicy.WAIT
-    blocker_limit_seconds: float = 300.0
-    on_waiter: WaiterPolicy = WaiterPolicy.WAIT
-    waiter_limit_seconds: float = 3.0
-    patterns: Patterns = Patterns()
-
-    def budget_seconds(self, phase: str) -> float | None:
-        """How long a build may wait in that phase; None without end."""
-        budgets = {
-            WAITING_FOR_TABLE: self.table_budget_seconds,
-            "waiting for writers before build": self.writers_budget_seconds,
-            "waiting for writers before validation": self.writers_budget_seconds,
-            "waiting for old snapshots": self.snapshots_budget_seconds,
-        }
-        return budgets.get(phase) or None
-
-
-def why_spared(session: OtherSession, patterns: Patterns, datname: str) -> str | None:
-    """Why the session may not be ended; None when it may."""
-    if session.gid is not None:
-        return "a prepared transaction has no session: COMMIT PREPARED or ROLLBACK PREPARED ends it"
-    if session.pid is None or session.backend_type is None or session.backend_start is None:
-        return "what it is cannot be seen without pg_read_all_stats"
-    if session.backend_type != "client backend":
-        return f"a process of the server is never ended ({session.backend_type})"
-    if session.is_ours:
-        return "it is a session of this tool"
-    if not patterns.match(session, datname):
-        return "it matches no pattern that was given"
-    return None
-
-
-@dataclass(frozen=True, slots=True)
-class Move:
-    """Something to do: `signal` is cancel or terminate, of `session`; or the build gives up."""
 
     reason: str
     session: OtherSession | None = None
@@ -116,70 +31,71 @@ class Move:
     is_yield: bool = False
 
 
-def decide(
-    build: BuildProgress,
-    phase: str,
-    share: float,
-    stalled_seconds: float,
-    options: WatchOptions,
-    datname: str,
-) -> Iterator[Move]:
-    """What is to be done now, by the policies and budgets.
-
-    `phase` is that of the build, or that it waits for its table; `stalled_seconds` how long it has waited
-    in it for others than builds of this tool.
-    """
-    yield from _against_blockers(build, stalled_seconds, options, datname)
-    yield from _for_waiters(build, share, options, datname)
-    budget = options.budget_seconds(phase)
-    if budget is not None and stalled_seconds >= budget:
-        who = "; ".join(one.described for one in build.blockers if not one.is_own_build)
-        yield Move(
-            f"{phase} for more than {shown_duration(budget)}" + (f", last for {who}" if who else ""),
-        )
+def why_protected(session: OtherSession, patterns: Patterns, datname: str) -> str | None:
+    """Return why the session may not be signalled; None if it may."""
+    if session.gid is not None:
+        return "a prepared transaction has no session: COMMIT PREPARED or ROLLBACK PREPARED ends it"
+    if session.pid is None or session.backend_type is None or session.backend_start is None:
+        return "without pg_read_all_stats its kind is unknown"
+    if session.backend_type != "client backend":
+        return f"a process of the server is never signalled ({session.backend_type})"
+    if session.is_ours:
+        return "it is a session of this tool"
+    if not patterns.match(session.application_name, session.usename, datname):
+        return "it matches none of the given patterns"
+    return None
 
 
-def _against_blockers(
-    build: BuildProgress, stalled_seconds: float, options: WatchOptions, datname: str
-) -> Iterator[Move]:
+def decide(observation: WatchObservation, options: WatchOptions, datname: str) -> Iterator[Action]:
+    """Yield the actions that the policies and budgets ask for now."""
+    yield from _for_blockers(observation, options, datname)
+    yield from _for_waiters(observation, options, datname)
+    phase = observation.phase or ""
+    budget_seconds = options.budget_seconds(phase)
+    if budget_seconds is not None and observation.stalled_seconds >= budget_seconds:
+        others = [one.described for one in observation.build.blockers if not one.is_own_build]
+        last = f", last for {'; '.join(others)}" if others else ""
+        yield Action(f"{phase} for more than {shown_duration(budget_seconds)}{last}")
+
+
+def _for_blockers(observation: WatchObservation, options: WatchOptions, datname: str) -> Iterator[Action]:
+    stalled_seconds = observation.stalled_seconds
     if options.on_blocker is BlockerPolicy.WAIT or stalled_seconds < options.blocker_limit_seconds:
         return
-    for one in build.blockers:
-        if why_spared(one, options.patterns, datname) is None:
-            yield Move(
-                f"it has kept the build waiting for {shown_duration(stalled_seconds)}",
-                one,
-                options.on_blocker.value,
-            )
+    for blocker in observation.build.blockers:
+        if why_protected(blocker, options.patterns, datname) is None:
+            reason = f"it has blocked the build for {shown_duration(stalled_seconds)}"
+            yield Action(reason, blocker, options.on_blocker.value)
 
 
-def _for_waiters(build: BuildProgress, share: float, options: WatchOptions, datname: str) -> Iterator[Move]:
+def _for_waiters(observation: WatchObservation, options: WatchOptions, datname: str) -> Iterator[Action]:
     if options.on_waiter is WaiterPolicy.WAIT:
         return
-    for one in build.waiters:
-        waits_too_long = (one.waiting_seconds or 0.0) >= options.waiter_limit_seconds
-        if not waits_too_long or not (one.stops_readers or one.ends_build):
+    share = observation.estimate.share
+    for waiter in observation.build.waiters:
+        waits_too_long = (waiter.waiting_seconds or 0.0) >= options.waiter_limit_seconds
+        if not waits_too_long or not (waiter.stops_readers or waiter.ends_build):
             continue
-        may_cancel = why_spared(one, options.patterns, datname) is None
+        may_cancel = why_protected(waiter, options.patterns, datname) is None
         if options.on_waiter is WaiterPolicy.CANCEL and may_cancel:
-            yield Move("it queues behind the build; " + consequence(one), one, "cancel")
+            yield Action("it waits for the build; " + consequence(waiter), waiter, "cancel")
         elif options.on_waiter is WaiterPolicy.YIELD and share < YIELD_BELOW_SHARE:
-            yield Move(f"made way for {one.described}", is_yield=True)
+            yield Action(f"yielded to {waiter.described}", is_yield=True)
             return
 
 
 def consequence(waiter: OtherSession) -> str:
-    """What comes of it that the session queues behind a build."""
-    told = []
+    """Return what happens because the session waits for the build."""
+    consequences = []
     if waiter.stops_readers:
-        told.append("whoever uses the table queues behind it, readers too")
+        consequences.append("every later session on the table waits for it, readers too")
     if waiter.ends_build:
-        told.append("at its end the build waits for it in turn, and fails")
-    return "; ".join(told) or "it waits until the build ends"
+        consequences.append("the build will wait for it at the end, and fail by deadlock")
+    return "; ".join(consequences) or "it waits until the build ends"
 
 
-def unlikely_to_help(session: OtherSession) -> str | None:
-    """Why a cancel may change nothing; None where it ends the wait."""
+def why_cancel_is_useless(session: OtherSession) -> str | None:
+    """Return why a cancel does not end the wait; None if it does."""
     if (session.state or "").startswith("idle in transaction"):
         return "a cancel ends a statement, and it runs none: only terminate ends its transaction"
     return None

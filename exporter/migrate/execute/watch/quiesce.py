@@ -1,6 +1,7 @@
-"""Waiting for those who would hold a build up, before it begins: there it costs nothing.
+"""Waiting before a build for the sessions that would block it later.
 
-A build that waits at its end keeps the horizon of VACUUM and an index that every write has to maintain.
+A build that waits at its end holds back VACUUM and leaves an index that every write has to maintain; a build
+that has not started costs nothing.
 """
 
 from __future__ import annotations
@@ -8,10 +9,11 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from exporter.migrate.execute.step_run import Site
-from exporter.migrate.execute.watch.actions import Actor
-from exporter.migrate.execute.watch.policy import BlockerPolicy, Move, WatchOptions, why_spared
-from exporter.model import ObservedIndex, Step
+from exporter.migrate.execute.step_run import StepRun
+from exporter.migrate.execute.watch.actions import ActionRunner
+from exporter.migrate.execute.watch.policy import Action, why_protected
+from exporter.migrate.options import BlockerPolicy, WatchOptions
+from exporter.model import ObservedIndex
 from exporter.postgres.journal import EventStatus, Phase
 from exporter.postgres.sessions.blockers import read_blockers
 from exporter.postgres.sessions.other_sessions import OtherSession, shown_duration
@@ -20,69 +22,69 @@ from exporter.postgres.target import Connection
 _POLL_SECONDS = 0.5
 
 
-def wait_until_quiet(
-    site: Site, step: Step, connection: Connection, observed: ObservedIndex, attempt: int
-) -> bool:
-    """True when the build may begin: nobody would hold it up, or they were waited for long enough.
+def wait_until_quiet(run: StepRun, connection: Connection, observed: ObservedIndex, attempt: int) -> bool:
+    """Return True if the build may start: no session would block it, or they were waited for long enough.
 
-    False when the run was stopped meanwhile. Young transactions do not count: they end by themselves.
+    Returns False if the run stops meanwhile. Young transactions do not count: they end by themselves.
     """
-    options = site.options.watch
-    actor = Actor(site)
+    stopping = run.context.stopping
+    options = run.context.options.watch
+    actions = ActionRunner()
     started = time.monotonic()
-    told: set[int | str | None] = set()
+    noted: set[str] = set()
     while True:
-        blockers = _blockers(connection, observed, options)
+        blockers = _read_long_blockers(connection, observed, options)
         waited_seconds = time.monotonic() - started
         if not blockers:
-            if told:
-                site.record(Phase.QUIESCED, EventStatus.DONE, observed, attempt)
-            return not site.stopping.is_set()
-        if not told:
-            names = "; ".join(one.described for one in blockers)
-            site.record(Phase.QUIESCED, EventStatus.IN_PROGRESS, observed, attempt, names)
-        for one in blockers:
-            if one.name not in told:
-                told.add(one.name)
-                site.on_note(step, f"waits before it begins for {one.described}")
-        may_end = [
-            one
-            for one in blockers
-            if options.on_blocker is not BlockerPolicy.WAIT
-            and why_spared(one, options.patterns, site.database.datname) is None
-        ]
+            if noted:
+                run.record(Phase.QUIESCED, EventStatus.DONE, observed, attempt)
+            return not stopping.is_set()
+        if not noted:
+            described = "; ".join(blocker.described for blocker in blockers)
+            run.record(Phase.QUIESCED, EventStatus.IN_PROGRESS, observed, attempt, described)
+        for blocker in blockers:
+            if blocker.name not in noted:
+                noted.add(blocker.name)
+                run.note(f"waits before the build for {blocker.described}")
+        signalable = _signalable(blockers, options, run.context.database.datname)
         if waited_seconds >= options.blocker_limit_seconds:
-            reason = f"it would hold the build up, and was waited for for {shown_duration(waited_seconds)}"
-            for one in may_end:
-                actor.act(connection, step, Move(reason, one, options.on_blocker.value))
-        if waited_seconds >= _patience_seconds(options, can_end=bool(may_end)):
-            site.on_note(
-                step, f"begins after {shown_duration(waited_seconds)}, and will wait for them in the server"
-            )
-            site.record(
-                Phase.QUIESCED, EventStatus.FAILED, observed, attempt, "; ".join(one.name for one in blockers)
-            )
-            return not site.stopping.is_set()
-        if site.stopping.wait(_POLL_SECONDS):
+            reason = f"it would block the build, and was waited for {shown_duration(waited_seconds)}"
+            for blocker in signalable:
+                actions.carry_out(connection, run, Action(reason, blocker, options.on_blocker.value))
+        if waited_seconds >= _longest_wait_seconds(options, may_signal=bool(signalable)):
+            run.note(f"starts after {shown_duration(waited_seconds)}, the build waits for them in the server")
+            names = "; ".join(blocker.name for blocker in blockers)
+            run.record(Phase.QUIESCED, EventStatus.FAILED, observed, attempt, names)
+            return not stopping.is_set()
+        if stopping.wait(_POLL_SECONDS):
             return False
 
 
-def _blockers(
+def _read_long_blockers(
     connection: Connection, observed: ObservedIndex, options: WatchOptions
 ) -> Sequence[OtherSession]:
     if options.quiesce_seconds <= 0:
         return []
     relids = [] if observed.relid is None else [observed.relid]
     return [
-        one.session
-        for one in read_blockers(connection, relids)
-        if not (one.is_ours or one.builds_index or one.gives_way)
-        and (one.transaction_age_seconds or 0.0) >= options.quiesce_age_seconds
+        blocker.session
+        for blocker in read_blockers(connection, relids)
+        if not (blocker.is_ours or blocker.builds_index or blocker.gives_way)
+        and (blocker.transaction_age_seconds or 0.0) >= options.quiesce_age_seconds
     ]
 
 
-def _patience_seconds(options: WatchOptions, *, can_end: bool) -> float:
-    """How long at least: a policy that ends sessions is given the time to do so."""
-    if not can_end:
+def _signalable(
+    blockers: Sequence[OtherSession], options: WatchOptions, datname: str
+) -> Sequence[OtherSession]:
+    """Return the blockers that the policy may signal."""
+    if options.on_blocker is BlockerPolicy.WAIT:
+        return []
+    return [blocker for blocker in blockers if why_protected(blocker, options.patterns, datname) is None]
+
+
+def _longest_wait_seconds(options: WatchOptions, *, may_signal: bool) -> float:
+    """Return how long to wait at most: a policy that signals sessions is given the time to do so."""
+    if not may_signal:
         return options.quiesce_seconds
     return max(options.quiesce_seconds, options.blocker_limit_seconds + 5 * _POLL_SECONDS)

@@ -1,6 +1,6 @@
 -- What leans on each index that is to be dropped, and how often it was scanned; one row an index that stands.
 -- privileges: none; lock: AccessShareLock on catalogues; cost: one row an index
--- units: last_idx_scan in seconds since the epoch, not kept before 16
+-- units: last_idx_scan in seconds since the epoch, NULL before PostgreSQL 16
 -- conindid of a foreign key names the index that it refers to, on the table referred to. `supports` are foreign
 -- keys of the index's own table whose columns lead this index and no other: their checks would read it whole.
 SELECT
@@ -47,7 +47,9 @@ SELECT
         ORDER BY 1
     ) AS supports,
     CASE WHEN c.relkind = 'i' THEN pg_catalog.pg_stat_get_numscans(i.indexrelid) END AS idx_scan,
-    NULL::pg_catalog.float8 AS last_idx_scan
+    NULL::pg_catalog.float8  -- before 16
+    pg_catalog.date_part('epoch', pg_catalog.pg_stat_get_lastscan(i.indexrelid))  -- from 16
+        AS last_idx_scan
 FROM pg_catalog.pg_index AS i
 JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid
 JOIN pg_catalog.pg_class AS t ON t.oid = i.indrelid

@@ -11,6 +11,7 @@ SELECT
         pg_catalog.pg_stat_get_db_stat_reset_time(d.oid),
         LEAST(
             (SELECT b.stats_reset FROM pg_catalog.pg_stat_bgwriter AS b),
+            (SELECT c.stats_reset FROM pg_catalog.pg_stat_checkpointer AS c),  -- from 17
             (SELECT a.stats_reset FROM pg_catalog.pg_stat_archiver AS a),
             (SELECT w.stats_reset FROM pg_catalog.pg_stat_wal AS w),
             (SELECT pg_catalog.min(s.stats_reset) FROM pg_catalog.pg_stat_slru AS s)

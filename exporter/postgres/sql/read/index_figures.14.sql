@@ -2,7 +2,7 @@
 -- unnest of several arrays is syntax, not a function of pg_catalog; search_path is pinned anyway.
 -- privileges: none; lock: AccessShareLock on the catalogues only, never on an index or its table;
 -- cost: one pass over pg_class and pg_index, two microseconds an index; a tenth of what as many rows cost
--- units: counts; last_idx_scan is NULL, PostgreSQL 16 has it first
+-- units: last_idx_scan in seconds since the epoch, NULL before PostgreSQL 16; the rest are counts
 -- `fingerprint` changes with whatever index_identities says of these indexes: their catalogue rows, those of
 -- their tables, schemas and constraints, and the declared indexes that they are leaves of.
 -- A partitioned index (relkind I) has no storage and no counters: they are NULL, not 0. A declared one brings
@@ -88,7 +88,8 @@ SELECT
         AS idx_tup_read,
     pg_catalog.array_agg(CASE WHEN c.relkind = 'i' THEN pg_catalog.pg_stat_get_tuples_fetched(c.oid) END)
         AS idx_tup_fetch,
-    pg_catalog.array_agg(NULL::pg_catalog.float8)
+    pg_catalog.array_agg(NULL::pg_catalog.float8)  -- before 16
+    pg_catalog.array_agg(pg_catalog.date_part('epoch', pg_catalog.pg_stat_get_lastscan(c.oid)))  -- from 16
         AS last_idx_scan,
     pg_catalog.array_agg(
         CASE WHEN c.relkind = 'i'

@@ -20,7 +20,9 @@ SELECT
     pg_catalog.has_database_privilege(pg_catalog.current_database(), 'TEMPORARY') AS may_create_temporary,
     pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE') AS may_read_all_stats,
     pg_catalog.pg_has_role('pg_signal_backend', 'USAGE') AS may_signal_backend,
-    (SELECT r.rolsuper FROM pg_catalog.pg_roles AS r WHERE r.rolname = CURRENT_USER) AS may_set_deadlock_timeout,
+    (SELECT r.rolsuper FROM pg_catalog.pg_roles AS r WHERE r.rolname = CURRENT_USER)  -- before 15
+    pg_catalog.has_parameter_privilege('deadlock_timeout', 'SET')  -- from 15
+        AS may_set_deadlock_timeout,
     pg_catalog.current_setting('track_counts')::pg_catalog.bool AS track_counts,
     pg_catalog.pg_backend_pid() AS backend_pid,
     CURRENT_USER::pg_catalog.text AS usename

@@ -9,7 +9,9 @@ SELECT
     pg_catalog.pg_has_role(c.relowner, 'USAGE') AS is_owner,
     pg_catalog.pg_get_userbyid(c.relowner)::pg_catalog.text AS owner_name,
     pg_catalog.has_schema_privilege(c.relnamespace, 'CREATE') AS may_create,
-    pg_catalog.pg_has_role(c.relowner, 'USAGE') OR pg_catalog.pg_has_role(d.datdba, 'USAGE') AS may_analyze,
+    pg_catalog.pg_has_role(c.relowner, 'USAGE') OR pg_catalog.pg_has_role(d.datdba, 'USAGE')
+        OR pg_catalog.has_table_privilege(c.oid, 'MAINTAIN')  -- from 17
+        AS may_analyze,
     pg_catalog.date_part('epoch', pg_catalog.pg_stat_get_last_analyze_time(c.oid))::pg_catalog.float8
         AS last_analyze
 FROM pg_catalog.pg_class AS c

@@ -9,9 +9,8 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from exporter.migrate.execute.executor import Event, EventKind
-from exporter.migrate.execute.watch.policy import BlockerPolicy, Patterns, WaiterPolicy, WatchOptions
-from exporter.migrate.execute.work import StepOptions
+from exporter.migrate.events import Event, EventKind
+from exporter.migrate.options import BlockerPolicy, Patterns, StepOptions, WaiterPolicy, WatchOptions
 from exporter.model import StepKind, StepStatus
 from exporter.postgres.journal import EventStatus, Phase
 from exporter.postgres.sessions.locks import acquire_table_lock
@@ -116,7 +115,7 @@ def test_who_holds_up_a_dead_runs_build_is_ended_by_policy(begun: TestDatabase) 
     assert statuses(results)[0] == (StepKind.ADOPT, "idx_sender", StepStatus.DONE)
     assert [(one["action"], one.get("outcome")) for one in actions_of(begun)] == [
         ("terminate", None),
-        ("terminate", "told"),
+        ("terminate", "signalled"),
     ]
     assert indexes_of(begun) == BUILT
 
@@ -129,7 +128,7 @@ def test_who_would_end_a_dead_runs_build_is_cancelled_by_policy(begun: TestDatab
     with in_transaction(begun, "checkout", WRITING) as blocker, orphan(begun), Beside(run.init) as beside:
         wait_for_note(run, "following the build")
         with executing(maintenance, "ANALYZE messages") as pid:
-            wait_for_note(run, f"pid {pid}: told")
+            wait_for_note(run, f"pid {pid}: signalled")
         blocker.execute("ROLLBACK")
         results = beside.results()
 
@@ -143,7 +142,7 @@ def test_a_dead_runs_build_makes_way_and_is_built_anew(begun: TestDatabase) -> N
     with in_transaction(begun, "checkout", WRITING) as blocker, orphan(begun), Beside(run.init) as beside:
         wait_for_note(run, "following the build")
         with executing(begun.dsn, "ALTER TABLE messages ADD COLUMN more int"):
-            wait_for_note(run, "giving up and cleaning up: made way for pid")
+            wait_for_note(run, "abandoning the build and cleaning up: yielded to pid")
             blocker.execute("ROLLBACK")
             columns = (
                 "SELECT true FROM pg_attribute WHERE attrelid = 'messages'::regclass AND attname = 'more'"
@@ -175,9 +174,9 @@ def test_a_dead_runs_build_is_given_up_and_nothing_is_left(
     assert reason in (adopt.message or "")
     assert indexes_of(begun) == {}
     assert [(one["action"], one.get("outcome")) for one in actions_of(begun)] == [
-        ("give_up", None),
+        ("abandon", None),
         ("cancel", None),
-        ("cancel", "told"),
+        ("cancel", "signalled"),
     ]
     assert actions_of(begun)[-1]["session"] == {"pid": pid, "application_name": DEAD}
     assert log_of(begun)["idx_sender"] == ("building", "failed")
@@ -192,7 +191,7 @@ def test_ctrl_c_ends_a_dead_runs_build_and_cleans_up(begun: TestDatabase) -> Non
     assert (adopt.status, adopt.sqlstate) == (StepStatus.FAILED, "57014")
     assert analyze.status is StepStatus.SKIPPED
     assert indexes_of(begun) == {}
-    assert [one["because"] for one in actions_of(begun)] == ["the run was told to stop"] * 2
+    assert [one["because"] for one in actions_of(begun)] == ["the run was stopped"] * 2
 
 
 # ------------------------------------------------------------------ while it still waits for its table
@@ -275,11 +274,14 @@ def test_no_policy_is_carried_out_for_a_living_runs_build(begun: TestDatabase) -
         held.enter_context(orphan(begun))
         waiting_build(begun, DEAD)
         with Beside(run.init) as beside:
-            run.wait_for("a stall", lambda event: event.look is not None and event.look.stalled_seconds > 1)
+            run.wait_for(
+                "a stall",
+                lambda event: event.observation is not None and event.observation.stalled_seconds > 1,
+            )
             assert is_alive(begun, blocker.info.backend_pid)
             blocker.execute("ROLLBACK")
             results = beside.results()
 
     assert statuses(results)[0] == (StepKind.ADOPT, "idx_sender", StepStatus.DONE)
     assert actions_of(begun) == []
-    wait_for_note(run, "its own run lives and looks after it")
+    wait_for_note(run, "its own run is alive and manages it")

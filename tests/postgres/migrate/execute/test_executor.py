@@ -7,8 +7,8 @@ import pytest
 from psycopg import sql
 
 from exporter.errors import StepLeftBehind
-from exporter.migrate.execute.executor import Detach, Event, EventKind
-from exporter.migrate.execute.work import StepOptions
+from exporter.migrate.events import Detach, Event, EventKind
+from exporter.migrate.options import StepOptions
 from exporter.model import DeclaredIndex, IndexState, OnFailure, StepKind, StepStatus
 from exporter.postgres.journal import EventStatus, Phase
 from exporter.postgres.relations.tables import CompiledIndex, compile_index
@@ -142,14 +142,14 @@ def test_a_build_waits_for_an_open_writer_and_its_progress_names_it(shop: TestDa
         pid = open_transaction.info.backend_pid
         event = run.wait_for(
             "a named blocker",
-            lambda event: event.look is not None and len(event.look.blockers) > 0,
+            lambda event: event.observation is not None and len(event.observation.blockers) > 0,
         )
         open_transaction.execute("ROLLBACK")
         (result, _) = beside.results()
 
-    assert event.look is not None
-    assert event.look.phase == "waiting for writers before build"
-    assert event.look.blockers[0].described.startswith(
+    assert event.observation is not None
+    assert event.observation.phase == "waiting for writers before build"
+    assert event.observation.blockers[0].described.startswith(
         f"pid {pid}, user postgres, a writer, idle in transaction, transaction open for "
     )
     assert event.step.index == SENDER

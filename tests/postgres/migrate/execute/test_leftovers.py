@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from exporter.migrate.execute.executor import EventKind
+from exporter.migrate.events import EventKind
 from exporter.migrate.execute.steps.leftovers import leftover_name
-from exporter.migrate.execute.watch.policy import BlockerPolicy, Patterns
+from exporter.migrate.options import BlockerPolicy, Patterns
 from exporter.model import StepKind, StepResult, StepStatus
 from tests.conftest import TestDatabase
 from tests.postgres.migrate.execute.test_executor import log_of
@@ -147,9 +147,13 @@ def test_who_holds_the_cleaning_up_is_ended_where_the_policy_says_so(shop: TestD
         assert not is_alive(shop, blocker.info.backend_pid)
 
     assert build.status is StepStatus.FAILED
-    assert (build.message or "").startswith("given up: ")
+    assert (build.message or "").startswith("abandoned: ")
     assert indexes_of(shop) == {}
-    looks = [event.look.phase for event in run.events if event.kind is EventKind.PROGRESS and event.look]
+    looks = [
+        event.observation.phase
+        for event in run.events
+        if event.kind is EventKind.PROGRESS and event.observation
+    ]
     assert "waiting for sessions" in " ".join(filter(None, looks))
 
 

@@ -10,8 +10,8 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from exporter.migrate.execute.executor import EventKind
-from exporter.migrate.execute.watch.policy import BlockerPolicy, Patterns, WaiterPolicy, WatchOptions
+from exporter.migrate.events import EventKind
+from exporter.migrate.options import BlockerPolicy, Patterns, WaiterPolicy, WatchOptions
 from exporter.model import StepKind, StepStatus
 from tests.conftest import TestDatabase
 from tests.postgres.migrate.running import QUICK, Beside, Run
@@ -91,7 +91,7 @@ def test_only_the_blockers_that_match_are_terminated_and_it_is_on_record(shop: T
     ):
         doomed = writer.info.backend_pid
         wait_for("the end of the blocker", lambda: None if is_alive(shop, doomed) else True)
-        wait_for_note(run, "(it matches no pattern that was given)")
+        wait_for_note(run, "(it matches none of the given patterns)")
         assert is_alive(shop, reader.info.backend_pid)
         reader.execute("ROLLBACK")
         (build, _) = beside.results()
@@ -101,8 +101,8 @@ def test_only_the_blockers_that_match_are_terminated_and_it_is_on_record(shop: T
     assert (before["action"], before["session"]["pid"]) == ("terminate", doomed)
     assert before["session"]["application_name"] == "checkout"
     assert before["session"]["query"] == WRITING
-    assert "it has kept the build waiting for" in before["because"]
-    assert after == before | {"outcome": "told"}
+    assert "it has blocked the build for" in before["because"]
+    assert after == before | {"outcome": "signalled"}
     assert any(
         note.startswith(f"terminating pid {doomed}, user postgres, checkout") for note in notes_of(run)
     )
@@ -128,7 +128,7 @@ def test_a_statement_is_cancelled_and_an_idle_transaction_outlives_that(shop: Te
 
     assert build.status is StepStatus.DONE
     told = [(one["session"]["pid"], one.get("outcome")) for one in actions_of(shop)]
-    assert told == [(writing, None), (writing, "told"), (sleeping, None), (sleeping, "told")]
+    assert told == [(writing, None), (writing, "signalled"), (sleeping, None), (sleeping, "signalled")]
 
 
 def test_what_the_server_refuses_is_said_and_on_record(shop: TestDatabase) -> None:
@@ -168,7 +168,7 @@ def test_a_build_that_stalls_is_given_up_and_nothing_is_left(
 ) -> None:
     run = run_of(shop, replace(AT_ONCE, **{budget: 1.0}))  # type: ignore[arg-type]  # a number of seconds
     with in_transaction(shop, "checkout", statement, isolation) as blocker, Beside(run.init) as beside:
-        wait_for_note(run, "giving up")
+        wait_for_note(run, "abandoning")
         # Who holds the table holds the cleaning up, too.
         if "messages" in statement:
             blocker.execute("ROLLBACK")
@@ -176,7 +176,7 @@ def test_a_build_that_stalls_is_given_up_and_nothing_is_left(
 
     assert (build.status, analyze.status) == (StepStatus.FAILED, StepStatus.SKIPPED)
     assert build.attempts == 1
-    assert (build.message or "").startswith(f"given up: {phase} for more than 1 s, last for pid ")
+    assert (build.message or "").startswith(f"abandoned: {phase} for more than 1 s, last for pid ")
     assert "checkout" in (build.message or "")
     assert "give it more time" in (build.hint or "")
     assert indexes_of(shop) == {}
@@ -189,7 +189,7 @@ def test_a_build_begins_when_those_who_would_hold_it_up_are_gone(shop: TestDatab
     options = replace(AT_ONCE, quiesce_seconds=60.0, quiesce_age_seconds=0.0)
     run = run_of(shop, options)
     with in_transaction(shop, "report", "SELECT 1", "REPEATABLE READ") as reader, Beside(run.init) as beside:
-        wait_for_note(run, f"waits before it begins for pid {reader.info.backend_pid}")
+        wait_for_note(run, f"waits before the build for pid {reader.info.backend_pid}")
         assert indexes_of(shop) == {}
         reader.execute("ROLLBACK")
         (build, _) = beside.results()
@@ -211,7 +211,7 @@ def test_a_build_begins_when_it_has_waited_long_enough(shop: TestDatabase) -> No
         (build, _) = beside.results()
 
     assert build.status is StepStatus.DONE
-    assert any("begins after" in note for note in notes_of(run))
+    assert any("starts after" in note for note in notes_of(run))
     assert ("quiesced", "failed") in phases_of(shop)
 
 
@@ -229,7 +229,7 @@ def test_who_would_hold_a_build_up_is_ended_before_it_begins(shop: TestDatabase)
         assert not is_alive(shop, reader.info.backend_pid)
 
     assert build.status is StepStatus.DONE
-    assert [one.get("outcome") for one in actions_of(shop)] == [None, "told"]
+    assert [one.get("outcome") for one in actions_of(shop)] == [None, "signalled"]
     assert phases_of(shop)[:2] == [("locked", "done"), ("quiesced", "in_progress")]
     assert ("quiesced", "done") in phases_of(shop)
 
@@ -254,7 +254,7 @@ def test_who_queues_is_told_of_with_what_comes_of_it(shop: TestDatabase) -> None
 
     assert "waits for AccessExclusiveLock behind it" in note
     assert "readers too" in note
-    assert "at its end the build waits for it in turn, and fails" in note
+    assert "the build will wait for it at the end, and fail by deadlock" in note
 
 
 @pytest.mark.oldest_too
@@ -265,7 +265,7 @@ def test_a_build_makes_way_and_is_tried_again(shop: TestDatabase) -> None:
         waiting_build(shop)
         # At its end it is cancelled, unless it had its way before.
         with executing(shop.dsn, "ALTER TABLE messages ADD COLUMN more int"):
-            wait_for_note(run, "giving up and cleaning up: made way for pid")
+            wait_for_note(run, "abandoning the build and cleaning up: yielded to pid")
             writer.execute("ROLLBACK")
             columns = (
                 "SELECT true FROM pg_attribute WHERE attrelid = 'messages'::regclass AND attname = 'more'"
@@ -286,7 +286,7 @@ def test_a_waiter_that_matches_is_cancelled_and_the_build_saved(shop: TestDataba
     with in_transaction(shop, "checkout", WRITING) as writer, Beside(run.init) as beside:
         waiting_build(shop)
         with executing(dsn, "ANALYZE messages") as pid:
-            wait_for_note(run, f"pid {pid}: told")
+            wait_for_note(run, f"pid {pid}: signalled")
         writer.execute("ROLLBACK")
         (build, _) = beside.results()
 
@@ -369,7 +369,7 @@ def test_a_reader_that_blocks_a_drop_is_ended_where_the_policy_says_so(shop: Tes
         AT_ONCE,
         on_blocker=BlockerPolicy.TERMINATE,
         patterns=Patterns(applications=("report",)),
-        # A drop is never given up: half-way it leaves the index INVALID.
+        # A drop is never abandoned: half-way it leaves the index INVALID.
         writers_budget_seconds=0.1,
         snapshots_budget_seconds=0.1,
         table_budget_seconds=0.1,

@@ -15,7 +15,7 @@ from exporter.migrate.observe.indexes import observe
 from exporter.migrate.verify import verify
 from exporter.model import DeclaredIndex, IndexFacts, IndexState, Manifest, RelationName, Verdict
 from exporter.postgres import ddl
-from exporter.postgres.target import read_facts
+from exporter.postgres.fetching import read_facts
 from tests.conftest import TestDatabase
 
 MESSAGES = RelationName("public", "messages")

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from exporter.migrate.assessment import RunOptions, look
-from exporter.migrate.execute.executor import BuildOptions, Event, EventKind
+from exporter.migrate.assessment import look
+from exporter.migrate.events import Event, EventKind
 from exporter.migrate.init import initialise
-from exporter.migrate.preflight import PreflightOptions
+from exporter.migrate.options import BuildOptions, PreflightOptions, RunOptions
 from exporter.model import StepStatus
 from tests.conftest import TestDatabase
 from tests.postgres.migrate.running import QUICK, Beside

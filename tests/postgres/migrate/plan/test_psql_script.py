@@ -8,8 +8,9 @@ import pytest
 
 from exporter import bundled
 from exporter.manifest.loader import load_manifest
-from exporter.migrate.assessment import RunOptions, read_situation
+from exporter.migrate.assessment import read_situation
 from exporter.migrate.observe.indexes import observe
+from exporter.migrate.options import RunOptions
 from exporter.migrate.plan.psql_script import as_script
 from exporter.migrate.plan.steps import plan_build
 from exporter.model import DeclaredIndex, IndexState, Manifest, RelationName

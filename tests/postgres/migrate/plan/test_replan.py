@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 
-from exporter.migrate.assessment import RunOptions, read_plan
-from exporter.migrate.execute.step_run import Site
-from exporter.migrate.execute.steps.build import run_step
+from exporter.migrate.assessment import read_plan
+from exporter.migrate.execute.context import ExecutionContext
+from exporter.migrate.execute.step_runs import StepRuns
+from exporter.migrate.execute.steps.run import run_step
+from exporter.migrate.options import RunOptions
 from exporter.model import Manifest, Step, StepKind, StepStatus
 from exporter.postgres.journal import EventStatus, Journal, Phase
 from tests.conftest import TestDatabase
@@ -27,13 +29,13 @@ def plan_again(journal: Journal, manifest: Manifest) -> tuple[Step, ...]:
     return situation.plan.steps
 
 
-def site_of(shop: TestDatabase, journal: Journal) -> Site:
-    return Site(as_declared(shop), journal, QUICK, on_note=lambda step, text: None)
+def runs_in(shop: TestDatabase, journal: Journal) -> StepRuns:
+    return StepRuns(ExecutionContext(as_declared(shop), journal, QUICK, on_note=lambda step, text: None))
 
 
-def apply(site: Site, steps: Sequence[Step]) -> None:
+def apply(step_runs: StepRuns, steps: Sequence[Step]) -> None:
     for step in steps:
-        result = run_step(site, step)
+        result = run_step(step_runs.of(step))
         assert result.status is StepStatus.DONE, result.message
 
 
@@ -58,9 +60,9 @@ def test_after_each_step_planning_again_gives_the_rest(shop: TestDatabase) -> No
             StepKind.ANALYZE,
             StepKind.ANALYZE,
         ]
-        site = site_of(shop, journal)
+        step_runs = runs_in(shop, journal)
         for done, step in enumerate(steps, 1):
-            apply(site, [step])
+            apply(step_runs, [step])
             assert plan_again(journal, MANIFEST) == steps[done:]
 
     assert indexes_of(shop) == dict.fromkeys(("idx_sender", "idx_content", "idx_post", "idx_standing"), True)
@@ -72,9 +74,9 @@ def test_after_any_number_of_steps_undoing_them_gives_the_start(shop: TestDataba
     with journal_of(shop) as journal:
         start = shop.execute(DEFINITIONS, tables)
         steps = plan_again(journal, MANIFEST)
-        site = site_of(shop, journal)
+        step_runs = runs_in(shop, journal)
         for done in range(1, len(steps) + 1):
-            apply(site, steps[:done])
+            apply(step_runs, steps[:done])
             for step in reversed(steps[:done]):
                 if step.undo is not None:
                     shop.execute(step.undo)

@@ -2,7 +2,8 @@
 
 from contextlib import closing
 
-from exporter.migrate.preflight import PreflightOptions, check_plan
+from exporter.migrate.options import PreflightOptions
+from exporter.migrate.preflight import check_plan
 from exporter.model import DeclaredIndex, Finding, Verdict
 from exporter.postgres.target import connect
 from tests.conftest import TestDatabase

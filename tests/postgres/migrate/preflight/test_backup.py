@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from exporter.migrate.assessment import RunOptions
-from exporter.migrate.execute.executor import BuildOptions
 from exporter.migrate.init import initialise
+from exporter.migrate.options import BuildOptions, RunOptions
 from exporter.model import BackupCommand, Verdict
 from tests.conftest import TestDatabase
 from tests.postgres.migrate.preflight.looking import INDEX, OPTIONS, findings_of, only

@@ -6,7 +6,8 @@ import pytest
 from psycopg import sql
 
 from exporter.errors import ExporterError
-from exporter.migrate.assessment import RunOptions, look, require_passed
+from exporter.migrate.assessment import look, require_passed
+from exporter.migrate.options import RunOptions
 from exporter.migrate.preflight import check_before_build
 from exporter.model import Finding, Manifest, Verdict
 from exporter.postgres.target import connect

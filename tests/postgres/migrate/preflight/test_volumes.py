@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 from psycopg import sql
 
-from exporter.migrate.assessment import RunOptions
-from exporter.migrate.execute.executor import BuildOptions
 from exporter.migrate.init import initialise
-from exporter.migrate.preflight import PlanEstimate, PreflightOptions, check_plan
+from exporter.migrate.options import BuildOptions, PreflightOptions, RunOptions
+from exporter.migrate.preflight import PlanEstimate, check_plan
 from exporter.model import DeclaredIndex, Finding, Verdict
 from tests.conftest import OwnServer, TestDatabase
 from tests.postgres.migrate.running import QUICK

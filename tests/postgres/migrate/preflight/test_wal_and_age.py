@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from psycopg import sql
 
-from exporter.migrate.preflight import PreflightOptions
+from exporter.migrate.options import PreflightOptions
 from exporter.model import Finding, Verdict
 from tests.conftest import OwnServer, TestDatabase
 from tests.postgres.migrate.preflight.looking import OPTIONS, findings_of, only, told

@@ -9,9 +9,9 @@ from psycopg import sql
 
 from exporter.errors import TargetUnreachable
 from exporter.model import Database, DatabasePattern, Target
+from exporter.postgres.fetching import column_names
 from exporter.postgres.queries import query_text
 from exporter.postgres.server.discovery import DatabaseRow, find_databases, read_databases
-from exporter.postgres.target import column_names
 from exporter.secret import SecretStr
 from tests.conftest import OwnServer
 from tests.support.postgres_server import PostgresServer

@@ -13,6 +13,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from exporter.catalogue import metrics as catalogue
+from exporter.catalogue.indexes import INDEX_METRICS
+from exporter.catalogue.metric import DATABASE
 from exporter.metrics.exposition.columns import Column
 from exporter.metrics.exposition.page import PageFormat
 from exporter.metrics.exposition.render import SEGMENT_LINES, RenderCache, prepare, render
@@ -241,13 +243,13 @@ def test_an_unknown_toplevel_is_an_empty_label() -> None:
 def test_label_blocks_are_kept_for_what_is_still_there() -> None:
     cache = RenderCache()
     first = text_of(snapshots.TARGET, cache)
-    kept = cache.blocks.block(catalogue.DATABASE, ("nova",))
+    kept = cache.blocks.block(DATABASE, ("nova",))
 
     assert text_of(snapshots.TARGET, cache) == first
-    assert cache.blocks.block(catalogue.DATABASE, ("nova",)) is kept
+    assert cache.blocks.block(DATABASE, ("nova",)) is kept
     for _ in range(2):
         text_of(TargetSnapshot("default", (), 0.1), cache)
-    assert cache.blocks.block(catalogue.DATABASE, ("nova",)) is not kept
+    assert cache.blocks.block(DATABASE, ("nova",)) is not kept
 
 
 def test_a_renamed_index_has_a_new_label_block() -> None:
@@ -304,7 +306,7 @@ def test_a_family_that_did_not_change_is_the_piece_of_the_page_before() -> None:
     openmetrics = render(with_database(indexes=after, **known), PageFormat.OPENMETRICS, cache)
 
     # A piece in front of each family and one behind them all have the rest.
-    families_of_indexes = len(catalogue.INDEX_METRICS)
+    families_of_indexes = len(INDEX_METRICS)
     assert len(first) == 2 * families_of_indexes + 1
     kept = {id(piece) for piece in first[1::2]} & {id(piece) for piece in second[1::2]}
     assert len(kept) == families_of_indexes - 1
@@ -340,7 +342,7 @@ def test_what_is_not_known_yet_does_not_unwrite_what_stays() -> None:
 
 def wide(database: DatabaseSnapshot, field: str, cache: RenderCache) -> Column:
     """The family of that field, as a page of this cache has it."""
-    (metric,) = (metric for metric in catalogue.INDEX_METRICS if metric.field == field)
+    (metric,) = (metric for metric in INDEX_METRICS if metric.field == field)
     column = DatabaseSamples(database, cache.blocks, cache.columns).column(metric)
     assert column is not None
     return column

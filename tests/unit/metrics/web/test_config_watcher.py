@@ -40,7 +40,7 @@ def test_a_changed_file_counts_at_once(file: Path, caplog: pytest.LogCaptureFixt
 
     assert live.current().users == {b"alice": HASHES[1].encode()}
     assert live.is_current
-    assert [record.getMessage() for record in caplog.records] == ["the web configuration is read again"]
+    assert [record.getMessage() for record in caplog.records] == ["web configuration reloaded"]
 
 
 def test_a_file_replaced_by_one_of_the_same_size_and_time_counts(file: Path) -> None:
@@ -116,7 +116,7 @@ def test_the_old_file_put_back_is_no_fault_any_more(file: Path, caplog: pytest.L
 
     assert live.current() is first
     assert live.is_current
-    assert caplog.records[-1].getMessage() == "the web configuration is again what is used"
+    assert caplog.records[-1].getMessage() == "web configuration valid again"
 
 
 def test_a_certificate_counts_once_its_key_is_there_too(file: Path) -> None:
@@ -148,6 +148,22 @@ def test_a_new_client_authority_counts(file: Path) -> None:
     Authority(file.parent)
 
     assert live.current().tls is not first
+
+
+def test_http2_is_without_effect_and_that_is_logged_once(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    LiveWebConfig(file)
+    file.write_text(f"{users(0)}http_server_config: {{http2: false}}\n")
+    live = LiveWebConfig(file, check_seconds=0)
+    assert caplog.text == ""
+
+    for number in (1, 0, 1):
+        file.write_text(f"{users(number)}http_server_config: {{http2: true}}\n")
+        assert live.current().users == {b"alice": HASHES[number].encode()}
+
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warnings == ["http2 has no effect, HTTP/1.1 is used"]
 
 
 def test_without_a_file_everybody_is_let_in() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.migrate.execute.schedule import Lane, Schedule, reason_to_skip
+from exporter.migrate.execute.schedule import Schedule, TableSteps, reason_to_skip
 from exporter.migrate.plan.disk_budget import DiskBudget, DiskNeed
 from exporter.migrate.plan.steps import analyze_step, build_step, drop_step
 from exporter.model import Step, StepKind, StepStatus
@@ -23,7 +23,7 @@ CLEAN = drop_step(DECLARED, StepKind.DROP_INVALID)
 ANALYZE = analyze_step(DECLARED.table)
 
 
-def lane(table: str) -> Lane:
+def steps_of(table: str) -> TableSteps:
     index = declare(f"idx_{table}", table)
     return (build_step(index), analyze_step(index.table))
 
@@ -41,25 +41,27 @@ def budget_of(ceiling: int, **needs: tuple[int, int]) -> DiskBudget:
 
 
 def test_without_a_budget_lanes_come_in_the_plans_order() -> None:
-    schedule = Schedule([lane("a"), lane("b"), lane("c")])
+    schedule = Schedule([steps_of("a"), steps_of("b"), steps_of("c")])
 
     assert [taken(schedule) for _ in range(4)] == ["a", "b", "c", None]
 
 
 def test_a_small_table_overtakes_one_that_does_not_fit_yet() -> None:
-    schedule = Schedule([lane("a"), lane("b"), lane("c")], budget_of(100, a=(0, 60), b=(0, 50), c=(0, 40)))
+    schedule = Schedule(
+        [steps_of("a"), steps_of("b"), steps_of("c")], budget_of(100, a=(0, 60), b=(0, 50), c=(0, 40))
+    )
 
     assert [taken(schedule), taken(schedule)] == ["a", "c"]
-    schedule.release(lane("a"))
+    schedule.release(steps_of("a"))
     assert taken(schedule) == "b"
 
 
 def test_what_is_built_keeps_its_room() -> None:
     told: list[tuple[str, str]] = []
     schedule = Schedule(
-        [lane("a"), lane("b"), lane("c")],
+        [steps_of("a"), steps_of("b"), steps_of("c")],
         budget_of(100, a=(40, 20), b=(30, 20), c=(20, 10)),
-        lambda lane, why: told.append((lane[0].table.relname, why)),
+        lambda steps, why: told.append((steps[0].table.relname, why)),
     )
 
     assert taken(schedule) == "a"
@@ -69,8 +71,8 @@ def test_what_is_built_keeps_its_room() -> None:
         waiting = beside.submit(taken, schedule)
         wait_for("the wait", lambda: told or None)
         assert not waiting.done()
-        schedule.release(lane("c"))
-        schedule.release(lane("a"))
+        schedule.release(steps_of("c"))
+        schedule.release(steps_of("a"))
         assert waiting.result() == "b"
     assert told == [("b", "/data: needs up to 50 bytes, 10 bytes are left beside what is built now")]
 
@@ -81,41 +83,43 @@ def test_each_volume_counts_alone() -> None:
         relation("b"): {"/wal": DiskNeed(20, 0)},
         relation("c"): {"/wal": DiskNeed(75, 0)},
     }
-    schedule = Schedule([lane("a"), lane("c"), lane("b")], DiskBudget({"/data": 100, "/wal": 100}, needs))
+    schedule = Schedule(
+        [steps_of("a"), steps_of("c"), steps_of("b")], DiskBudget({"/data": 100, "/wal": 100}, needs)
+    )
 
     assert [taken(schedule), taken(schedule)] == ["a", "c"]
     assert not schedule.fits_any()
-    schedule.release(lane("a"))
+    schedule.release(steps_of("a"))
     assert not schedule.fits_any()
-    schedule.release(lane("c"))
+    schedule.release(steps_of("c"))
     assert taken(schedule) == "b"
 
 
 def test_a_table_above_the_budget_has_it_to_itself() -> None:
-    schedule = Schedule([lane("a"), lane("b")], budget_of(100, a=(0, 500), b=(0, 1)))
+    schedule = Schedule([steps_of("a"), steps_of("b")], budget_of(100, a=(0, 500), b=(0, 1)))
 
     assert taken(schedule) == "a"
     with ThreadPoolExecutor(1) as beside:
         waiting = beside.submit(taken, schedule)
         assert not waiting.done()
-        schedule.release(lane("a"))
+        schedule.release(steps_of("a"))
         assert waiting.result() == "b"
 
 
 def test_a_table_of_unknown_need_counts_as_all_there_is() -> None:
     told: list[str] = []
     schedule = Schedule(
-        [lane("a"), lane("b"), lane("c")],
+        [steps_of("a"), steps_of("b"), steps_of("c")],
         budget_of(100, a=(0, 60), c=(0, 40)),
-        lambda lane, why: told.append(why),
+        lambda steps, why: told.append(why),
     )
 
     assert [taken(schedule), taken(schedule)] == ["a", "c"]
     with ThreadPoolExecutor(1) as beside:
         waiting = beside.submit(taken, schedule)
         wait_for("the wait", lambda: told or None)
-        schedule.release(lane("c"))
-        schedule.release(lane("a"))
+        schedule.release(steps_of("c"))
+        schedule.release(steps_of("a"))
         assert waiting.result() == "b"
     assert "needs an unknown amount" in told[0]
 
@@ -123,7 +127,7 @@ def test_a_table_of_unknown_need_counts_as_all_there_is() -> None:
 def test_only_building_takes_disk() -> None:
     only = (analyze_step(relation("b")),)
     adopted = (replace(build_step(declare("idx_c", "c")), kind=StepKind.ADOPT),)
-    schedule = Schedule([lane("a"), only, adopted], budget_of(100, a=(100, 0), b=(100, 0), c=(100, 0)))
+    schedule = Schedule([steps_of("a"), only, adopted], budget_of(100, a=(100, 0), b=(100, 0), c=(100, 0)))
 
     assert [taken(schedule), taken(schedule), taken(schedule)] == ["a", "b", "c"]
 
@@ -136,14 +140,14 @@ def test_only_building_takes_disk() -> None:
 def test_what_is_under_way_stays_within_the_budget_and_all_come_once(
     needs: list[tuple[int, int] | None], ceiling: int, order: Random
 ) -> None:
-    lanes = [lane(f"t{number}") for number in range(len(needs))]
+    tables = [steps_of(f"t{number}") for number in range(len(needs))]
     known = {f"t{number}": need for number, need in enumerate(needs) if need is not None}
     budget = budget_of(ceiling, **known)
-    schedule = Schedule(lanes, budget)
-    running: list[Lane] = []
-    ended: list[Lane] = []
-    while len(ended) < len(lanes):
-        while len(running) + len(ended) < len(lanes) and (not running or schedule.fits_any()):
+    schedule = Schedule(tables, budget)
+    running: list[TableSteps] = []
+    ended: list[TableSteps] = []
+    while len(ended) < len(tables):
+        while len(running) + len(ended) < len(tables) and (not running or schedule.fits_any()):
             found = schedule.take()
             assert found is not None
             running.append(found)
@@ -153,14 +157,14 @@ def test_what_is_under_way_stays_within_the_budget_and_all_come_once(
         ended.append(running.pop(order.randrange(len(running))))
         schedule.release(ended[-1])
 
-    assert sorted(map(repr, ended)) == sorted(map(repr, lanes))
+    assert sorted(map(repr, ended)) == sorted(map(repr, tables))
 
 
 Before = Mapping[Step, StepStatus]
 
 
 @pytest.mark.parametrize(
-    ("step", "before", "is_ending", "is_interrupted", "reason"),
+    ("step", "before", "no_new_steps", "is_interrupted", "reason"),
     [
         (BUILD, {}, False, False, None),
         (BUILD, {}, True, False, "another step failed"),
@@ -179,6 +183,6 @@ Before = Mapping[Step, StepStatus]
     ],
 )
 def test_why_a_step_is_not_started(
-    step: Step, before: Before, is_ending: bool, is_interrupted: bool, reason: str | None
+    step: Step, before: Before, no_new_steps: bool, is_interrupted: bool, reason: str | None
 ) -> None:
-    assert reason_to_skip(step, before, is_ending=is_ending, is_interrupted=is_interrupted) == reason
+    assert reason_to_skip(step, before, no_new_steps=no_new_steps, is_interrupted=is_interrupted) == reason

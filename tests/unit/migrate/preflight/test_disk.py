@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from exporter.migrate.options import PreflightOptions
 from exporter.migrate.plan.disk_budget import DiskBudget, DiskNeed
-from exporter.migrate.preflight import PreflightOptions
 from exporter.migrate.preflight.disk import GIVEN_BUDGET, budget_of, check_disk
 from exporter.migrate.preflight.free_space import Place, Room, Rooms, find_rooms
 from exporter.model import Finding, IndexEstimate, Verdict

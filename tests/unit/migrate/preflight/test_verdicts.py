@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from exporter.migrate.preflight import PreflightOptions
+from exporter.migrate.options import PreflightOptions
 from exporter.migrate.preflight.activity import check_blockers, check_running_backups
 from exporter.migrate.preflight.declarations import check_declarations, not_compiled
 from exporter.migrate.preflight.limits import check_duration, check_temporary_files

@@ -203,7 +203,7 @@ def test_a_refused_preflight_is_not_taken_for_nothing_to_do() -> None:
     text = as_text(replace(outcome_of(plan_of()), preflight=(fault,)))
 
     assert "Nothing to do" not in text
-    assert "Nothing was touched: what must hold before a build does not." in text
+    assert "Nothing changed: preflight checks failed." in text
 
 
 def test_a_figure_from_a_stopped_run_is_told_as_a_bound() -> None:
@@ -237,8 +237,8 @@ def test_a_plan_tells_where_it_would_be_done_and_repeats_no_lock() -> None:
 
     assert text.splitlines()[1] == "database 'nova' at 127.0.0.1:5432"
     assert text.count("reads and writes go on") == 2
-    assert text.count("lock and end: as in step 1") == 1
-    assert text.count("lock and end: as in step 2") == 1
+    assert text.count("lock, done when: as in step 1") == 1
+    assert text.count("lock, done when: as in step 2") == 1
 
 
 def headings(text: str) -> list[str]:
@@ -249,14 +249,48 @@ def test_what_to_do_next_comes_first_and_the_preflight_of_a_run_last() -> None:
     wanting = replace(found_wanting().findings[3], verdict=Verdict.WARN, subject="the server")
     text = as_text(replace(done(MESSAGES), preflight=(wanting,)))
 
-    assert headings(text) == ["What next", "Steps", "Sizes", "Probes", "Criteria", "Preflight"]
+    assert headings(text) == ["Next steps", "Steps", "Sizes", "Probes", "Criteria", "Preflight"]
+
+
+def test_what_has_no_source_takes_one_line_of_the_plan_and_none_of_the_report_after_it() -> None:
+    unknown = replace(found_wanting().findings[3], verdict=Verdict.UNKNOWN, subject="the server")
+    disk = replace(unknown, criterion="disk", reason="no_source")
+    backup = replace(unknown, criterion="backup", reason="no_command")
+    outcome = replace(done(MESSAGES), preflight=(disk, backup))
+
+    plan = plan_as_text(outcome.plan, outcome.preflight)
+
+    assert plan.endswith(
+        "  the server\n    unknown  no source for disk (--free-bytes), backup (--backup-command)\n"
+    )
+    assert "no source" not in as_text(outcome)
+    assert [finding["reason"] for finding in json.loads(as_json(outcome))["preflight"]] == [
+        "no_source",
+        "no_command",
+    ]
+
+
+@every_outcome
+def test_no_reason_code_stands_beside_its_sentence(make: Callable[[], Outcome]) -> None:
+    outcome = make()
+    codes = {finding.reason for finding in (*outcome.findings, *outcome.preflight) if "_" in finding.reason}
+
+    for form in (as_text, as_markdown):
+        assert {code for code in codes if code in form(outcome)} == set()
+
+
+def test_a_step_that_was_not_timed_has_no_duration() -> None:
+    outcome = done(MESSAGES)
+    result = replace(outcome.results[0], seconds=0.0, phases=())
+
+    assert "0.00 ms" not in as_text(replace(outcome, results=(result,)))
 
 
 def test_of_a_refused_run_the_reason_comes_before_the_rest() -> None:
     fault = replace(found_wanting().findings[3], verdict=Verdict.FAIL, subject="the server", hint="fix it")
     text = as_text(replace(outcome_of(plan_of()), preflight=(fault,)))
 
-    assert headings(text) == ["What next", "Preflight"]
+    assert headings(text) == ["Next steps", "Preflight"]
     assert "  the server: fix it\n  Then run init again.\n" in text
 
 
@@ -273,7 +307,7 @@ def test_a_hint_that_many_steps_need_is_told_once_with_their_names() -> None:
 
     assert document["next_steps"] == [
         "public.idx_0, public.idx_1, public.idx_2 and 2 more: make room",
-        "Run the same command again: what is done is not done twice.",
+        "Run the same command again; finished steps are skipped.",
     ]
 
 
@@ -294,7 +328,7 @@ def test_wal_is_told_beside_its_estimate_in_every_form() -> None:
 
     for form in (as_text, as_markdown):
         told = re.sub(r"\s+", " ", form(outcome))
-        assert f"ran: 52 MB (estimate of the builds' own: {byte_size(expected_bytes)})" in told
+        assert f"steps: 52 MB (estimate for the builds: {byte_size(expected_bytes)})" in told
     document = json.loads(as_json(outcome))
     assert (document["wal_bytes"], document["estimated_wal_bytes"]) == (52 * 1024 * 1024, expected_bytes)
 

@@ -183,7 +183,7 @@ def test_json_has_the_documented_keys_only(make: Callable[[], Status]) -> None:
 def test_a_build_is_told_with_phase_share_run_and_whom_it_waits_for() -> None:
     text = re.sub(r"\s+", " ", status_as_text(building()))
 
-    assert "1 of 2 declared indexes stand as declared." in text
+    assert "1 of 2 declared indexes are in place." in text
     assert "waiting for old snapshots, pid 4711, user index_builder, run 0f3a9c1d, since" in text
     assert "(12 min 00 s)" in text
     assert "waits for pid 4712, user reporting, nightly report, idle in transaction" in text
@@ -213,7 +213,7 @@ def test_what_cannot_be_compared_does_not_count_as_declared() -> None:
     status = on_a_standby_without_a_journal()
 
     assert status_exit_code(status) == 1
-    assert "0 of 1 declared index stand as declared." in status_as_text(status)
+    assert "0 of 1 declared index is in place." in status_as_text(status)
 
 
 @pytest.mark.parametrize(
@@ -234,9 +234,9 @@ def test_the_run_of_a_session_is_in_its_name(application_name: str | None, run: 
 def test_a_run_that_is_about_to_begin_is_not_taken_for_dead() -> None:
     waiting, killed = status_as_text(about_to_begin()).split("  absent ")[1:]
 
-    assert "run 0f3a9c1d is at work on its table (pid 4711)" in waiting
+    assert "run 0f3a9c1d is working on its table (pid 4711)" in waiting
     assert "->" not in waiting
-    assert "run deadbeef did not live to see its end: run init again" in killed
+    assert "run deadbeef was killed before it finished; run init again" in killed
 
 
 def test_another_build_of_the_tool_is_no_session_in_the_way() -> None:
@@ -246,5 +246,5 @@ def test_another_build_of_the_tool_is_no_session_in_the_way() -> None:
 
     text = " ".join(status_as_text(status_of(replace(work, progress=progress))).split())
 
-    assert "waits for the build of idx_b beside it (pid 99), which ends by itself" in text
+    assert "waits for this tool's build of idx_b (pid 99), which ends without action" in text
     assert "1 session waits behind it" in text

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.migrate.execute.watch.estimate import Estimate, Estimator
+from exporter.migrate.events import Estimate
+from exporter.migrate.execute.watch.estimate import Estimator
 from exporter.postgres.builds import phases
 from exporter.postgres.builds.progress import BuildProgress
 from tests.support.watched import SCANNING, WAITING
@@ -40,7 +41,7 @@ def steady(weights: dict[str, float], step_seconds: float = 0.5) -> Iterable[tup
 
 def estimates(looks: Iterable[tuple[float, BuildProgress]]) -> list[tuple[float, Estimate]]:
     estimator = Estimator()
-    return [(now, estimator.look(now, build)) for now, build in looks]
+    return [(now, estimator.add(now, build)) for now, build in looks]
 
 
 def test_a_steady_build_is_estimated_rightly_from_soon_after_its_start() -> None:
@@ -77,7 +78,7 @@ def test_nothing_is_promised_at_first() -> None:
     estimator = Estimator()
 
     for now in (0.0, 0.5, 1.0, 2.5):
-        look = estimator.look(now, at_work("building index: scanning table", now / 100))
+        look = estimator.add(now, at_work("building index: scanning table", now / 100))
         assert look.remaining_seconds is None
 
 
@@ -89,8 +90,8 @@ def test_nothing_is_promised_while_it_waits_for_others() -> None:
     for wait in waits:
         estimator = Estimator()
         for now, build in looks:
-            estimator.look(now, build)
-        found = estimator.look(end + 1, wait)
+            estimator.add(now, build)
+        found = estimator.add(end + 1, wait)
         assert (found.rate, found.remaining_seconds) == (None, None) or wait.phase == "initializing"
         assert found.share >= 0.35
 
@@ -120,7 +121,7 @@ def test_a_method_that_does_not_count_all_its_work_promises_nothing_at_the_end_o
     gist = replace(SCANNING, amname="gist")
     for now in range(20):
         build = replace(gist, phase="building index", blocks_total=20, blocks_done=now + 1)
-        found = estimator.look(float(now), build)
+        found = estimator.add(float(now), build)
 
     assert found.remaining_seconds is None
     assert found.share == pytest.approx(0.85)
@@ -144,7 +145,7 @@ def test_the_share_never_goes_back_and_nothing_is_below_zero(
     estimator, now, before = Estimator(), 0.0, 0.0
     for since, phase, share, waiting_seconds in looks:
         now += since
-        found = estimator.look(now, replace(at_work(phase, share), waiting_seconds=waiting_seconds))
+        found = estimator.add(now, replace(at_work(phase, share), waiting_seconds=waiting_seconds))
         assert before <= found.share <= 1
         assert found.rate is None or found.rate > 0
         assert found.remaining_seconds is None or found.remaining_seconds >= 0

@@ -6,20 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.migrate.events import Estimate
 from exporter.migrate.execute.watch.policy import (
-    BlockerPolicy,
-    Move,
-    Patterns,
-    WaiterPolicy,
-    WatchOptions,
+    Action,
     consequence,
     decide,
-    unlikely_to_help,
-    why_spared,
+    why_cancel_is_useless,
+    why_protected,
 )
+from exporter.migrate.options import BlockerPolicy, Patterns, WaiterPolicy, WatchOptions
 from exporter.postgres.builds.progress import BuildProgress
 from exporter.postgres.sessions.other_sessions import OtherSession
-from tests.support.watched import ALTERING, PREPARED, SCANNING, SESSION, WAITING
+from tests.support.watched import ALTERING, PREPARED, SCANNING, SESSION, WAITING, observation
 
 EVERYBODY = Patterns(applications=("*",))
 TERMINATE = WatchOptions(on_blocker=BlockerPolicy.TERMINATE, patterns=EVERYBODY)
@@ -33,10 +31,11 @@ WRAPAROUND = replace(
 )
 
 
-def moves(
+def actions(
     build: BuildProgress, options: WatchOptions, stalled_seconds: float = 0.0, share: float = 0.1
-) -> list[Move]:
-    return list(decide(build, build.phase or "", share, stalled_seconds, options, "nova"))
+) -> list[Action]:
+    now = observation(build, Estimate(share), stalled_seconds=stalled_seconds)
+    return list(decide(now, options, "nova"))
 
 
 # ------------------------------------------------------------------ who may be ended
@@ -58,17 +57,17 @@ def moves(
     ],
 )
 def test_some_are_never_ended_whatever_matches(session: OtherSession, why: str) -> None:
-    assert why in (why_spared(session, EVERYBODY, "nova") or "")
+    assert why in (why_protected(session, EVERYBODY, "nova") or "")
     build = replace(WAITING, blockers=(session,), waiters=(replace(session, mode="AccessExclusiveLock"),))
     options = replace(TERMINATE, on_waiter=WaiterPolicy.CANCEL, waiter_limit_seconds=0.0)
-    assert moves(build, options, stalled_seconds=500.0) == []
+    assert actions(build, options, stalled_seconds=500.0) == []
 
 
 @given(st.text(max_size=20), st.text(max_size=20), st.text(max_size=20))
 def test_without_a_pattern_nobody_is_ended(application: str, user: str, datname: str) -> None:
     session = replace(SESSION, application_name=application, usename=user)
 
-    assert why_spared(session, Patterns(), datname) is not None
+    assert why_protected(session, Patterns(), datname) is not None
 
 
 @pytest.mark.parametrize(
@@ -85,44 +84,44 @@ def test_without_a_pattern_nobody_is_ended(application: str, user: str, datname:
     ],
 )
 def test_every_kind_of_pattern_that_is_given_must_match(patterns: Patterns, may_end: bool) -> None:
-    assert (why_spared(SESSION, patterns, "nova") is None) is may_end
+    assert (why_protected(SESSION, patterns, "nova") is None) is may_end
 
 
 def test_a_session_without_a_name_matches_what_matches_everything_only() -> None:
     nameless = replace(SESSION, application_name="")
 
-    assert why_spared(nameless, Patterns(applications=("*",)), "nova") is None
-    assert why_spared(nameless, Patterns(applications=("?*",)), "nova") is not None
+    assert why_protected(nameless, Patterns(applications=("*",)), "nova") is None
+    assert why_protected(nameless, Patterns(applications=("?*",)), "nova") is not None
 
 
 # ------------------------------------------------------------------ blockers
 
 
 def test_by_default_everybody_is_waited_for() -> None:
-    assert moves(WAITING, WatchOptions(patterns=EVERYBODY), stalled_seconds=599.0) == []
+    assert actions(WAITING, WatchOptions(patterns=EVERYBODY), stalled_seconds=599.0) == []
 
 
 @pytest.mark.parametrize("policy", [BlockerPolicy.CANCEL, BlockerPolicy.TERMINATE])
 def test_a_blocker_is_ended_after_the_limit(policy: BlockerPolicy) -> None:
     options = replace(TERMINATE, on_blocker=policy, blocker_limit_seconds=60.0)
 
-    assert moves(WAITING, options, stalled_seconds=59.0) == []
-    (move,) = moves(WAITING, options, stalled_seconds=60.0)
-    assert (move.session, move.signal) == (SESSION, policy.value)
-    assert move.reason == "it has kept the build waiting for 1 min"
+    assert actions(WAITING, options, stalled_seconds=59.0) == []
+    (action,) = actions(WAITING, options, stalled_seconds=60.0)
+    assert (action.session, action.signal) == (SESSION, policy.value)
+    assert action.reason == "it has blocked the build for 1 min"
 
 
 def test_only_those_that_match_are_ended() -> None:
     other = replace(SESSION, pid=98, application_name="report")
     options = replace(TERMINATE, patterns=Patterns(applications=("report",)))
 
-    found = moves(replace(WAITING, blockers=(SESSION, other)), options, stalled_seconds=400.0)
-    assert [move.session for move in found] == [other]
+    found = actions(replace(WAITING, blockers=(SESSION, other)), options, stalled_seconds=400.0)
+    assert [action.session for action in found] == [other]
 
 
 def test_a_cancel_does_not_end_an_idle_transaction() -> None:
-    assert "only terminate" in (unlikely_to_help(SESSION) or "")
-    assert unlikely_to_help(replace(SESSION, state="active")) is None
+    assert "only terminate" in (why_cancel_is_useless(SESSION) or "")
+    assert why_cancel_is_useless(replace(SESSION, state="active")) is None
 
 
 # ------------------------------------------------------------------ budgets
@@ -137,20 +136,20 @@ def test_a_cancel_does_not_end_an_idle_transaction() -> None:
         ("waiting for old snapshots", "snapshots_budget_seconds"),
     ],
 )
-def test_a_build_gives_up_when_the_budget_of_its_phase_is_spent(phase: str, budget: str) -> None:
+def test_a_build_is_abandoned_when_the_budget_of_its_phase_is_spent(phase: str, budget: str) -> None:
     build = replace(WAITING, phase=phase)
     options = replace(WatchOptions(), **{budget: 90.0})  # type: ignore[arg-type]  # the name is a number of seconds
 
-    assert moves(build, options, stalled_seconds=89.0) == []
-    (move,) = moves(build, options, stalled_seconds=90.0)
-    assert (move.session, move.is_yield) == (None, False)
-    assert move.reason.startswith(f"{phase} for more than 1 min 30 s, last for pid 99, user app, checkout")
+    assert actions(build, options, stalled_seconds=89.0) == []
+    (action,) = actions(build, options, stalled_seconds=90.0)
+    assert (action.session, action.is_yield) == (None, False)
+    assert action.reason.startswith(f"{phase} for more than 1 min 30 s, last for pid 99, user app, checkout")
     endless = replace(options, **{budget: 0.0})  # type: ignore[arg-type]  # as above
-    assert moves(build, endless, stalled_seconds=1e9) == []
+    assert actions(build, endless, stalled_seconds=1e9) == []
 
 
 def test_work_has_no_budget() -> None:
-    assert moves(SCANNING, WatchOptions(), stalled_seconds=1e9) == []
+    assert actions(SCANNING, WatchOptions(), stalled_seconds=1e9) == []
 
 
 # ------------------------------------------------------------------ waiters
@@ -160,30 +159,30 @@ def test_work_has_no_budget() -> None:
 def test_a_waiter_of_a_moment_is_let_wait(waiting_seconds: float | None) -> None:
     build = replace(SCANNING, waiters=(replace(ALTERING, waiting_seconds=waiting_seconds),))
 
-    assert moves(build, WatchOptions(on_waiter=WaiterPolicy.YIELD)) == []
+    assert actions(build, WatchOptions(on_waiter=WaiterPolicy.YIELD)) == []
 
 
 def test_by_default_waiters_are_only_told_of() -> None:
-    assert moves(replace(SCANNING, waiters=(ALTERING,)), WatchOptions(patterns=EVERYBODY)) == []
+    assert actions(replace(SCANNING, waiters=(ALTERING,)), WatchOptions(patterns=EVERYBODY)) == []
 
 
-def test_a_build_makes_way_while_it_has_most_of_its_work_before_it() -> None:
+def test_a_build_yields_while_it_has_most_of_its_work_before_it() -> None:
     build = replace(SCANNING, waiters=(ALTERING, replace(ALTERING, pid=101)))
     options = WatchOptions(on_waiter=WaiterPolicy.YIELD)
 
-    (move,) = moves(build, options, share=0.79)
-    assert (move.session, move.is_yield) == (None, True)
-    assert move.reason.startswith("made way for pid 100, user dba, psql")
-    assert moves(build, options, share=0.8) == []
+    (action,) = actions(build, options, share=0.79)
+    assert (action.session, action.is_yield) == (None, True)
+    assert action.reason.startswith("yielded to pid 100, user dba, psql")
+    assert actions(build, options, share=0.8) == []
 
 
 def test_waiters_that_match_are_cancelled() -> None:
     build = replace(SCANNING, waiters=(ALTERING, replace(ALTERING, pid=101, application_name="other")))
     options = WatchOptions(on_waiter=WaiterPolicy.CANCEL, patterns=Patterns(applications=("psql",)))
 
-    (move,) = moves(build, options)
-    assert (move.session, move.signal) == (ALTERING, "cancel")
-    assert "readers too" in move.reason
+    (action,) = actions(build, options)
+    assert (action.session, action.signal) == (ALTERING, "cancel")
+    assert "readers too" in action.reason
 
 
 def test_readers_behind_a_waiter_are_never_touched() -> None:
@@ -191,14 +190,17 @@ def test_readers_behind_a_waiter_are_never_touched() -> None:
 
     for policy in WaiterPolicy:
         options = WatchOptions(on_waiter=policy, patterns=EVERYBODY)
-        assert moves(replace(SCANNING, waiters=(reader,)), options) == []
+        assert actions(replace(SCANNING, waiters=(reader,)), options) == []
 
 
 @pytest.mark.parametrize(
     ("session", "told"),
     [
-        (ALTERING, "readers too; at its end the build waits for it in turn, and fails"),
-        (replace(ALTERING, mode="ShareUpdateExclusiveLock"), "waits for it in turn, and fails"),
+        (ALTERING, "readers too; the build will wait for it at the end, and fail by deadlock"),
+        (
+            replace(ALTERING, mode="ShareUpdateExclusiveLock"),
+            "the build will wait for it at the end, and fail by deadlock",
+        ),
         (replace(ALTERING, has_snapshot=False), "readers too"),
         (
             replace(ALTERING, mode="ShareUpdateExclusiveLock", has_snapshot=False),

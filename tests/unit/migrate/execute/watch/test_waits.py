@@ -18,10 +18,10 @@ PREPARED = replace(session(3, None), pid=None, gid="it's")
 def test_times_add_up_for_whom_two_looks_saw() -> None:
     waits = Waits()
 
-    waits.look(STEP, PHASE, [FIRST], since_seconds=0.5, waiting_seconds=2.0)
-    waits.look(STEP, PHASE, [FIRST, PREPARED], since_seconds=1.0, waiting_seconds=3.0)
-    waits.look(STEP, PHASE, [], since_seconds=1.0, waiting_seconds=None)
-    waits.look(STEP, "waiting for writers before build", [FIRST], since_seconds=1.0, waiting_seconds=None)
+    waits.add(STEP, PHASE, [FIRST], since_seconds=0.5, waiting_seconds=2.0)
+    waits.add(STEP, PHASE, [FIRST, PREPARED], since_seconds=1.0, waiting_seconds=3.0)
+    waits.add(STEP, PHASE, [], since_seconds=1.0, waiting_seconds=None)
+    waits.add(STEP, "waiting for writers before build", [FIRST], since_seconds=1.0, waiting_seconds=None)
 
     told = [(wait.phase, wait.pid, wait.seconds) for wait in waits.of(STEP)]
     assert told == [
@@ -36,15 +36,15 @@ def test_times_add_up_for_whom_two_looks_saw() -> None:
 def test_of_many_the_longest_are_kept() -> None:
     waits = Waits()
     for pid in range(1, 100):
-        waits.look(STEP, PHASE, [session(pid, None)], since_seconds=0.0, waiting_seconds=float(pid))
+        waits.add(STEP, PHASE, [session(pid, None)], since_seconds=0.0, waiting_seconds=float(pid))
 
     assert [wait.pid for wait in waits.of(STEP)] == list(range(99, 79, -1))
 
 
 def test_steps_are_kept_apart() -> None:
     waits = Waits()
-    waits.look(STEP, PHASE, [FIRST], since_seconds=0.0, waiting_seconds=1.0)
-    waits.look(OTHER, PHASE, [SECOND], since_seconds=0.0, waiting_seconds=1.0)
+    waits.add(STEP, PHASE, [FIRST], since_seconds=0.0, waiting_seconds=1.0)
+    waits.add(OTHER, PHASE, [SECOND], since_seconds=0.0, waiting_seconds=1.0)
 
     assert [wait.pid for wait in waits.of(STEP)] == [1]
     assert [wait.pid for wait in waits.of(OTHER)] == [2]

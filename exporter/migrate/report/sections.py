@@ -1,40 +1,40 @@
-"""Which sections each report has, and in which order: what it came to, what to do next, then the rest."""
+"""The sections of each report and their order: summary, next steps, then the details. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from exporter.migrate.report import decisions, tables, work
+from exporter.migrate.report import decisions, steps, tables
 from exporter.migrate.report.exit_codes import is_refused
 from exporter.migrate.report.summary import needed_decisions, next_steps, nothing_to_do, summary, work_to_do
 from exporter.model import Finding, Outcome, Plan, StepKind, Verdict
 from exporter.text.content import Content, Item, Section
 from exporter.text.figures import byte_size, duration, estimated_wal_bytes, moment
-from exporter.text.findings import criteria
+from exporter.text.findings import criteria, is_without_source
 
 
 def of_outcome(outcome: Outcome) -> Content:
-    """Everything a run did and found."""
+    """Return the report of a run."""
     plan, command = outcome.plan, outcome.command
-    found = criteria(outcome.findings)
-    preflight = _wanting(outcome.preflight)
-    # Of a run that was refused the reason comes first; of any other it is for the record.
+    verified = criteria(outcome.findings)
+    preflight = _not_passed(_not_shown_yet(outcome))
+    # In a refused run the reason comes first.
     early, late = ((preflight,), ()) if is_refused(outcome) else ((), (preflight,))
     done = (
-        (work.planned(plan.steps), decisions.settled(plan, command), found)
+        (steps.planned(plan.steps), decisions.settled(plan, command), verified)
         if outcome.dry_run
         else (
-            work.results(outcome),
+            steps.results(outcome),
             decisions.settled(plan, command),
             tables.sizes(outcome),
             tables.probes(outcome),
-            found,
+            verified,
         )
     )
     sections = (
         _next(outcome),
         decisions.refused(plan, command),
-        work.left_behind(outcome),
+        steps.left_behind(outcome),
         *early,
         *done,
         *late,
@@ -52,34 +52,41 @@ def _origin(outcome: Outcome) -> Iterator[str]:
     took = (outcome.finished_at - outcome.started_at).total_seconds()
     yield f"run {outcome.run}, {moment(outcome.started_at)}, took {duration(took)}"
     if outcome.wal_bytes is not None:
-        wal = f"WAL written by the whole server while the steps ran: {byte_size(outcome.wal_bytes)}"
+        wal = f"WAL of the whole server during the steps: {byte_size(outcome.wal_bytes)}"
         expected = estimated_wal_bytes(outcome)
-        yield wal if expected is None else f"{wal} (estimate of the builds' own: {byte_size(expected)})"
+        yield wal if expected is None else f"{wal} (estimate for the builds: {byte_size(expected)})"
 
 
 def of_plan(plan: Plan, preflight: Sequence[Finding] = (), origin: Sequence[str] = ()) -> Content:
-    """What would be done, where, and what of the preflight did not pass."""
+    """Return the steps of a plan, and the preflight checks that did not pass."""
     command = "rollback" if any(step.kind is StepKind.DROP for step in plan.steps) else "init"
     sections = (
-        work.planned(plan.steps),
+        steps.planned(plan.steps),
         decisions.settled(plan, command),
         decisions.refused(plan, command),
-        _wanting(preflight),
+        _not_passed(preflight),
     )
-    told = work_to_do(plan) if plan.steps else nothing_to_do(plan, command)
+    work = work_to_do(plan) if plan.steps else nothing_to_do(plan, command)
     return Content(
         f"plan {plan.migration}",
         tuple(origin),
-        (told, *needed_decisions(plan)),
+        (work, *needed_decisions(plan)),
         tuple(section for section in sections if section.items),
     )
 
 
-def _wanting(findings: Sequence[Finding]) -> Section:
-    """What the preflight found wanting; the preflight command and JSON have all of it."""
-    wanting = [finding for finding in findings if finding.verdict is not Verdict.PASS]
-    return criteria(wanting, "Preflight")
+def _not_passed(findings: Sequence[Finding]) -> Section:
+    """Return the checks that did not pass; the preflight command and JSON list all."""
+    return criteria([finding for finding in findings if finding.verdict is not Verdict.PASS], "Preflight")
+
+
+def _not_shown_yet(outcome: Outcome) -> Sequence[Finding]:
+    """Return the checks of preflight; after a run without those for which no source is configured."""
+    if not outcome.results:
+        return outcome.preflight
+    # The plan of the run has shown them.
+    return [finding for finding in outcome.preflight if not is_without_source(finding)]
 
 
 def _next(outcome: Outcome) -> Section:
-    return Section("What next", tuple(Item("", line) for line in next_steps(outcome)))
+    return Section("Next steps", tuple(Item("", line) for line in next_steps(outcome)))

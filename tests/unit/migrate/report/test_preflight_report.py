@@ -16,6 +16,7 @@ PASS = passed("version", "the server", "PostgreSQL 18.6", server_version_num=180
 WARN = warned("blockers", ODD, "would_wait", ODD, ODD)
 FAIL = failed("a check with a name that is long", ODD, "reason", "found " * 40, "hint " * 40)
 UNKNOWN = unknown("disk", "the server", "no_source", "not known", "say it")
+NO_BACKUP = unknown("backup", "the server", "no_command", "not known", "say it")
 
 
 def readiness(*findings: Finding) -> Readiness:
@@ -24,13 +25,13 @@ def readiness(*findings: Finding) -> Readiness:
 
 
 def test_the_table_fits_a_terminal_and_acts_upon_none() -> None:
-    lines = PREFLIGHT_FORMS["text"](readiness(PASS, WARN, FAIL, UNKNOWN)).split("\n")
+    lines = PREFLIGHT_FORMS["text"](readiness(PASS, WARN, FAIL, UNKNOWN, NO_BACKUP)).split("\n")
 
     assert max(map(columns_of, lines)) <= 80
     assert all(line.isprintable() and line == line.rstrip() for line in lines)
-    assert "init would refuse to start: 1 pass, 1 warn, 1 fail, 1 unknown." in lines
+    assert "init would refuse to start: 1 pass, 1 warn, 1 fail, 2 unknown." in lines
     assert "  pass     version               PostgreSQL 18.6" in lines
-    assert "  unknown  disk                  not known" in lines
+    assert "  unknown  no source for disk (--free-bytes), backup (--backup-command)" in lines
 
 
 def test_markdown_keeps_its_cells() -> None:

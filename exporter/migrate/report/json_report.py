@@ -1,4 +1,4 @@
-"""A report as JSON. The keys are a promise, described in docs/report.md; new ones may join them."""
+"""A report as JSON. The keys are stable, described in docs/report.md; new keys may be added."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ Object = dict[str, Any]
 
 
 def write(outcome: Outcome) -> str:
-    """The document, ending in a newline."""
-    # ASCII only: safe to print wherever a name's newlines or reversed text would not be.
+    """Return the document, ending in a newline."""
+    # ASCII only: names can hold newlines and reversed text.
     return json.dumps(document(outcome), indent=2, ensure_ascii=True, allow_nan=False) + "\n"
 
 
 def document(outcome: Outcome) -> Object:
-    """The document's content. Units stand in the keys; null is not known, never zero."""
+    """Return the content of the document. Keys name their units; null is unknown, never zero."""
     duration = outcome.finished_at - outcome.started_at
     return {
         "schema_version": SCHEMA_VERSION,

@@ -1,4 +1,4 @@
-"""The preflight as a table for a terminal, as Markdown and as JSON. Pure."""
+"""The result of `preflight` as a table for a terminal, as Markdown and as JSON. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from exporter.model import Finding, Readiness, Verdict
 from exporter.text import markdown
 from exporter.text.characters import columns_of, printable, wrap
 from exporter.text.figures import moment
-from exporter.text.findings import as_object
+from exporter.text.findings import as_object, is_without_source, no_source
 from exporter.text.plain import WIDTH
 
 SCHEMA_VERSION = 1
@@ -20,7 +20,7 @@ _SHOWN = {Verdict.FAIL: "FAIL"}
 
 
 def as_text(readiness: Readiness, width: int = WIDTH) -> str:
-    """The table for a terminal: at most `width` columns wide, no control characters, no colour."""
+    """Return the table for a terminal: at most `width` columns, no control characters, no colour."""
     lines = [
         *_wrapped(f"pg-index-exporter preflight {readiness.migration}", width),
         *_wrapped(f"{readiness.address}, PostgreSQL {readiness.server_version}", width),
@@ -31,13 +31,24 @@ def as_text(readiness: Readiness, width: int = WIDTH) -> str:
     for subject in _subjects(readiness):
         lines += ["", *_wrapped(subject, width)]
         for finding in readiness.findings:
-            if finding.subject == subject:
+            if finding.subject == subject and not is_without_source(finding):
                 lines += _rows(finding, width)
+        without_source = [
+            finding
+            for finding in readiness.findings
+            if finding.subject == subject and is_without_source(finding)
+        ]
+        if without_source:
+            lead = "  unknown".ljust(_VERDICT_COLUMNS)
+            sentence = wrap(printable(no_source(without_source)), width - _VERDICT_COLUMNS)
+            lines += [
+                f"{lead if number == 0 else ' ' * len(lead)}{line}" for number, line in enumerate(sentence)
+            ]
     return "\n".join(lines) + "\n"
 
 
 def summary(readiness: Readiness) -> str:
-    """What it comes to, in a sentence."""
+    """Return the result in a sentence."""
     verdicts = [finding.verdict for finding in readiness.findings]
     counts = ", ".join(f"{verdicts.count(verdict)} {verdict.value}" for verdict in Verdict)
     refused = "init would refuse to start" if Verdict.FAIL in verdicts else "init would start"
@@ -69,7 +80,7 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 
 def as_markdown(readiness: Readiness) -> str:
-    """The table as Markdown; names and messages show as they are, whatever they hold."""
+    """Return the table as Markdown, with every name and message escaped."""
     escape = markdown.escape
     lines = [
         f"# pg-index-exporter preflight {escape(readiness.migration)}",
@@ -90,7 +101,7 @@ def as_markdown(readiness: Readiness) -> str:
 
 
 def as_json(readiness: Readiness) -> str:
-    """The findings as JSON with stable keys, described in docs/preflight.md. Only ASCII, the rest escaped."""
+    """Return the findings as JSON with stable keys, described in docs/preflight.md; ASCII only."""
     document = {
         "schema_version": SCHEMA_VERSION,
         "command": "preflight",

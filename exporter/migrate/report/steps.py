@@ -1,4 +1,4 @@
-"""Steps as a report tells them: what is planned, what became of it, whom it waited for. Pure."""
+"""The steps of a run: planned, with their results, and left behind. Pure."""
 
 from __future__ import annotations
 
@@ -11,39 +11,41 @@ from exporter.text.figures import duration
 _STATUS_LABELS = {
     StepStatus.DONE: "done",
     StepStatus.FAILED: "FAILED",
-    StepStatus.LEFT_BEHIND: "LEFT",
+    StepStatus.LEFT_BEHIND: "LEFTOVER",
     StepStatus.DEGRADED: "DEGRADED",
     StepStatus.HALTED: "HALTED",
     StepStatus.SKIPPED: "skipped",
-    StepStatus.DETACHED: "goes on",
+    StepStatus.DETACHED: "running",
 }
 _VERBS = {
     StepKind.BUILD: "build",
-    StepKind.ADOPT: "follow the build of",
-    StepKind.DROP_INVALID: "clean up the INVALID",
-    StepKind.DROP_LEFTOVER: "drop what was set aside INVALID:",
+    StepKind.ADOPT: "follow the running build of",
+    StepKind.DROP_INVALID: "drop the INVALID index",
+    StepKind.DROP_LEFTOVER: "drop the leftover",
     StepKind.DROP: "drop",
     StepKind.ANALYZE: "analyze",
-    StepKind.CREATE_PARENT: "create, without its partitions,",
+    StepKind.CREATE_PARENT: "create the partitioned index",
     StepKind.ATTACH: "attach",
-    StepKind.DROP_PARENT: "drop, with its partitions,",
+    StepKind.DROP_PARENT: "drop the partitioned index",
 }
-_SHORTEST_TOLD_SECONDS = 0.01
+_SHORTEST_SHOWN_SECONDS = 0.01
+# Zero stands for a step or wait that was over before it was timed.
+_SHORTEST_MEASURED_SECONDS = 0.00001
 
 
 def planned(steps: Sequence[Step]) -> Section:
-    """Every step with its SQL, lock, end and undo."""
+    """Return every step with its SQL, its lock and how to undo it."""
     return Section("Steps", tuple(_planned(steps)))
 
 
 def _planned(steps: Sequence[Step]) -> Iterator[Item]:
-    told: dict[tuple[str, str], int] = {}
+    shown: dict[tuple[str, str], int] = {}
     for number, step in enumerate(steps, start=1):
-        first = told.setdefault((step.lock, step.done_when), number)
+        first = shown.setdefault((step.lock, step.done_when), number)
         details = (
             [f"lock: {step.lock}", f"done when: {step.done_when}"]
             if first == number
-            else [f"lock and end: as in step {first}"]
+            else [f"lock, done when: as in step {first}"]
         )
         if step.undo is not None:
             details.append(f"undo: {step.undo}")
@@ -51,18 +53,18 @@ def _planned(steps: Sequence[Step]) -> Iterator[Item]:
 
 
 def results(outcome: Outcome) -> Section:
-    """What became of every step."""
-    told = {result.step for result in outcome.results}
+    """Return every step with its result."""
+    started = {result.step for result in outcome.results}
     items = [_result(result) for result in outcome.results]
     if outcome.results:
-        items += [Item("skipped", work_of(step)) for step in outcome.plan.steps if step not in told]
+        items += [Item("skipped", work_of(step)) for step in outcome.plan.steps if step not in started]
     return Section("Steps", tuple(items))
 
 
 def _result(result: StepResult) -> Item:
     details = []
-    # Seen once is not timed; JSON has those too.
-    timed = [time for time in result.phases if time.seconds >= _SHORTEST_TOLD_SECONDS]
+    # A phase that was observed once has no duration; JSON lists it too.
+    timed = [time for time in result.phases if time.seconds >= _SHORTEST_SHOWN_SECONDS]
     if timed:
         details.append(", ".join(f"{_phase(time.phase)} {duration(time.seconds)}" for time in timed))
     details += [_wait(wait) for wait in sorted(result.waits, key=lambda wait: -wait.seconds)]
@@ -73,7 +75,7 @@ def _result(result: StepResult) -> Item:
     return Item(
         _STATUS_LABELS[result.status],
         work_of(result.step),
-        duration(result.seconds) if result.status is not StepStatus.SKIPPED else "",
+        duration(result.seconds) if result.seconds >= _SHORTEST_MEASURED_SECONDS else "",
         tuple(details),
         hint=result.hint,
     )
@@ -85,22 +87,23 @@ def _wait(wait: Wait) -> str:
         who += f", user {wait.usename}"
     for part in (wait.application_name, wait.query):
         who += f", {part}" if part else ""
-    return f"waited {duration(wait.seconds)} for {who}"
+    measured = f" {duration(wait.seconds)}" if wait.seconds >= _SHORTEST_MEASURED_SECONDS else ""
+    return f"waited{measured} for {who}"
 
 
 def _phase(phase: str) -> str:
-    """PostgreSQL's name of a phase, shortened; JSON has it in full."""
+    """Return PostgreSQL's name of a phase, shortened; JSON has the full name."""
     return phase.removeprefix("building index: ").replace("index validation: ", "validation: ")
 
 
 def work_of(step: Step) -> str:
-    """What the step does to what."""
+    """Return what the step does, and to which index or table."""
     name = step.table.quoted if step.index is None else step.index.relation.quoted
     return f"{_VERBS[step.kind]} {name}"
 
 
 def left_behind(outcome: Outcome) -> Section:
-    """What costs writes, or serves no query, until it is cleaned up."""
+    """Return the indexes that cost writes and serve no query until they are dropped."""
     items = tuple(
         Item(
             _STATUS_LABELS[result.status],
