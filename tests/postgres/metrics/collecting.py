@@ -20,7 +20,8 @@ from exporter.model import Database, DeclaredIndex, Manifest, RelationName, Watc
 from exporter.postgres.builds.progress import BuildProgress, BuildRow
 from exporter.postgres.counters.indexes import IndexRow
 from exporter.postgres.counters.tables import TableRow
-from exporter.postgres.requests import Request
+from exporter.postgres.requests import Request, Row
+from exporter.postgres.server.statistics import CountersEpoch
 from exporter.postgres.target import Connection
 from exporter.secret import SecretStr
 from tests.conftest import TestDatabase
@@ -81,8 +82,8 @@ def replace_builds_read(
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Statement(Request[BuildRow]):
-    """A statement that is asked where builds are read, together with what others ask."""
+class Statement(Request[Row]):
+    """A statement that is asked in the place of a read, together with what others ask."""
 
     text: LiteralString = "SELECT"
 
@@ -94,6 +95,12 @@ def replace_builds_statement(monkeypatch: pytest.MonkeyPatch, text: LiteralStrin
     """Asks that statement where builds are read."""
     request = Statement("build_progress", BuildRow, text=text)
     monkeypatch.setattr("exporter.metrics.collect.collectors.builds.running_builds", lambda: request)
+
+
+def replace_epoch_statement(monkeypatch: pytest.MonkeyPatch, text: LiteralString) -> None:
+    """Asks that statement where the epoch is read."""
+    request = Statement("epoch", CountersEpoch, text=text)
+    monkeypatch.setattr("exporter.metrics.collect.collectors.epoch.COUNTERS_EPOCH", request)
 
 
 def collect_once(database: Database, options: CollectOptions | None = None) -> DatabaseSnapshot:
