@@ -216,7 +216,12 @@ def _next_result(pgconn: pq.abc.PGconn) -> pq.abc.PGresult | None:
         poll.register(pgconn.socket, select.POLLIN)
         while pgconn.is_busy():
             poll.poll()
-            pgconn.consume_input()
+            try:
+                pgconn.consume_input()
+            except psycopg.OperationalError:
+                # What the server said before it closed the connection is the better reason.
+                if pgconn.is_busy():
+                    raise
     return pgconn.get_result()
 
 

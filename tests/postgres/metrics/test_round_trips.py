@@ -31,7 +31,7 @@ from tests.support.waiting import wait_for
 NAME = "idx_messages_id"
 DECLARED = declare(NAME, "messages")
 OURS = "FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'pg-index-exporter'"
-# First the server's facts and all counters; then the journal and the statements, as it is known where they are.
+# First the server's facts and all counters; then the journal and the statements, once their place is known.
 STEADY_ROUND_TRIPS = 2
 MOST_ROUND_TRIPS = 4
 WARM_UP = 4
