@@ -333,12 +333,14 @@ def test_closing_in_mid_collection_ends_the_connection(slow_messages: TestDataba
     limit = Limit(time.monotonic() + 3600, threading.Event())
     thread = threading.Thread(target=collector.collect, args=(limit, published.append))
     thread.start()
+    wait_for("the counters", lambda: (published and published[-1].tables is not None) or None)
     wait_for("the slow read", lambda: running(slow_messages) or None)
+    before = published[-1]
 
     collector.close()
     thread.join()
 
-    assert published[0].up
+    assert before.up
     assert not published[-1].up
     assert not collector.is_connected
 

@@ -10,7 +10,7 @@ import pytest
 from exporter.errors import Fault
 from exporter.metrics.exposition.page import Page, PageFormat
 from exporter.metrics.exposition.segment import Segment
-from exporter.metrics.reload import Reload
+from exporter.metrics.reload_result import ReloadResult
 from exporter.metrics.web.app import CHUNK_BYTES, make_app
 from exporter.metrics.web.service_discovery import target_groups
 
@@ -53,12 +53,12 @@ class FixedPages:
 class FixedReload:
     """A reload that ends as it was told to."""
 
-    def __init__(self, ended: Reload, *, is_enabled: bool = True) -> None:
+    def __init__(self, ended: ReloadResult, *, is_enabled: bool = True) -> None:
         self.is_enabled = is_enabled
         self.requests = 0
         self._ended = ended
 
-    async def request(self) -> Reload:
+    async def request(self) -> ReloadResult:
         self.requests += 1
         return self._ended
 
@@ -210,8 +210,8 @@ def test_a_host_that_is_none_is_not_handed_on(host: str) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "PUT"])
 def test_a_reload_says_how_it_ended(method: str) -> None:
-    good = FixedReload(Reload(fixed=("web_listen_address",)))
-    bad = FixedReload(Reload((Fault("s.yaml:3", "unknown key 'hots'", "did you mean 'host'?"),)))
+    good = FixedReload(ReloadResult(needs_restart=("web_listen_address",)))
+    bad = FixedReload(ReloadResult((Fault("s.yaml:3", "unknown key 'hots'", "did you mean 'host'?"),)))
 
     done = request(FixedPages(), "/-/reload", method, lifecycle=good)
     refused = request(FixedPages(), "/-/reload", method, lifecycle=bad)
@@ -222,7 +222,7 @@ def test_a_reload_says_how_it_ended(method: str) -> None:
     assert (good.requests, bad.requests) == (1, 1)
 
 
-@pytest.mark.parametrize("lifecycle", [None, FixedReload(Reload(), is_enabled=False)])
+@pytest.mark.parametrize("lifecycle", [None, FixedReload(ReloadResult(), is_enabled=False)])
 @pytest.mark.parametrize("method", ["POST", "PUT"])
 def test_a_reload_that_is_not_allowed_says_what_would_allow_it(
     method: str, lifecycle: FixedReload | None
@@ -236,7 +236,7 @@ def test_a_reload_that_is_not_allowed_says_what_would_allow_it(
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE"])
 def test_a_reload_is_never_asked_for_by_another_method(method: str) -> None:
-    lifecycle = FixedReload(Reload())
+    lifecycle = FixedReload(ReloadResult())
 
     answer = request(FixedPages(), "/-/reload", method, lifecycle=lifecycle)
 
