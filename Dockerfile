@@ -3,11 +3,11 @@
 ARG BASE=python:3.13-slim-trixie
 
 FROM ${BASE} AS builder
-# The classic builder leaves this stage behind without a name; so it can be found and removed.
+# The classic builder leaves this stage behind without a name; the label finds it for removal.
 LABEL pg-index-exporter.stage=builder
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
-# The locked wheels first: this layer changes only with the lock.
+# Locked wheels first: this layer changes only with the lock file.
 COPY requirements/build.lock requirements/run.lock requirements/
 RUN python -m pip install --require-hashes --no-deps -r requirements/build.lock \
     && python -m venv --without-pip /opt/pg-index-exporter \
@@ -24,13 +24,13 @@ RUN python -m pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
 
 FROM ${BASE}
 COPY --from=builder /opt/pg-index-exporter /opt/pg-index-exporter
-# DONTWRITEBYTECODE: the file system may be read-only, and everything is compiled already.
+# DONTWRITEBYTECODE: the file system may be read-only, and all modules are compiled.
 ENV PATH=/opt/pg-index-exporter/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
-# By number, so that runAsNonRoot can be checked without the image's /etc/passwd.
+# Numeric, so that Kubernetes can check runAsNonRoot without /etc/passwd of the image.
 USER 65532:65532
 WORKDIR /
 EXPOSE 10187
-# It reads the environment and the settings file; an address given to `serve` as a flag it cannot know.
+# It reads the environment and the settings file, not an address in a flag of `serve`.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=10s --retries=3 CMD ["pg-index-exporter", "healthcheck"]
 ENTRYPOINT ["pg-index-exporter"]
 CMD ["serve"]

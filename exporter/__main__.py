@@ -5,14 +5,14 @@ import sys
 
 
 def main() -> int:
-    """The exit code of the command on the command line."""
+    """Run the command line; return its exit code."""
     if sys.argv[1:2] == ["serve"]:
-        # Loading takes long enough for a request to reload to fall into it, which would end the process.
+        # A SIGHUP (reload) while the modules load would end the process.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         from exporter import cli
     except KeyboardInterrupt:
-        # Or a Ctrl-C.
+        # Ctrl-C while the modules load.
         return 130
     return cli.main()
 

@@ -1,7 +1,7 @@
-"""Where the files that ship with the package lie: rules, dashboards and example manifests.
+"""The folders that are part of the distribution: rules, dashboards and example manifests.
 
-In a checkout they are folders beside the package; in an installed wheel they are inside it, because
-a wheel must not drop folders with such general names into site-packages.
+In a checkout they are beside the package, in an installed wheel inside it, because a wheel must not put
+folders with such general names into site-packages.
 """
 
 from pathlib import Path
@@ -13,9 +13,9 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 def path(name: BundledName) -> Path:
-    """The folder of that name, from the installed wheel or from the checkout.
+    """Return the folder of that name, in the installed wheel or in the checkout.
 
-    Raises: FileNotFoundError, naming both places, when the installation lacks it.
+    Raises: FileNotFoundError with both paths if the installation lacks it.
     """
     candidates = (_PACKAGE / "_bundled" / name, _PACKAGE.parent / name)
     for candidate in candidates:

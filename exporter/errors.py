@@ -1,18 +1,18 @@
-"""The errors that reach a user, one branch per thing the user can do about them.
+"""The errors that reach a user, one branch for each kind of reaction.
 
     ExporterError                 exit 1
       SettingsError               exit 2   settings, flags or environment are wrong
         ManifestError             exit 2   a declared index is wrong; every fault with its place
-      TargetError                 exit 4   a database could not be asked
-        TargetUnreachable                  no answer: host, port, network, server down
-        TargetDenied                       it answered no: password, role, privilege
-        TargetUnsupported                  it answered, but cannot do this: version, pooler, standby
-        TargetTimedOut                     it did not answer in time
+      TargetError                 exit 4   a database could not be read
+        TargetUnreachable                  no answer: host, port, network, server
+        TargetDenied                       refused: password, role, privilege
+        TargetUnsupported                  not possible there: version, pooler, standby
+        TargetTimedOut                     no answer in time
       StepFailed                  exit 1   a step of a migration failed and left nothing behind
-        StepLeftBehind            exit 3   … and left something behind, which is named
-      Halted                      exit 4   going on needs a decision by a person
+        StepLeftBehind            exit 3   … and left something behind, named in the message
+      Halted                      exit 4   needs a decision by a person
 
-Every message says what happened, where, and what to do next, and holds no secret.
+A message says what happened and where, a hint what to do next; neither contains a secret.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import ClassVar
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that is wrong in a file: `place` is `file:line`, `hint` says what to do."""
+    """One fault of a file: `place` is `file:line`, `hint` says what to do."""
 
     place: str
     what: str
@@ -35,7 +35,7 @@ class Fault:
 
 
 class ExporterError(Exception):
-    """Base of all errors that are shown as a message instead of a traceback."""
+    """Base of all errors that are printed as a message instead of a traceback."""
 
     exit_code: ClassVar[int] = 1
 
@@ -67,13 +67,13 @@ class ManifestError(SettingsError):
 
 
 class TargetError(ExporterError):
-    """A database could not be asked."""
+    """A database could not be read."""
 
     exit_code = 4
 
 
 class TargetUnreachable(TargetError):
-    """Nothing answers at the target's address."""
+    """Nothing answers at the address of the target."""
 
 
 class TargetDenied(TargetError):
@@ -81,7 +81,7 @@ class TargetDenied(TargetError):
 
 
 class TargetUnsupported(TargetError):
-    """The server answers but cannot be used for this."""
+    """The server answers but does not support this."""
 
 
 class TargetTimedOut(TargetError):
@@ -99,6 +99,6 @@ class StepLeftBehind(StepFailed):
 
 
 class Halted(ExporterError):
-    """Going on needs a decision by a person."""
+    """Continuing needs a decision by a person."""
 
     exit_code = 4

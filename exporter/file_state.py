@@ -1,4 +1,4 @@
-"""Has a file changed since it was read? Asked without reading it again."""
+"""Whether a file has changed since it was read, without reading it again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class FileState(NamedTuple):
-    """What changes with a file's content or rights, be it written, replaced, or reached by another link."""
+    """Attributes that change if the content, mode or link target of a file changes."""
 
     device: int
     inode: int
@@ -19,9 +19,9 @@ class FileState(NamedTuple):
 
 
 def file_state(path: Path) -> FileState | None:
-    """The state of the regular file that the path leads to, None when there is none.
+    """Return the state of a regular file, links followed; None without one.
 
-    A pipe or a device has no state: what was read from it is gone.
+    A pipe or a device has no state, because it cannot be read twice.
     """
     try:
         found = path.stat()
@@ -33,5 +33,5 @@ def file_state(path: Path) -> FileState | None:
 
 
 def have_changed(files: Mapping[Path, FileState | None]) -> bool:
-    """True when one of the files is in another state than that."""
+    """Return True if the state of one of the files differs."""
     return any(file_state(path) != state for path, state in files.items())

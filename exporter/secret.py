@@ -1,4 +1,4 @@
-"""Text that must not be shown."""
+"""Text that must not be printed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ SHOWN = "**********"
 
 
 class SecretStr:
-    """A text that shows itself only when asked for by name: not in a message, a log or a debugger's line."""
+    """A text that only `get_secret_value` returns; str() and repr() mask it."""
 
     __slots__ = ("_text",)
 
@@ -14,7 +14,7 @@ class SecretStr:
         self._text = text
 
     def get_secret_value(self) -> str:
-        """The text itself."""
+        """Return the text."""
         return self._text
 
     def __eq__(self, other: object) -> bool:

@@ -1,4 +1,4 @@
-"""Writes dashboards/pg-index-exporter.json; `--check` only says whether the file is up to date."""
+"""Write dashboards/pg-index-exporter.json; `--check` reports whether the file is up to date."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def declared_indexes() -> Row:
     info = f"max by ({INDEX}, method, unique, partial) ({declared(series('pg_index_info'))})"
     return "Declared indexes", (
         table(
-            "Declared indexes and what speaks for or against them",
+            "Declared indexes and the evidence of their use",
             "One row for each declared index and server. An index without scans is only suspicious"
             " while it is valid, defined as declared, meant for reading, and its table is read; and only"
             " for as long as its counters are evidence.",
@@ -140,13 +140,13 @@ def index_usage() -> Row:
         ),
         graph(
             "Index blocks per second",
-            "Blocks of the index found in shared buffers, and blocks asked of the operating system.",
+            "Blocks of the index found in shared buffers, and blocks read from the operating system.",
             {f"hit {INDEX_LEGEND}": hit, f"read {INDEX_LEGEND}": read},
             unit="cps",
         ),
         graph(
             "Index cache hit ratio",
-            "Share of the index's blocks that were found in shared buffers; no line while none is read.",
+            "Share of the blocks found in shared buffers; no line while none is read.",
             {INDEX_LEGEND: f"{hit} / ({hit} + {read} > 0)"},
             unit="percentunit",
             maximum=1,
@@ -215,7 +215,7 @@ def index_builds() -> Row:
         ),
         graph(
             "Done of the whole build",
-            "By the usual weights of the phases. It stands still while the build waits for others.",
+            "By typical weights of the phases. It does not change while the build waits.",
             {INDEX_LEGEND: series("pg_index_build_progress_ratio")},
             unit="percentunit",
             maximum=1,
@@ -223,15 +223,15 @@ def index_builds() -> Row:
         ),
         graph(
             "Age of the transaction waited for",
-            "The oldest of those that the build waits for now; it ends when they do, not before.",
+            "The oldest transaction that the build waits for now.",
             {INDEX_LEGEND: series("pg_index_build_blocker_age_seconds")},
             unit="s",
             span=8,
         ),
         graph(
             "Sessions behind a build",
-            "Sessions that wait for the build, or behind one that does. Where readers are stopped, one wants"
-            " the table for itself and everybody else queues behind it.",
+            "Sessions that wait for the build, directly or behind another session. Readers are stopped while"
+            " a session that needs the table exclusively waits: all others queue behind it.",
             {
                 f"waiting {INDEX_LEGEND}": series("pg_index_build_waiters"),
                 f"readers stopped {INDEX_LEGEND}": series("pg_index_build_stops_readers"),
@@ -256,7 +256,7 @@ def of_cluster(expr: str, labels: str) -> str:
 
 
 def unused_indexes() -> str:
-    """How many declared indexes the alert would call unused, on the word of their counters alone.
+    """The number of declared indexes that are unused by their counters alone.
 
     The index was valid an hour ago, none of the selected servers scanned it since, and its table was
     read more than 100 times. Absent, not 0, while no index has an hour of history.

@@ -1,4 +1,4 @@
-"""Panels in the house form: every one with a title, a description, a unit and the data source variable.
+"""Panels in one form: each with a title, a description, a unit and the data source variable.
 
 Series are written by `series`, which takes the matchers from the metric table, so that a dashboard
 cannot name a metric or filter by a label that the exporter does not have.
@@ -96,7 +96,7 @@ UP = {"0": ("down", "red"), "1": ("up", "green")}
 
 
 def mappings(states: Mapping[str, tuple[str, str]]) -> list[dashboard.ValueMapping]:
-    """Grafana's value mappings for values that stand for a state: value -> (text, colour)."""
+    """Return Grafana's value mappings for states: value -> (text, colour)."""
     return [
         dashboard.ValueMap(
             options={

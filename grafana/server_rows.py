@@ -1,4 +1,4 @@
-"""The rows about what surrounds the indexes: their tables, the statements, and the exporter itself."""
+"""The rows about tables, statements and the exporter itself."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def tables() -> Row:
         ),
         graph(
             "Rows written per second",
-            "Rows inserted, updated and deleted: what every index of the table has to follow.",
+            "Rows inserted, updated and deleted: each may update every index of the table.",
             {
                 f"inserted {TABLE_LEGEND}": per_second("pg_stat_user_tables_n_tup_ins_total"),
                 f"updated {TABLE_LEGEND}": updates,
@@ -156,7 +156,7 @@ def statements() -> Row:
         ),
         graph(
             "Time since the statement statistics were reset",
-            "Rates are only comparable with figures taken after this moment.",
+            "Compare rates only with figures since then.",
             {"{{instance}}": f"time() - {series('pg_stat_statements_stats_reset_timestamp_seconds')}"},
             unit="s",
         ),
@@ -191,7 +191,7 @@ def exporter() -> Row:
         ),
         timeline(
             "Collectors",
-            "Whether each collector got all it asked for; a failed one publishes nothing.",
+            "Whether each collector read all it asked for; a failed one publishes nothing.",
             {collector: series("pg_index_exporter_collector_success")},
             {"0": ("failed", "red"), "1": ("complete", "green")},
         ),
@@ -216,7 +216,7 @@ def exporter() -> Row:
         ),
         graph(
             "Left out",
-            "Databases, indexes and statements that max_databases, max_indexes and max_statements cut.",
+            "Databases, indexes and statements beyond max_databases, max_indexes and max_statements.",
             {
                 "databases of {{instance}}": series("pg_index_exporter_databases_cut"),
                 "indexes {{datname}} on {{instance}}": series("pg_index_exporter_indexes_cut"),
@@ -249,7 +249,7 @@ def exporter() -> Row:
         ),
         table(
             "Servers and versions",
-            "What each exporter looks at. The system identifier is the same on a primary and its standbys.",
+            "The server of each exporter. The system identifier is the same on a primary and its standbys.",
             (
                 Column("System", system, hidden=True),
                 Column("Build", build, hidden=True),

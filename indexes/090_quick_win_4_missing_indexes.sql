@@ -4,23 +4,23 @@
 --
 --   psql -X -d DATABASE -f THIS_FILE
 --
--- It builds what is missing with CREATE INDEX CONCURRENTLY, one index at a time, and may be run
--- again: what is there as declared is left alone. It stops where another definition or an INVALID
--- index bears a declared name, and does not touch it; nor can it build on a partitioned table, whose
--- partitions only `pg-index-exporter init` goes through. To follow it from another session:
+-- It builds missing indexes with CREATE INDEX CONCURRENTLY, one at a time. It can be rerun: an index
+-- that is present as declared is kept. It stops at an INVALID index of a declared name, or one with
+-- another definition, and does not change it. It does not build on partitioned tables: only
+-- `pg-index-exporter init` builds on their partitions. To follow it from another session:
 --
 --   SELECT phase, blocks_done, blocks_total FROM pg_stat_progress_create_index;
 --   SELECT index_name, phase, status FROM migration_log;
 --
--- A build that was interrupted leaves an INVALID index: drop it with DROP INDEX CONCURRENTLY and run
--- this again, or let `pg-index-exporter init` clean up and finish.
+-- An interrupted build leaves an INVALID index: drop it with DROP INDEX CONCURRENTLY and rerun this,
+-- or run `pg-index-exporter init`, which cleans up and finishes.
 
 \set ON_ERROR_STOP on
 \set QUIET on
 \encoding UTF8
 SET search_path = pg_catalog;
 -- Definitions are compared as text: nothing of the role's or database's own settings may change them. A
--- lock_timeout would protect nobody and end a build at its last wait; statement_timeout ends an orphan.
+-- lock_timeout would cancel a build at its last wait and protect no session; statement_timeout ends an orphan.
 SELECT pg_catalog.count(pg_catalog.set_config(s.name, v.value, false)) AS pgix_settings
 FROM (
     VALUES
@@ -89,10 +89,10 @@ SELECT EXISTS (
 ) AS pgix_partitioned \gset
 \if :pgix_partitioned
 \warn '  stopped: a partitioned table, on which this script cannot build'
-DO $sql1$BEGIN RAISE EXCEPTION USING MESSAGE = $sql$public.idx_messages_sender_created is not touched: public.messages is partitioned$sql$, HINT = $sql$pg-index-exporter init builds it partition by partition.$sql$; END$sql1$;
+DO $sql1$BEGIN RAISE EXCEPTION USING MESSAGE = $sql$public.idx_messages_sender_created is not built: public.messages is partitioned$sql$, HINT = $sql$pg-index-exporter init builds it partition by partition.$sql$; END$sql1$;
 \endif
 
--- What the server understands of the declaration: compiled on an empty clone that is rolled back.
+-- The declaration as the server understands it: compiled on an empty clone that is rolled back.
 BEGIN;
 CREATE TEMPORARY TABLE "messages" (LIKE "public"."messages" INCLUDING GENERATED) ON COMMIT DROP;
 DO $sql1$BEGIN EXECUTE $sql$CREATE INDEX "idx_messages_sender_created" ON "pg_temp"."messages" USING "btree" (sender_id, created_at DESC) WHERE deleted_at IS NULL$sql$; END$sql1$;
@@ -137,16 +137,16 @@ SELECT pg_catalog.pg_try_advisory_lock(
 \if :pgix_locked
 \else
 \warn '  stopped: another run works on the table'
-DO $sql1$BEGIN RAISE EXCEPTION USING MESSAGE = $sql$public.idx_messages_sender_created is not touched$sql$, HINT = $sql$Wait for the other run to end, then run this again.$sql$; END$sql1$;
+DO $sql1$BEGIN RAISE EXCEPTION USING MESSAGE = $sql$public.idx_messages_sender_created is not built$sql$, HINT = $sql$Wait until the other run ends, then rerun this.$sql$; END$sql1$;
 \endif
 
--- Where it stands, by the catalogue: by definition, never by the name alone.
+-- Its state by the catalogue: by definition, never by name alone.
 SELECT
     NOT named AND NOT covered AS pgix_absent,
     named AND equal AND usable OR NOT named AND covered AS pgix_settled,
     CASE
         WHEN NOT named THEN 'it is covered by an equal index under another name'
-        WHEN NOT equal THEN 'another relation or another definition bears its name'
+        WHEN NOT equal THEN 'another relation or another definition has its name'
         WHEN NOT usable THEN 'it is INVALID: being built now, or left by a build that failed'
         ELSE 'it is there as declared'
     END AS pgix_found
@@ -211,7 +211,7 @@ VALUES (:'pgix_run', '090_quick_win_4_missing_indexes', 'idx_messages_sender_cre
 \echo '  built'
 \else
 \warn '  stopped:' :pgix_found
-DO $sql1$BEGIN RAISE EXCEPTION USING MESSAGE = $sql$public.idx_messages_sender_created is not touched$sql$, HINT = $sql$An INVALID leftover that nobody builds: DROP INDEX CONCURRENTLY "public"."idx_messages_sender_created"; another definition: rename one of the two.$sql$; END$sql1$;
+DO $sql1$BEGIN RAISE EXCEPTION USING MESSAGE = $sql$public.idx_messages_sender_created is not built$sql$, HINT = $sql$If it is INVALID and not being built: DROP INDEX CONCURRENTLY "public"."idx_messages_sender_created"; if its definition differs: rename one of the two.$sql$; END$sql1$;
 \endif
 
 \echo 'public.idx_posts_user_created on public.posts'
@@ -224,10 +224,10 @@ SELECT EXISTS (
 ) AS pgix_partitioned \gset
 \if :pgix_partitioned
 \warn '  stopped: a partitioned table, on which this script cannot build'
-DO $sql1$BEGIN RAISE EXCEPTION USING MESSAGE = $sql$public.idx_posts_user_created is not touched: public.posts is partitioned$sql$, HINT = $sql$pg-index-exporter init builds it partition by partition.$sql$; END$sql1$;
+DO $sql1$BEGIN RAISE EXCEPTION USING MESSAGE = $sql$public.idx_posts_user_created is not built: public.posts is partitioned$sql$, HINT = $sql$pg-index-exporter init builds it partition by partition.$sql$; END$sql1$;
 \endif
 
--- What the server understands of the declaration: compiled on an empty clone that is rolled back.
+-- The declaration as the server understands it: compiled on an empty clone that is rolled back.
 BEGIN;
 CREATE TEMPORARY TABLE "posts" (LIKE "public"."posts" INCLUDING GENERATED) ON COMMIT DROP;
 DO $sql1$BEGIN EXECUTE $sql$CREATE INDEX "idx_posts_user_created" ON "pg_temp"."posts" USING "btree" (user_id, created_at DESC) WHERE deleted_at IS NULL$sql$; END$sql1$;
@@ -272,16 +272,16 @@ SELECT pg_catalog.pg_try_advisory_lock(
 \if :pgix_locked
 \else
 \warn '  stopped: another run works on the table'
-DO $sql1$BEGIN RAISE EXCEPTION USING MESSAGE = $sql$public.idx_posts_user_created is not touched$sql$, HINT = $sql$Wait for the other run to end, then run this again.$sql$; END$sql1$;
+DO $sql1$BEGIN RAISE EXCEPTION USING MESSAGE = $sql$public.idx_posts_user_created is not built$sql$, HINT = $sql$Wait until the other run ends, then rerun this.$sql$; END$sql1$;
 \endif
 
--- Where it stands, by the catalogue: by definition, never by the name alone.
+-- Its state by the catalogue: by definition, never by name alone.
 SELECT
     NOT named AND NOT covered AS pgix_absent,
     named AND equal AND usable OR NOT named AND covered AS pgix_settled,
     CASE
         WHEN NOT named THEN 'it is covered by an equal index under another name'
-        WHEN NOT equal THEN 'another relation or another definition bears its name'
+        WHEN NOT equal THEN 'another relation or another definition has its name'
         WHEN NOT usable THEN 'it is INVALID: being built now, or left by a build that failed'
         ELSE 'it is there as declared'
     END AS pgix_found
@@ -346,7 +346,7 @@ VALUES (:'pgix_run', '090_quick_win_4_missing_indexes', 'idx_posts_user_created'
 \echo '  built'
 \else
 \warn '  stopped:' :pgix_found
-DO $sql1$BEGIN RAISE EXCEPTION USING MESSAGE = $sql$public.idx_posts_user_created is not touched$sql$, HINT = $sql$An INVALID leftover that nobody builds: DROP INDEX CONCURRENTLY "public"."idx_posts_user_created"; another definition: rename one of the two.$sql$; END$sql1$;
+DO $sql1$BEGIN RAISE EXCEPTION USING MESSAGE = $sql$public.idx_posts_user_created is not built$sql$, HINT = $sql$If it is INVALID and not being built: DROP INDEX CONCURRENTLY "public"."idx_posts_user_created"; if its definition differs: rename one of the two.$sql$; END$sql1$;
 \endif
 
 -- What was built and not seen through to its end, by this run or by one that was stopped.

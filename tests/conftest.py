@@ -4,6 +4,7 @@ import operator
 import os
 import signal
 import subprocess
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ from tests.support.run_directory import run_guard, shared_directory
 
 GOLDEN = Path(__file__).parent / "golden"
 FOREIGN_SETTINGS = ("PG", "DATA_SOURCE_NAME")
+# The versions of which tests of every version have a diagonal: all but the oldest and the newest.
+BETWEEN = EVERY_VERSION[1:-1]
 COMPARISONS: Mapping[str, Callable[[int, int], bool]] = {
     ">=": operator.ge,
     "<": operator.lt,
@@ -78,6 +81,27 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         kinds = EVERY_VERSION if given == "embedded" else (given,)
         names = [f"postgres{kind}" if kind.isdigit() else kind for kind in kinds]
         metafunc.parametrize("every_version", kinds, indirect=True, scope="session", ids=names)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if _is_for_versions(item):
+            item.add_marker(pytest.mark.versions)
+
+
+def _is_for_versions(item: pytest.Item) -> bool:
+    """Whether a case of a test of every version is left to `make test-versions`.
+
+    `make test` has the oldest and the newest version of each, and of all cases together a diagonal.
+    """
+    callspec = getattr(item, "callspec", None)
+    version = callspec.params.get("every_version") if callspec is not None else None
+    if version not in BETWEEN or item.config.getoption("postgres") != "embedded":
+        return False
+    # The same in every process and however the tests are ordered.
+    number = zlib.crc32(item.nodeid.replace(f"postgres{version}", "").encode())
+    return number % (len(BETWEEN) * 2) != BETWEEN.index(version)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Run once by the postgres image, on an empty data directory: the application's tables with an owner of
-# their own, and the two roles of deploy/sql.
+# Run once by the postgres image, on an empty data directory: the tables of the application with their
+# owner, and the two roles of deploy/sql.
 set -eu
 run() {
   psql -X -q -v ON_ERROR_STOP=1 --username "$POSTGRES_USER" --dbname "$POSTGRES_DB" "$@"
@@ -17,7 +17,7 @@ SQL
 tables='{messages,posts,users,user_feed_preferences}'
 run -v tables="$tables" -f /roles/builder.sql
 run -v tables="$tables" -f /roles/monitor.sql
-# The passwords come by the environment: an argument would show in the list of processes.
+# Passwords are read from the environment: an argument would be visible in the list of processes.
 run <<'SQL'
 \getenv builder BUILDER_PASSWORD
 \getenv monitor MONITOR_PASSWORD

@@ -1,18 +1,18 @@
--- The role that `pg-index-exporter init` and `rollback` build and drop indexes with. Run it as a superuser,
--- in every database that has a manifest, on the primary; running it again changes nothing.
+-- Creates the role for `pg-index-exporter plan`, `preflight`, `init` and `rollback`. Run it as a superuser, on
+-- the primary, in every database that has a manifest. A second run changes nothing.
 --
 --   psql -X -d DATABASE -v tables='{messages,posts}' -f builder.sql
 --   psql -X -d DATABASE -c '\password index_builder'
 --
--- tables          the tables that the manifests name, as an array of names as SQL writes them: '{app.messages}'
--- role            the role's name (default index_builder; names that begin with pg_ are PostgreSQL's own)
--- journal_schema  where `init` keeps its journal (default public)
+-- tables          the tables of the manifests, as an array of SQL names: '{app.messages}'
+-- role            name of the role (default index_builder; names that begin with pg_ are reserved)
+-- journal_schema  schema of the journal of `init` (default public)
 --
--- What it may: all that the tables' owner may, because PostgreSQL lets nobody else create an index; create
--- objects in these schemas; use temporary tables; see what other sessions do (pg_read_all_stats), to name
--- those that a build waits for. To let it cancel them (policies cancel and terminate), also:
+-- The role gets the privileges of the owners of the tables, because PostgreSQL lets only the owner create an
+-- index; CREATE in their schemas; temporary tables; and pg_read_all_stats, to name the sessions that a build
+-- waits for. To let it cancel or terminate them (--on-blocker, --on-waiter), also:
 --   GRANT pg_signal_backend TO index_builder;
--- and, from PostgreSQL 15 on, to have ten seconds for it before a build falls to who queues behind it:
+-- and, from PostgreSQL 15 on, to give it ten seconds before a queued session kills a build by deadlock:
 --   GRANT SET ON PARAMETER deadlock_timeout TO index_builder;
 \set ON_ERROR_STOP on
 \if :{?role}
@@ -26,7 +26,7 @@
 \if :{?tables}
 \else
   DO $$ BEGIN
-    RAISE EXCEPTION 'the tables are not named'
+    RAISE EXCEPTION 'variable tables is not set'
       USING HINT = 'psql -X -d DATABASE -v tables=''{messages,posts}'' -f builder.sql';
   END $$;
 \endif
@@ -35,21 +35,21 @@ BEGIN;
 -- A DO block cannot see psql's variables.
 SET LOCAL index_role.name = :'role';
 SET LOCAL index_role.tables = :'tables';
--- "already a member" is no news in a script that may run twice.
+-- Suppresses "already a member" in a second run.
 SET LOCAL client_min_messages = warning;
 
 DO $$
 DECLARE
   unfit text;
 BEGIN
-  -- ANALYZE reports through the counters, so a role that does not count would leave statistics stale.
+  -- ANALYZE reports through the counters: without them statistics would stay stale.
   SELECT setting INTO unfit
   FROM pg_db_role_setting, pg_roles, unnest(setconfig) AS setting
   WHERE setrole = pg_roles.oid AND rolname = current_setting('index_role.name')
     AND setting ~ '^(track_counts|default_transaction_read_only)=';
   IF unfit IS NOT NULL THEN
-    RAISE EXCEPTION 'role % has the setting %, with which it cannot build', current_setting('index_role.name'), unfit
-      USING HINT = 'Name another role than the exporter''s: -v role=index_builder';
+    RAISE EXCEPTION 'role % has the setting % and cannot build with it', current_setting('index_role.name'), unfit
+      USING HINT = 'Use another role than that of the exporter: -v role=index_builder';
   END IF;
 
   SELECT format('%s, owned by %I', pg_class.oid::regclass, rolname) INTO unfit
@@ -59,7 +59,7 @@ BEGIN
     RAISE EXCEPTION 'a superuser owns table %', unfit
       USING
         DETAIL = 'Only the owner may create an index, and membership in a superuser would give the builder everything.',
-        HINT = 'Give the table an owner of its own first: ALTER TABLE ... OWNER TO ...';
+        HINT = 'Change the owner of the table first: ALTER TABLE ... OWNER TO ...';
   END IF;
 END $$;
 
@@ -91,4 +91,4 @@ FROM pg_class JOIN pg_roles AS owner ON owner.oid = relowner
 WHERE pg_class.oid = ANY (:'tables'::regclass[]) AND owner.rolname <> :'role'
 \gexec
 COMMIT;
-\echo 'Role' :role 'may build. Give it a password with: \\password' :role
+\echo 'Role' :role 'can build. Set its password with: \\password' :role

@@ -1,15 +1,15 @@
--- The role that `pg-index-exporter serve` reads with. Run it as a superuser, in every database that is
--- watched, on the primary; running it again changes nothing.
+-- Creates the role for `pg-index-exporter serve`, `check`, `status` and `verify`. Run it as a superuser, on the
+-- primary, in every database that is watched. A second run changes nothing.
 --
 --   psql -X -d DATABASE -v tables='{messages,posts}' -f monitor.sql
 --   psql -X -d DATABASE -c '\password index_monitor'
 --
--- tables          the tables that the manifests name, as an array of names as SQL writes them: '{app.messages}'
--- role            the role's name (default index_monitor; names that begin with pg_ are PostgreSQL's own)
--- journal_schema  where `init` keeps its journal (default public); the journal itself is granted to pg_monitor
+-- tables          the tables of the manifests, as an array of SQL names: '{app.messages}'
+-- role            name of the role (default index_monitor; names that begin with pg_ are reserved)
+-- journal_schema  schema of the journal of `init` (default public); `init` grants the journal to pg_monitor
 --
--- What it may: see all statistics and settings (pg_monitor), and read these tables, because EXPLAIN of a
--- query wants the rights of the query. What it may not: write.
+-- The role can read all statistics and settings (pg_monitor), and these tables, because EXPLAIN of a query
+-- needs the privileges of the query. It cannot write.
 \set ON_ERROR_STOP on
 \if :{?role}
 \else
@@ -22,7 +22,7 @@
 \if :{?tables}
 \else
   DO $$ BEGIN
-    RAISE EXCEPTION 'the tables are not named'
+    RAISE EXCEPTION 'variable tables is not set'
       USING HINT = 'psql -X -d DATABASE -v tables=''{messages,posts}'' -f monitor.sql';
   END $$;
 \endif
@@ -30,13 +30,13 @@
 BEGIN;
 -- A DO block cannot see psql's variables.
 SET LOCAL index_role.name = :'role';
--- "already a member" is no news in a script that may run twice.
+-- Suppresses "already a member" in a second run.
 SET LOCAL client_min_messages = warning;
 
 DO $$ BEGIN
   IF EXISTS (SELECT FROM pg_roles WHERE rolname = current_setting('index_role.name') AND rolsuper) THEN
     RAISE EXCEPTION 'role % is a superuser and cannot be limited', current_setting('index_role.name')
-      USING HINT = 'Name another role: -v role=index_monitor';
+      USING HINT = 'Use another role: -v role=index_monitor';
   END IF;
 END $$;
 
@@ -49,7 +49,7 @@ FROM (
   VALUES
     ('ALTER ROLE %I LOGIN INHERIT'),
     ('GRANT pg_monitor TO %I'),
-    -- Against accidents of the exporter; what the role was not granted it cannot write in any mode.
+    -- Against accidents; the role has no privilege to write in any case.
     ('ALTER ROLE %I SET default_transaction_read_only = on')
 ) AS statement (command)
 \gexec
@@ -63,7 +63,7 @@ FROM (
   UNION
   SELECT quote_ident(:'journal_schema')::regnamespace
   UNION
-  -- Often put aside into a schema of its own.
+  -- The extension is often in its own schema.
   SELECT extnamespace::regnamespace FROM pg_extension WHERE extname = 'pg_stat_statements'
 ) AS needed (schema)
 \gexec
@@ -73,7 +73,7 @@ FROM unnest(:'tables'::regclass[]) AS relation
 \gexec
 
 -- The exporter's own reads must not count as use of the indexes: planning alone can raise idx_scan.
--- Both settings want a superuser. pg_stat_statements may be preloaded later; the setting then applies.
+-- Both settings need a superuser. They also apply if pg_stat_statements is preloaded later.
 DO $$
 DECLARE
   setting text[];
@@ -82,11 +82,11 @@ BEGIN
     BEGIN
       EXECUTE format('ALTER ROLE %I SET %s = %s', current_setting('index_role.name'), setting[1], setting[2]);
     EXCEPTION WHEN insufficient_privilege THEN
-      RAISE WARNING '% = % was not set for role %: only a superuser may',
+      RAISE WARNING '% = % was not set for role %: this needs a superuser',
           setting[1], setting[2], current_setting('index_role.name')
-        USING HINT = 'All else is done. Without it the exporter''s own reads are counted with those of others.';
+        USING HINT = 'The rest is done. Without this setting the exporter''s own reads are counted as use.';
     END;
   END LOOP;
 END $$;
 COMMIT;
-\echo 'Role' :role 'may read. Give it a password with: \\password' :role
+\echo 'Role' :role 'can read. Set its password with: \\password' :role

@@ -19,9 +19,9 @@ from exporter.cli.screen import RunOnScreen, origin_of
 from exporter.errors import ExporterError, SettingsError
 from exporter.manifest.loader import load_manifest
 from exporter.migrate import report
-from exporter.migrate.assessment import look, require_passed
+from exporter.migrate.assessment import assess, require_passed
 from exporter.migrate.events import Detach
-from exporter.migrate.init import check_readiness, check_result, initialise, only_manifest
+from exporter.migrate.init import initialise
 from exporter.migrate.options import (
     BlockerPolicy,
     BuildOptions,
@@ -32,9 +32,11 @@ from exporter.migrate.options import (
     WaiterPolicy,
     WatchOptions,
 )
-from exporter.migrate.plan.psql_script import as_script
+from exporter.migrate.plan.psql_script import as_script, only_manifest
+from exporter.migrate.readiness import check_readiness
 from exporter.migrate.rollback.run import roll_back
 from exporter.migrate.status import read_status
+from exporter.migrate.verification import check_result
 from exporter.model import BackupCommand, Database, Manifest, OnFailure, Outcome, Readiness
 from exporter.postgres.target import address
 from exporter.settings.binding import disk_of, resolve_targets
@@ -109,7 +111,7 @@ def plan(arguments: argparse.Namespace) -> int:
         print_text(as_script(manifest, settings.journal_schema))
         return 0
     for one in chosen(arguments, settings):
-        situation = look(one.database, one.manifest, _build_options(arguments, settings, one))
+        situation = assess(one.database, one.manifest, _build_options(arguments, settings, one))
         require_passed(situation)
         print_text(
             report.plan_as_text(

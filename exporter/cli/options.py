@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Literal
 
 from exporter.errors import SettingsError
 from exporter.model import Database, Manifest, Target
-from exporter.settings.conninfo import take_environment
 from exporter.settings.names import CONFIG_FILE_FLAG, CONFIG_FILE_VARIABLE
 from exporter.settings.reference import SettingReference, setting_references
 from exporter.settings.source import Source
@@ -108,6 +107,9 @@ def settings_source(arguments: argparse.Namespace) -> Source:
 
     Removes from the process's environment what libpq reads.
     """
+    # The parser is built without libpq, so that `--help` does not load it.
+    from exporter.settings.conninfo import take_environment
+
     flags = {
         name.removeprefix(_PREFIX): value
         for name, value in vars(arguments).items()

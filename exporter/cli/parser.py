@@ -20,7 +20,7 @@ from exporter.cli.change_flags import (
     configure_verify,
 )
 from exporter.cli.serve_flags import configure_check, configure_healthcheck, configure_serve
-from exporter.settings.conninfo import looks_like_dsn
+from exporter.settings.dsn_text import looks_like_dsn
 
 
 class Parser(argparse.ArgumentParser):

@@ -34,14 +34,14 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    from exporter.settings.subprocess_reader import begin_reading, read_apart
+    from exporter.settings.subprocess_reader import SubprocessReader, read_in_subprocess
 
+    # First: it loads its modules while this process loads those of the service.
+    first = SubprocessReader()
     source = settings_source(arguments)
-    begun = begin_reading(source)
-    # Meanwhile.
     from exporter.metrics.service import run
 
-    return run(begun, lambda: read_apart(source))
+    return run(lambda: first.read(source), lambda: read_in_subprocess(source))
 
 
 def configure_check(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""Nova's database on an embedded server, with a role for each who works with it."""
+"""The database of Nova on an embedded server: roles of the app, the builder and the monitor."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ MONITOR = "index_monitor"
 
 SETTINGS = {
     "shared_preload_libraries": "pg_stat_statements",
-    # The data is made up and gone after the demo: it need not survive a power cut.
+    # The data is generated and removed after the demo: it need not survive a power cut.
     "fsync": "off",
     "full_page_writes": "off",
     "synchronous_commit": "off",
     "shared_buffers": "256MB",
     "max_wal_size": "4GB",
-    # With the default, made for rotating disks, a generic plan fetches all rows of a user and sorts them
-    # instead of reading the newest from the index: fine for most users, slow for the heavy ones.
+    # With the default, meant for rotating disks, a generic plan fetches and sorts all rows of a user
+    # instead of reading the newest from the index: slow for users with many rows.
     "random_page_cost": "1.1",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class NovaDatabase:
-    """Connection strings of the roles, each with its password: keep them out of every output."""
+    """Connection strings of the roles with passwords: never print them."""
 
     app_dsn: str
     builder_dsn: str
@@ -43,7 +43,7 @@ class NovaDatabase:
 
 
 def create_database(server: EmbeddedServer) -> NovaDatabase:
-    """The new database on a running server, its empty tables owned by the app's role."""
+    """Create the database on a running server, with empty tables owned by the role of the app."""
     passwords = {role: secrets.token_urlsafe(18) for role in (APP, BUILDER, MONITOR)}
     with psycopg.connect(server.dsn(), autocommit=True) as connection:
         connection.execute(statement("roles"))
@@ -61,7 +61,7 @@ def create_database(server: EmbeddedServer) -> NovaDatabase:
 
 
 def write_password_file(path: Path, database: NovaDatabase) -> None:
-    """Write a password file for PGPASSFILE, with which psql asks for no password of these roles."""
+    """Write a password file for PGPASSFILE with the passwords of the roles."""
     path.touch(mode=0o600)
     lines = []
     for dsn in (database.app_dsn, database.builder_dsn, database.monitor_dsn):
@@ -72,7 +72,7 @@ def write_password_file(path: Path, database: NovaDatabase) -> None:
 
 
 def _set_password(connection: nova.Connection, role: str, password: str) -> None:
-    # Hashed here: pg_stat_statements and the log keep the text of ALTER ROLE.
+    # Hashed here, because pg_stat_statements and the log keep the text of ALTER ROLE.
     verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256")
     connection.execute(
         sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(role), sql.Literal(verifier.decode()))

@@ -1,7 +1,7 @@
-"""A process that outlives its owner by a moment, to stop what the owner started and remove its files.
+"""A process that outlives its owner briefly, to stop the owner's processes and remove its files.
 
-Python's own clean-up does not run when the owner is killed by a signal it does not handle. The guard
-waits on a pipe whose other end only the owner holds: the kernel closes it however the owner ends.
+Python's clean-up does not run if the owner is killed by an unhandled signal. The guard waits on a pipe
+whose other end only the owner has open: the kernel closes it however the owner ends.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from exporter.demo.guard i
 
 
 class Guard:
-    """Stops the processes it was told of, then removes the directories, when its owner is gone."""
+    """Stop the watched processes, then remove the directories, when the owner has ended."""
 
     def __init__(self) -> None:
         # No site-packages and no PYTHON* variables: it starts fast and cannot be broken by either.
@@ -40,19 +40,19 @@ class Guard:
         )
 
     def watch(self, pid: int, stop_signal: signal.Signals = signal.SIGTERM) -> None:
-        """Have `pid` stopped by `stop_signal` when the owner is gone."""
-        self._tell("watch", pid, int(stop_signal))
+        """Stop `pid` by `stop_signal` when the owner has ended."""
+        self._send("watch", pid, int(stop_signal))
 
     def forget(self, pid: int) -> None:
-        """Leave `pid` alone from now on; to be called once it has ended."""
-        self._tell("forget", pid)
+        """Do not stop `pid`; call this when it has ended."""
+        self._send("forget", pid)
 
     def remove(self, directory: Path) -> None:
-        """Have `directory` removed when the owner is gone, after the processes have ended."""
-        self._tell("remove", str(directory))
+        """Remove `directory` when the owner has ended, after the processes."""
+        self._send("remove", str(directory))
 
     def close(self) -> None:
-        """Do now what the guard would do at the owner's end, and wait for it."""
+        """Do now what the guard does when the owner ends, and wait for it."""
         stdin = self._process.stdin
         if stdin is not None and not stdin.closed:
             # A guard that was killed from outside leaves a pipe that cannot be flushed.
@@ -70,9 +70,9 @@ class Guard:
         env: Mapping[str, str] | None = None,
         user: str | None = None,
     ) -> subprocess.Popen[bytes]:
-        """The started and watched process, in a session of its own.
+        """Start and watch a process in its own session.
 
-        Its own session keeps the terminal's Ctrl-C from it: the owner stops it in the right order.
+        Ctrl-C of the terminal does not reach another session: the owner stops all in the right order.
         """
         with signals_deferred():
             process = subprocess.Popen(
@@ -97,7 +97,7 @@ class Guard:
         *,
         timeout_seconds: float = STOP_TIMEOUT_SECONDS,
     ) -> None:
-        """End a process that was spawned here and wait for it; one that does not end in time is killed."""
+        """Stop a spawned process and wait for it; kill it if it does not end in time."""
         if process.poll() is None:
             process.send_signal(stop_signal)
             try:
@@ -107,7 +107,7 @@ class Guard:
                 process.wait()
         self.forget(process.pid)
 
-    def _tell(self, *words: str | int) -> None:
+    def _send(self, *words: str | int) -> None:
         stdin = self._process.stdin
         if stdin is None or stdin.closed:
             return
@@ -117,12 +117,12 @@ class Guard:
 
 
 def primary_group(user: str) -> int:
-    """The numeric primary group of an operating system user."""
+    """Return the numeric primary group of an operating system user."""
     return pwd.getpwnam(user).pw_gid
 
 
 def main() -> None:
-    """Run as the guard: take notes from standard input, act when it closes."""
+    """Run as the guard: read messages from standard input, act when it closes."""
     watched: dict[int, int] = {}
     directories: list[str] = []
     for line in sys.stdin:

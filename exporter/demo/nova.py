@@ -1,7 +1,7 @@
-"""Nova, the app whose two indexes are missing: its schema and its rows, made on the server.
+"""Nova, the sample app that lacks two indexes: its schema and its rows, generated on the server.
 
-Row number N of a table has always the same id, and setseed draws the rest: two loads of one size on
-one server version differ in nothing but the moment that the timestamps end at.
+Row N of a table always has the same id, and setseed draws the rest: two loads of the same size on the
+same server version differ only in the time of the newest row.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from exporter.demo.statements import statement
 Connection = psycopg.Connection[Any]
 Progress = Callable[[int, int], None]
 
-DEFAULT_MESSAGES = 500_000
 # Posts per message, and messages per user, of the default size.
 POSTS_PER_MESSAGE = 2 / 5
 MESSAGES_PER_USER = 25
@@ -31,7 +30,7 @@ SEED = 0.42
 
 @dataclass(frozen=True, slots=True)
 class NovaSize:
-    """How many rows each table is given. Of the preferences a few fall together."""
+    """The number of rows of each table. A few preferences are duplicates and count once."""
 
     users: int
     messages: int
@@ -39,17 +38,17 @@ class NovaSize:
 
     @property
     def preferences(self) -> int:
-        """Rows of user_feed_preferences before those that fall together."""
+        """Rows of user_feed_preferences, duplicates included."""
         return self.users * AUTHORS_PER_USER
 
     @property
     def rows(self) -> int:
-        """All rows, of all tables."""
+        """The rows of all tables."""
         return self.users + self.preferences + self.messages + self.posts
 
 
 def nova_size(*, messages: int, posts: int | None = None, users: int | None = None) -> NovaSize:
-    """The size that goes with so many messages, in the proportions of the default size."""
+    """Return the size for so many messages, in the proportions of the default size."""
     return NovaSize(
         users=max(FEWEST_USERS, messages // MESSAGES_PER_USER) if users is None else users,
         messages=messages,
@@ -58,7 +57,7 @@ def nova_size(*, messages: int, posts: int | None = None, users: int | None = No
 
 
 def create_schema(connection: Connection) -> None:
-    """Create Nova's four tables with their primary keys in the first schema of the search path."""
+    """Create the four tables with their primary keys in the first schema of the search path."""
     connection.execute(statement("schema"))
 
 
@@ -70,9 +69,9 @@ def load(
     users: int | None = None,
     on_progress: Progress | None = None,
 ) -> NovaSize:
-    """Fill the tables, add the foreign keys and ANALYZE; `on_progress` gets rows done and rows in all.
+    """Fill the tables, add the foreign keys and ANALYZE; `on_progress` gets done rows and all rows.
 
-    The connection is in autocommit: each batch commits, so that a load that is stopped is stopped soon.
+    The connection is in autocommit: each batch commits, so that a load can stop soon.
     """
     size = nova_size(messages=messages, posts=posts, users=users)
     report = on_progress or (lambda _done, _total: None)
@@ -89,28 +88,28 @@ def load(
         if not connection.closed and not connection.broken:
             connection.execute("DROP TABLE nova_text")
     connection.execute(statement("foreign_keys"))
-    # Not ANALYZE alone: the first reader would pay for the hint bits and look slow for no reason of its own.
+    # VACUUM sets the hint bits, which would make the first reader slow.
     connection.execute("VACUUM (ANALYZE) users, messages, posts, user_feed_preferences")
     return size
 
 
 def user_id(rank: int) -> UUID:
-    """The id of the user of that rank; rank 0 is the heaviest sender and author."""
+    """Return the id of the user of that rank; rank 0 is the heaviest sender and author."""
     return _id(f"nova user {rank}")
 
 
 def message_id(number: int) -> UUID:
-    """The id of the message of that number; number 0 is the oldest."""
+    """Return the id of message N; 0 is the oldest."""
     return _id(f"nova message {number}")
 
 
 def skewed_rank(users: int, uniform: float) -> int:
-    """The user rank for a uniform draw from [0, 1), as skewed as the load draws senders."""
+    """Return the user rank for a uniform draw from [0, 1), skewed like the senders of the load."""
     return int(users * uniform**3)
 
 
 def _batches(size: NovaSize) -> Iterator[tuple[str, int, dict[str, int]]]:
-    """SQL file, rows and parameters of each statement of the load."""
+    """Yield SQL file, rows and parameters of each statement of the load."""
     tables = (
         ("users", size.users, 1),
         ("user_feed_preferences", size.users, AUTHORS_PER_USER),

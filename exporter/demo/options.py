@@ -1,4 +1,4 @@
-"""What the user of the demo can choose, and what is refused before anything is started."""
+"""The options of the demo, and their checks before anything starts."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from exporter.demo import nova
 from exporter.demo.processes import LOOPBACK, is_free
 from exporter.errors import SettingsError
 
+DEFAULT_MESSAGES = 500_000
 DEFAULT_PORT = 10187
 FEWEST_MESSAGES = 1000
 _DURATION = re.compile(r"(?P<number>[0-9]+(\.[0-9]+)?)(?P<unit>s|m|h)?")
@@ -19,9 +19,9 @@ _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
-    """What the user asked for. `duration_seconds` limits the exporter's part only; None: until Ctrl-C."""
+    """The options. `duration_seconds` limits the exporter's part only; None means until Ctrl-C."""
 
-    messages: int = nova.DEFAULT_MESSAGES
+    messages: int = DEFAULT_MESSAGES
     duration_seconds: float | None = None
     port: int = DEFAULT_PORT
     keep: Path | None = None
@@ -29,19 +29,19 @@ class DemoOptions:
 
 
 def configure_parser(parser: argparse.ArgumentParser) -> None:
-    """Give the parser of `demo` its options."""
+    """Add the options of `demo` to its parser."""
     parser.add_argument(
         "--messages",
         type=_message_count,
-        default=nova.DEFAULT_MESSAGES,
+        default=DEFAULT_MESSAGES,
         metavar="N",
-        help="rows of messages; the other tables keep their proportion (default %(default)s)",
+        help="rows of messages; other tables in proportion (default %(default)s)",
     )
     parser.add_argument(
         "--duration",
         type=_duration_seconds,
         metavar="TIME",
-        help="end by itself after the exporter has run so long, such as 60s or 5m (default: until Ctrl-C)",
+        help="stop after the exporter has run this long, such as 60s or 5m (default: until Ctrl-C)",
     )
     parser.add_argument(
         "--port",
@@ -59,23 +59,23 @@ def configure_parser(parser: argparse.ArgumentParser) -> None:
 
 
 def check_options(options: DemoOptions) -> None:
-    """Raises: SettingsError for what would fail only after the load."""
+    """Raises: SettingsError for an option that would fail only after the load."""
     if not is_free(options.port):
         raise SettingsError(
-            f"port {options.port} of {LOOPBACK} is in use, so the exporter could not listen there",
-            hint=f"choose another: --port {options.port + 1}",
+            f"port {options.port} of {LOOPBACK} is in use, the exporter cannot listen there",
+            hint=f"choose another port: --port {options.port + 1}",
         )
     keep = options.keep
     if keep is not None and keep.exists() and (not keep.is_dir() or any(keep.iterdir())):
         raise SettingsError(
-            f"--keep {keep}: there is something already", hint="name a new or empty directory"
+            f"--keep {keep}: exists and is not an empty directory", hint="name a new or empty directory"
         )
 
 
 def _message_count(text: str) -> int:
     if not text.isdecimal() or int(text) < FEWEST_MESSAGES:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not a number of at least {FEWEST_MESSAGES} (with fewer rows no index pays)"
+            f"{text!r} is not a number of at least {FEWEST_MESSAGES} (an index does not pay for fewer rows)"
         )
     return int(text)
 

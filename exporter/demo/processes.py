@@ -1,4 +1,4 @@
-"""What is asked of the operating system about processes and ports."""
+"""Processes and ports of the operating system."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PROC = Path("/proc")
 
 
 def free_port() -> int:
-    """A TCP port of the loopback address that nobody listens on at this moment."""
+    """Return a TCP port of the loopback address without a listener."""
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         port: int = probe.getsockname()[1]
@@ -20,9 +20,9 @@ def free_port() -> int:
 
 
 def is_free(port: int) -> bool:
-    """Whether a server could listen on `port` of the loopback address at this moment."""
+    """Return True if a server could listen on `port` of the loopback address now."""
     with socket.socket() as probe:
-        # As servers do: a connection of the past that is still being closed is no hindrance.
+        # As servers do: a connection in TIME_WAIT does not block the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))
@@ -32,12 +32,12 @@ def is_free(port: int) -> bool:
 
 
 def children(parent: int) -> list[int]:
-    """The process ids whose parent is `parent`."""
+    """Return the process ids whose parent is `parent`."""
     return [pid for pid, ppid in _parents().items() if ppid == parent]
 
 
 def is_running(pid: int) -> bool:
-    """Whether `pid` still runs; one that has ended and waits to be reaped does not."""
+    """Return True if `pid` still runs; a zombie does not."""
     if _PROC.joinpath("self", "stat").exists():
         stat = _stat(_PROC / str(pid))
         return stat is not None and stat[0] != "Z"
@@ -65,10 +65,10 @@ def _parents() -> dict[int, int]:
 
 
 def _stat(entry: Path) -> list[str] | None:
-    """State, parent and what follows in /proc/PID/stat; None when the process is gone."""
+    """Return state, parent and the rest of /proc/PID/stat, None if the process has ended."""
     try:
         text = (entry / "stat").read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, ProcessLookupError):
         return None
-    # The program's name stands in parentheses before them and may hold spaces and parentheses.
+    # The program name before them is in parentheses, and can contain spaces and parentheses.
     return text.rpartition(")")[2].split()

@@ -1,6 +1,6 @@
-"""The demo from the first to the last: load, work, build the indexes, the same work, watch.
+"""The whole demo: load, workload, build the indexes, the same workload, serve.
 
-It plays a user of the product: it runs the commands `init` and `serve` as anybody would.
+It runs the commands `init` and `serve` as a user does.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import shutil
 import sys
 import tempfile
 import threading
@@ -23,6 +24,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
 from exporter.demo import database, monitoring, nova
+from exporter.demo.backup import make_backup
 from exporter.demo.guard import Guard
 from exporter.demo.options import DemoOptions, check_options
 from exporter.demo.processes import LOOPBACK
@@ -38,7 +40,7 @@ SCANS = "pg_stat_user_indexes_idx_scan_total"
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """The exit code of the demo with the parsed options."""
+    """Return the exit code of the demo with the parsed options."""
     return run_demo(
         DemoOptions(
             messages=arguments.messages,
@@ -51,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def run_demo(options: DemoOptions, console: Console | None = None) -> int:
-    """The exit code: 0, that of an `init` that failed, or 128 and the signal that ended it early."""
+    """Return 0, the exit code of a failed `init`, or 128 + the signal that ended the demo early."""
     screen = Screen(console or Console(highlight=False))
     check_options(options)
     with Interruptible() as interruptible, ExitStack() as stack:
@@ -59,20 +61,20 @@ def run_demo(options: DemoOptions, console: Console | None = None) -> int:
         try:
             return demo.show()
         except Interrupted as interruption:
-            # The exporter's part has no end of its own: there a signal is the way to end it.
+            # The last part runs until a signal: there it is the normal end.
             early = not demo.serving
             return 128 + interruption.signum if early else 0
         except psycopg.Error as error:
             raise demo.failure(error) from error
         finally:
-            # Nothing may interrupt the clean-up, which is what the stack does now.
+            # Nothing may interrupt the clean-up by the stack.
             interruptible.settle()
             screen.line()
             screen.line(demo.farewell())
 
 
 class _Demo:
-    """What was started so far; `stack` ends it in the reverse order."""
+    """What has been started; `stack` stops it in reverse order."""
 
     def __init__(self, options: DemoOptions, screen: Screen, stack: ExitStack) -> None:
         self.serving = False
@@ -91,14 +93,14 @@ class _Demo:
         )
 
     def show(self) -> int:
-        """The exit code of the whole, shown part by part."""
+        """Show all parts; return the exit code."""
         dsns = self._load()
-        self._screen.heading("Nova's users at work, without the indexes")
+        self._screen.heading("The workload without the indexes")
         before = self._work(dsns)
         status = self._init(dsns)
         if status:
             return status
-        self._screen.heading("The same work, with the indexes")
+        self._screen.heading("The same workload with the indexes")
         after = self._work(dsns)
         self._screen.heading("Before and after")
         self._screen.comparison(before, after)
@@ -106,17 +108,17 @@ class _Demo:
         return 0
 
     def farewell(self) -> str:
-        """The last line."""
+        """Return the last line."""
         if self._options.keep is None or not self._server.data_directory.exists():
-            return "Stopping. No process and no file stays behind."
-        return f"Stopping. The data stays in {self._server.data_directory}"
+            return "Stopping. All processes end and all files are removed."
+        return f"Stopping. The data is kept in {self._server.data_directory}"
 
     def failure(self, error: psycopg.Error) -> TargetError:
-        """The error of the database as one that is shown with what to do next."""
+        """Return the error of the database with the log of the server and a hint."""
         log = self._server.log_tail()
         return TargetError(
             f"the demo's PostgreSQL failed: {str(error).strip()}\nits log ends with:\n{log}",
-            hint=f"look whether {self._directory.parent} has room, and start the demo again",
+            hint=f"check the free space of {self._directory.parent}, then start the demo again",
         )
 
     def _make_directory(self) -> Path:
@@ -131,7 +133,7 @@ class _Demo:
 
     def _load(self) -> database.NovaDatabase:
         screen, size = self._screen, self._size
-        screen.heading("Nova, a messaging app whose indexes are missing, on a PostgreSQL of its own")
+        screen.heading("Nova, a messaging app that lacks two indexes, on an embedded PostgreSQL")
         self._stack.callback(self._server.stop)
         self._server.start()
         dsns = database.create_database(self._server)
@@ -152,7 +154,7 @@ class _Demo:
         return dsns
 
     def _work(self, dsns: database.NovaDatabase) -> WorkloadResult:
-        with self._screen.progress("working", "done") as advance:
+        with self._screen.progress("running the workload", "done") as advance:
             return run_workload(
                 dsns.app_dsn,
                 users=self._size.users,
@@ -161,18 +163,37 @@ class _Demo:
             )
 
     def _init(self, dsns: database.NovaDatabase) -> int:
-        words = ("init", "--manifest", MANIFEST, "--yes")
-        self._screen.heading(f"$ pg-index-exporter {shlex.join(words)}")
-        process = self._guard.spawn(_product(*words), stop_signal=SIGINT, env=_environment(dsns.builder_dsn))
+        backup_directory = self._directory / "backup"
+        self._screen.heading("A base backup, which init will verify")
+        with self._screen.progress("copying the server", "done"):
+            program, *arguments = make_backup(self._server, self._guard, backup_directory)
+        command = ("init", "--manifest", MANIFEST, "--yes")
+        data_directory = ("--data-directory", str(self._server.data_directory))
+        backup = [("--backup-command", word) for word in (Path(program).name, *arguments)]
+        lines = [shlex.join(words) for words in (command, data_directory, *backup)]
+        self._screen.heading(f"$ pg-index-exporter {lines[0]} \\")
+        for line in lines[1:-1]:
+            self._screen.line(f"    {line} \\")
+        self._screen.line(f"    {lines[-1]}")
+        environment = _environment(dsns.builder_dsn)
+        environment["PATH"] = os.pathsep.join(
+            [str(Path(program).parent), environment.get("PATH", os.defpath)]
+        )
+        process = self._guard.spawn(
+            _product(*command, *data_directory, *(word for words in backup for word in words)),
+            stop_signal=SIGINT,
+            env=environment,
+        )
         try:
             return process.wait()
         finally:
             self._guard.stop(process, SIGINT)
+            shutil.rmtree(backup_directory, ignore_errors=True)
 
     def _watch(self, dsns: database.NovaDatabase) -> None:
         address = f"{LOOPBACK}:{self._options.port}"
         words = ("serve", "--manifest", MANIFEST, "--web.listen-address", address)
-        # On two lines, each of which fits 80 columns and which a shell takes as one.
+        # Two lines of at most 80 columns; a shell reads them as one.
         self._screen.heading(f"$ pg-index-exporter {shlex.join(words[:3])} \\")
         self._screen.line(f"    {shlex.join(words[3:])}")
         exporter = monitoring.start_service(
@@ -207,13 +228,16 @@ class _Demo:
 
     def _show_scans(self, exporter: monitoring.Service) -> None:
         for indexname, scans in sorted(scans_by_index(monitoring.fetch(f"{exporter.url}/metrics")).items()):
-            self._screen.line(f"{indexname}: {scans:,.0f} scans counted")
+            self._screen.line(f"{indexname}: {scans:,.0f} scans")
 
     def _show_next(self, services: Sequence[monitoring.Service], dsns: database.NovaDatabase) -> None:
         screen = self._screen
-        screen.heading("Open next")
+        screen.heading("Next: open")
         exporter = services[0]
-        pages = [(exporter.url, "the exporter"), (f"{exporter.url}/metrics", "what Prometheus reads")]
+        pages = [
+            (exporter.url, "the exporter"),
+            (f"{exporter.url}/metrics", "the page that Prometheus reads"),
+        ]
         for service in services[1:]:
             path = "/alerts" if service.name == "Prometheus" else ""
             pages.append((service.url + path, service.name))
@@ -222,7 +246,7 @@ class _Demo:
             screen.line(f"{url:<{width}}  {what}")
         missing = {"Prometheus", "Alertmanager"} - {service.name for service in services}
         if self._options.prometheus and missing:
-            screen.line(f"(not on PATH, so not started: {', '.join(sorted(missing))})")
+            screen.line(f"(not in PATH, not started: {', '.join(sorted(missing))})")
         password_file = self._directory / "pgpass"
         database.write_password_file(password_file, dsns)
         screen.line()
@@ -232,10 +256,10 @@ class _Demo:
             f"-U {database.APP} {database.DATABASE}"
         )
         screen.line()
-        ends = "Ctrl-C ends it"
+        end = "until Ctrl-C"
         if self._options.duration_seconds is not None:
-            ends += f", or {self._options.duration_seconds:g} seconds"
-        screen.line(f"Nova's users go on working, gently. {ends}.")
+            end += f", at most {self._options.duration_seconds:g} seconds"
+        screen.line(f"The workload continues at a low rate {end}.")
 
     def _keep_serving(self, services: Sequence[monitoring.Service], dsns: database.NovaDatabase) -> None:
         stop = threading.Event()
@@ -249,13 +273,13 @@ class _Demo:
             for service in services:
                 service.raise_if_ended()
             if users.done():
-                # It works until it is told to stop: an end of its own is an error, which this raises.
+                # It ends before the stop only by an error, which this raises.
                 users.result()
             time.sleep(0.2)
 
 
 def scans_by_index(page: str) -> dict[str, float]:
-    """The scans of each index on a page of the exporter."""
+    """Return the scans of each index on a page of the exporter."""
     return {
         sample.labels["indexname"]: sample.value
         for family in text_string_to_metric_families(page)
@@ -269,6 +293,6 @@ def _product(*words: str) -> list[str]:
 
 
 def _environment(dsn: str) -> dict[str, str]:
-    """The environment of a command of ours: the user's own settings and servers do not count in the demo."""
+    """Return the environment of a command, without the PG* settings of the user."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "DATA_SOURCE_"))}
     return {**kept, "PG_INDEX_EXPORTER_DSN": dsn}

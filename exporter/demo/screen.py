@@ -1,4 +1,4 @@
-"""What the demo shows: headings, progress, the table of before and after."""
+"""The screen of the demo: headings, progress, and the table of times."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ TITLES: dict[Kind, str] = {
     "insert_message": "write a message",
     "delete_message": "delete a message",
 }
-# Less is the noise of two short runs.
+# A smaller ratio is noise of two short runs.
 NOTEWORTHY_RATIO = 1.2
 
 
 class Screen:
-    """The demo's side of the terminal; each of its parts begins with a numbered heading."""
+    """The terminal output of the demo; each part begins with a numbered heading."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -38,14 +38,14 @@ class Screen:
         )
 
     def line(self, text: str = "") -> None:
-        """One line of a part; a long one is left to the terminal to wrap, so that it can be copied whole."""
+        """Print a line of a part; the terminal wraps a long one, so that it can be copied whole."""
         self.console.print(f"   {text}".rstrip(), markup=False, highlight=False, soft_wrap=True)
 
     @contextmanager
     def progress(self, what: str, done: str) -> Iterator[Callable[[float, float], None]]:
-        """A bar, moved by what has been done and what is to be done; a line with the time taken after it.
+        """Show a bar, moved by (done, total); print a line with the duration at the end.
 
-        Where nobody watches, in a file or a pipe, the line is all.
+        In a file or a pipe there is only the line.
         """
         started = time.monotonic()
         with Progress(
@@ -62,12 +62,12 @@ class Screen:
         self.line(f"{done} ({time.monotonic() - started:.1f} s)")
 
     def comparison(self, before: WorkloadResult, after: WorkloadResult) -> None:
-        """The table of before and after."""
+        """Print the table of times before and after."""
         self.console.print(comparison_table(before, after))
 
 
 def comparison_table(before: WorkloadResult, after: WorkloadResult) -> Table:
-    """Median and 95th percentile of each kind without and with the indexes, and the ratio of the medians."""
+    """Return median and 95th percentile of each kind without and with the indexes, and their ratio."""
     table = Table(box=None, padding=(0, 1), pad_edge=False)
     table.add_column("  ", no_wrap=True)
     for name in ("without:\nmedian", "\np95", "with:\nmedian", "\np95", "\nmedian"):
@@ -79,7 +79,7 @@ def comparison_table(before: WorkloadResult, after: WorkloadResult) -> Table:
 
 
 def format_seconds(seconds: float) -> str:
-    """A duration with three digits and a unit that suits it."""
+    """Return a duration with three significant digits."""
     for unit, factor in (("s", 1.0), ("ms", 1e3)):
         value = seconds * factor
         if value >= 1:
@@ -88,7 +88,7 @@ def format_seconds(seconds: float) -> str:
 
 
 def format_ratio(before_seconds: float, after_seconds: float) -> str:
-    """How much faster or slower, in words."""
+    """Return in words how much faster or slower it became."""
     ratio = before_seconds / after_seconds
     if ratio >= NOTEWORTHY_RATIO:
         return f"{ratio:.{0 if ratio >= 10 else 1}f} x faster"

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of our own: made, started, stopped and killed at will."""
+"""An embedded PostgreSQL server: create, start, stop and kill it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ STOP_SIGNALS: Mapping[str, signal.Signals] = {
 START_TIMEOUT_SECONDS = 60.0
 STOP_TIMEOUT_SECONDS = 60.0
 LOG_TAIL_LINES = 15
-# Both pass by themselves: the first on another port, the second once the killed server's backends end.
+# Both are temporary: the first on another port, the second until the killed server's backends end.
 ADDRESS_IN_USE = "Address already in use"
 STILL_IN_USE = "is still in use"
 
@@ -40,8 +40,8 @@ STILL_IN_USE = "is still in use"
 class EmbeddedServer:
     """A PostgreSQL server in `directory`, on a loopback port, with one superuser and a password.
 
-    It keeps its data over stop and start. Whatever happens to this process, the server does not
-    outlive it; with `disposable` neither does the directory.
+    It keeps its data over stop and start. The server never outlives this process; with `disposable` the
+    directory does not either.
     """
 
     host = LOOPBACK
@@ -74,20 +74,20 @@ class EmbeddedServer:
 
     @property
     def port(self) -> int:
-        """The TCP port; of a server that was never started with a free one, an error."""
+        """The TCP port. Raises: TargetUnreachable before the first start on a free port."""
         if self._port is None:
             raise TargetUnreachable("the server has no port yet", hint="call start() first")
         return self._port
 
     @property
     def pid(self) -> int | None:
-        """The process id of the postmaster, None when it is not running."""
+        """The process id of the postmaster, None if it is not running."""
         if self._process is None or self._process.poll() is not None:
             return None
         return self._process.pid
 
     def dsn(self, dbname: str = "postgres", user: str | None = None, password: str | None = None) -> str:
-        """The conninfo of a database; as the superuser with its password unless told otherwise."""
+        """Return the conninfo of a database, as the superuser with its password by default."""
         if user in (None, self.superuser) and password is None:
             password = self._password
         return make_conninfo(
@@ -99,9 +99,9 @@ class EmbeddedServer:
         )
 
     def start(self) -> None:
-        """Make the data directory unless it is there, and start; ready for connections on return.
+        """Create the data directory if needed, and start; ready for connections on return.
 
-        Raises: TargetError with the end of the server's log.
+        Raises: TargetError with the end of the server log.
         """
         if self.pid is not None:
             return
@@ -113,15 +113,15 @@ class EmbeddedServer:
             time.sleep(0.1)
 
     def stop(self, mode: StopMode = "fast") -> None:
-        """Stop and wait; a server that does not stop in time is stopped harder."""
+        """Stop and wait; use a stronger signal if it does not stop in time."""
         process = self._process
         if process is None:
             return
-        # A frozen postmaster takes no other signal.
+        # A stopped postmaster (SIGSTOP) handles no other signal.
         for signum in (STOP_SIGNALS[mode], signal.SIGQUIT):
-            for one in (signum, signal.SIGCONT):
+            for sent in (signum, signal.SIGCONT):
                 with contextlib.suppress(ProcessLookupError):
-                    process.send_signal(one)
+                    process.send_signal(sent)
             try:
                 process.wait(STOP_TIMEOUT_SECONDS)
             except subprocess.TimeoutExpired:
@@ -131,7 +131,7 @@ class EmbeddedServer:
         self.kill()
 
     def kill(self) -> None:
-        """Kill the postmaster without warning and wait until its backends have noticed."""
+        """Kill the postmaster and wait until its backends have ended."""
         process = self._process
         if process is None:
             return
@@ -147,14 +147,14 @@ class EmbeddedServer:
                 os.kill(pid, signal.SIGKILL)
 
     def log_tail(self, lines: int = LOG_TAIL_LINES) -> str:
-        """The last lines of the server's log."""
+        """Return the last lines of the server log."""
         if not self.log_path.exists():
             return ""
         text = self.log_path.read_text(encoding="utf-8", errors="replace")
         return "\n".join(text.splitlines()[-lines:])
 
     def close(self) -> None:
-        """Stop, let the guard go, and remove a disposable directory."""
+        """Stop the server and its guard, and remove a disposable directory."""
         try:
             self.stop()
         finally:
@@ -187,12 +187,12 @@ class EmbeddedServer:
             if self._disposable:
                 self._guard.remove(self.directory)
         if self._user is not None:
-            # The server runs as another user: it must be able to enter and to own its data.
+            # The server runs as another user, which must enter the directory and own the data.
             self.directory.chmod(0o755)
         return reachable_binaries(self._binaries or find_binaries(), self.directory, self._user)
 
     def _initdb(self, binaries: Path) -> None:
-        # An initdb that was cut off leaves a directory that the next one refuses.
+        # An interrupted initdb leaves a directory that the next one refuses.
         shutil.rmtree(self.data_directory, ignore_errors=True)
         self.data_directory.mkdir(mode=0o700)
         password_file = self.directory / "password"
@@ -231,8 +231,8 @@ class EmbeddedServer:
                 guard.stop(process)
         if status:
             raise TargetError(
-                f"initdb failed with status {status}; it said:\n{self.log_tail()}",
-                hint=f"look at {self.log_path}, and whether {self._user or 'you'} can write to "
+                f"initdb failed with status {status}; its output ends with:\n{self.log_tail()}",
+                hint=f"read {self.log_path}; check that {self._user or 'this user'} can write to "
                 f"{self.directory}",
             )
 
@@ -250,7 +250,7 @@ class EmbeddedServer:
         conf.chmod(0o644)
 
     def _try_start(self, binaries: Path, deadline: float) -> bool:
-        """True once it accepts connections, False when trying again can help."""
+        """Return True if it accepts connections, False if a retry can help."""
         if self._fixed_port is None:
             self._port = self._port if self._port and is_free(self._port) else free_port()
         self._write_conf()
@@ -275,9 +275,9 @@ class EmbeddedServer:
         self._forget(process)
         with self.log_path.open("rb") as log:
             log.seek(log_start)
-            said = log.read().decode(errors="replace")
-        passes = (ADDRESS_IN_USE in said and self._fixed_port is None) or STILL_IN_USE in said
-        if passes and time.monotonic() < deadline:
+            output = log.read().decode(errors="replace")
+        is_temporary = (ADDRESS_IN_USE in output and self._fixed_port is None) or STILL_IN_USE in output
+        if is_temporary and time.monotonic() < deadline:
             return False
         raise self._failed_start(f"ended with status {process.returncode}")
 
@@ -287,19 +287,19 @@ class EmbeddedServer:
                 row = connection.execute("SELECT current_setting('data_directory')").fetchone()
         except psycopg.OperationalError:
             return False
-        # On a port that another server holds, it is that one which answers until ours has given up.
+        # If another server has the port, it answers until ours gives up.
         return row is not None and Path(row[0]).samefile(self.data_directory)
 
     def _failed_start(self, what: str) -> TargetError:
         return TargetError(
             f"PostgreSQL on port {self._port} {what}; its log ends with:\n{self.log_tail()}",
-            hint=f"look at {self.log_path}; is the port free, and does the directory belong to "
-            f"{self._user or 'you'}?",
+            hint=f"read {self.log_path}; check that the port is free and the directory belongs to "
+            f"{self._user or 'this user'}",
         )
 
     def _running_guard(self) -> Guard:
         if self._guard is None:
-            raise TargetError("the server was closed", hint="make a new one")
+            raise TargetError("the server was closed", hint="create a new one")
         return self._guard
 
     def _forget(self, process: subprocess.Popen[bytes]) -> None:
@@ -313,6 +313,6 @@ def _quoted(value: str) -> str:
 
 
 def _environment() -> dict[str, str]:
-    # PGDATA, PGPORT and the like of the caller mean another server.
+    # PGDATA, PGPORT and the like of the caller belong to another server.
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     return {**kept, "LC_ALL": "C"}

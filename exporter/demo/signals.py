@@ -1,4 +1,4 @@
-"""Signals that end the demo, delivered where they do no harm."""
+"""Signals that end the demo, delivered where they are safe."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Interruptible:
-    """Within it the first of the ENDING signals raises Interrupted; after `settle()` none does any more."""
+    """Raise Interrupted on the first of the ENDING signals inside the block; none after `settle()`."""
 
     def __init__(self) -> None:
         self._settled = False
         self._previous: dict[signal.Signals, signal._HANDLER] = {}
 
     def settle(self) -> None:
-        """Let the clean-up that follows run to its end, however often somebody presses Ctrl-C."""
+        """Ignore further signals, so that the clean-up finishes."""
         self._settled = True
 
     def __enter__(self) -> Self:
@@ -55,10 +55,10 @@ class Interruptible:
 
 @contextlib.contextmanager
 def signals_deferred() -> Iterator[None]:
-    """The ENDING signals are delivered after the block instead of in its middle.
+    """Deliver the ENDING signals after the block.
 
-    An exception raised by a handler between fork and the note of the process id would leave a process
-    that nobody knows of.
+    An exception raised by a handler between fork and recording the process id would leave an unknown
+    process behind.
     """
     if threading.current_thread() is not threading.main_thread():
         # Python runs handlers in the main thread only.
@@ -80,6 +80,6 @@ def signals_deferred() -> Iterator[None]:
 
 def _restore(handlers: dict[signal.Signals, signal._HANDLER]) -> None:
     for signum, handler in handlers.items():
-        # None stands for a handler that was not set from Python and cannot be set from it.
+        # None is a handler that was not set from Python and cannot be restored.
         if handler is not None:
             signal.signal(signum, handler)

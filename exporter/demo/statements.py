@@ -1,4 +1,4 @@
-"""The demo's SQL files by name. They ship with the package and hold no text of a user."""
+"""The SQL files of the demo by name. They are part of the package and contain no user text."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from importlib.resources import files
 
 @cache
 def statement(name: str) -> bytes:
-    """The text of sql/NAME.sql, as bytes: psycopg takes those without asking where they come from."""
+    """Return the text of sql/NAME.sql as bytes, which psycopg accepts as a trusted query."""
     return files("exporter.demo").joinpath("sql", f"{name}.sql").read_bytes()

@@ -1,7 +1,7 @@
-"""What Nova's users do all day, and how long each kind of it takes.
+"""The workload of Nova's users, and the latency of each kind of statement.
 
-The users are drawn as unevenly as the load drew them, from a seed: a second run asks the same
-questions in the same order.
+Users are drawn as unevenly as in the load, from a seed: a second run has the same statements in the
+same order.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ CYCLE: tuple[Kind, ...] = (
 KINDS = tuple(dict.fromkeys(CYCLE))
 CONTENT = (
     "I am on my way, the train is on time for once. Shall I bring bread, or is there enough from "
-    "yesterday? Somebody said that the others come a little later, so we could cook first and eat "
+    "yesterday? Anna said that the others come a little later, so we could cook first and eat "
     "together when they are here."
 )
 CONNECTIONS = 2
@@ -49,7 +49,7 @@ SEED = 7
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """How long one kind of statement took, seen by the client. Units: seconds."""
+    """The latency of one kind of statement, measured by the client. Units: seconds."""
 
     kind: Kind
     count: int
@@ -59,13 +59,13 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class WorkloadResult:
-    """What a run of the workload did. `latencies` are in the order of KINDS."""
+    """The result of a run of the workload. `latencies` are in the order of KINDS."""
 
     duration_seconds: float
     latencies: tuple[Latency, ...]
 
     def latency(self, kind: Kind) -> Latency | None:
-        """The latency of one kind; None when the run was too short to get to it."""
+        """Return the latency of one kind, None if the run was too short for it."""
         return next((latency for latency in self.latencies if latency.kind == kind), None)
 
 
@@ -77,7 +77,7 @@ def run_workload(
     connections: int = CONNECTIONS,
     on_progress: Callable[[float], None] | None = None,
 ) -> WorkloadResult:
-    """What the statements took over `duration_seconds`; `on_progress` gets the seconds that have passed."""
+    """Run the workload for `duration_seconds`; `on_progress` gets the elapsed seconds."""
     report = on_progress or (lambda _seconds: None)
     stop = threading.Event()
     started = time.monotonic()
@@ -90,7 +90,7 @@ def run_workload(
                     break
                 time.sleep(min(0.1, duration_seconds - passed))
         finally:
-            # Without it an interrupted wait would hang in the pool's exit.
+            # Otherwise an interrupted wait would hang in the exit of the pool.
             stop.set()
         records = [record for worker in workers for record in worker.result()]
     report(duration_seconds)
@@ -98,7 +98,7 @@ def run_workload(
 
 
 def run_gently(dsn: str, *, users: int, stop: threading.Event) -> None:
-    """Keep a trickle of the workload going until `stop`, so that there is something to watch."""
+    """Run the workload at a low rate until `stop`, so that there is something to watch."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         session = _Session(connection)
         for kind, parameters in operations(users, random.Random(SEED)):
@@ -108,7 +108,7 @@ def run_gently(dsn: str, *, users: int, stop: threading.Event) -> None:
 
 
 def summarize(records: list[tuple[Kind, float]]) -> tuple[Latency, ...]:
-    """Count, median and 95th percentile of each kind that occurs. Units: seconds."""
+    """Return count, median and 95th percentile of each kind. Units: seconds."""
     seconds: defaultdict[Kind, list[float]] = defaultdict(list)
     for kind, taken in records:
         seconds[kind].append(taken)
@@ -120,7 +120,7 @@ def summarize(records: list[tuple[Kind, float]]) -> tuple[Latency, ...]:
 
 
 def operations(users: int, chance: random.Random) -> Iterator[tuple[Kind, dict[str, Any]]]:
-    """Kinds and parameters without end, the same for the same state of `chance`."""
+    """Yield kinds and parameters without end, equal for an equal state of `chance`."""
     while True:
         for kind in CYCLE:
             yield (
@@ -134,14 +134,14 @@ def operations(users: int, chance: random.Random) -> Iterator[tuple[Kind, dict[s
 
 
 class _Session:
-    """One of the app's connections; it deletes the messages that it wrote itself."""
+    """A connection of the app; it deletes only its own messages."""
 
     def __init__(self, connection: nova.Connection) -> None:
         self._connection = connection
         self._message_id: UUID | None = None
 
     def perform(self, kind: Kind, parameters: dict[str, Any]) -> float:
-        """The seconds that the statement took, its rows fetched."""
+        """Execute a statement and fetch its rows; return the seconds it took."""
         query = statement(kind)
         started = time.perf_counter()
         cursor = self._connection.execute(query, {**parameters, "message_id": self._message_id})

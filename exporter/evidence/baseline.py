@@ -1,6 +1,6 @@
-"""The figures that init keeps in the journal, so that a later verify or report compares with the same.
+"""The measurements that init stores in the journal, so that later runs compare with the same. Pure.
 
-The journal's `detail` holds them as JSON; what an older or newer version wrote is read as far as it goes.
+The journal's `detail` holds them as JSON; entries of older and newer versions are read as far as possible.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ def to_detail(measurements: Sequence[ProbeMeasurement]) -> dict[str, Any]:
 
 
 def from_detail(detail: Mapping[str, Any]) -> tuple[ProbeMeasurement, ...]:
-    """The measurements in a journal's detail, those left out that name no index and probe.
+    """The measurements in a journal's detail, without entries that name no index and probe.
 
-    What is missing or of another type is None, or 0 where it is a count of ours; unknown keys are ignored.
+    A value that is missing or of another type is None, a count of this tool is 0; unknown keys are ignored.
     """
     entries = detail.get(_KEY)
     if not isinstance(entries, list):
@@ -37,7 +37,7 @@ def from_detail(detail: Mapping[str, Any]) -> tuple[ProbeMeasurement, ...]:
 def with_fresh(
     kept: Sequence[ProbeMeasurement], fresh: Sequence[ProbeMeasurement]
 ) -> tuple[ProbeMeasurement, ...]:
-    """The measurements of both, the fresh one where a probe has two."""
+    """The measurements of both, the fresh one if a probe has two."""
     merged = {(one.index_name, one.probe): one for one in (*kept, *fresh)}
     return tuple(merged.values())
 

@@ -13,9 +13,9 @@ from collections.abc import Callable
 
 from exporter.errors import Fault, SettingsError
 from exporter.file_state import have_changed
-from exporter.metrics.reload_result import ReloadResult
 from exporter.metrics.threads import in_thread
 from exporter.metrics.web.config_watcher import LiveWebConfig
+from exporter.metrics.web.lifecycle import Reload
 from exporter.settings.source import Configuration, Reading
 
 logger = logging.getLogger(__name__)
@@ -50,11 +50,11 @@ class Reloader:
         self._configuration = first.configuration
         self._started_with = first.configuration.settings
         self._files = first.files
-        self._last = ReloadResult()
+        self._last = Reload()
         self._last_tried = time.monotonic()
         self._last_success = time.time()
         self._wanted = asyncio.Event()
-        self._waiting: list[asyncio.Future[ReloadResult]] = []
+        self._waiting: list[asyncio.Future[Reload]] = []
         # Checks the files or reads them; there is never a second one, even if it hangs.
         self._thread: asyncio.Future[None] | None = None
 
@@ -73,9 +73,9 @@ class Reloader:
         """When either of them was last read and valid, in Unix time."""
         return max(self._last_success, self._web.last_success)
 
-    def request(self) -> asyncio.Future[ReloadResult]:
+    def request(self) -> asyncio.Future[Reload]:
         """The result of a reload that begins after this request."""
-        asked: asyncio.Future[ReloadResult] = asyncio.get_running_loop().create_future()
+        asked: asyncio.Future[Reload] = asyncio.get_running_loop().create_future()
         self._waiting.append(asked)
         self._wanted.set()
         return asked
@@ -106,28 +106,28 @@ class Reloader:
         await self._done(lambda: found.append(have_changed(self._files)))
         return any(found)
 
-    async def _reload(self) -> ReloadResult:
+    async def _reload(self) -> Reload:
         self._last_tried = time.monotonic()
         try:
             ended = await self._take_new()
         except Exception:
-            ended = ReloadResult((Fault("settings", "an unexpected error", "see the log, and report it"),))
+            ended = Reload((Fault("settings", "an unexpected error", "see the log, and report it"),))
             if ended.faults != self._last.faults:
                 logger.exception("the settings could not be read again")
         self._log(ended)
         self._last = ended
         self._web.check()
-        return ReloadResult((*ended.faults, *self._web.faults), ended.needs_restart)
+        return Reload((*ended.faults, *self._web.faults), ended.fixed)
 
-    async def _take_new(self) -> ReloadResult:
+    async def _take_new(self) -> Reload:
         readings: list[Reading] = []
         if not await self._done(lambda: readings.append(self._read())):
             what = f"its files cannot be read within {self._read_timeout_seconds:g} seconds"
-            return ReloadResult((Fault("settings", what, "check whether a file system or a pipe hangs"),))
+            return Reload((Fault("settings", what, "check whether a file system or a pipe hangs"),))
         (reading,) = readings
         self._files = reading.files
         if isinstance(reading.outcome, SettingsError):
-            return ReloadResult(reading.outcome.faults)
+            return Reload(reading.outcome.faults)
         before, after = self._configuration, reading.outcome
         if after != before:
             self._swap(after)
@@ -135,7 +135,7 @@ class Reloader:
             _log_changes(before, after)
         self._last_success = time.time()
         changed = self._started_with.changes(after.settings)
-        return ReloadResult(needs_restart=tuple(name for name in NEED_RESTART if name in changed))
+        return Reload(fixed=tuple(name for name in NEED_RESTART if name in changed))
 
     async def _done(self, work: Callable[[], None]) -> bool:
         """True once the work was done in a thread, False when it hangs, or earlier work does."""
@@ -156,15 +156,15 @@ class Reloader:
             self._thread = None
         return True
 
-    def _log(self, ended: ReloadResult) -> None:
+    def _log(self, ended: Reload) -> None:
         """Log what differs from the last reload."""
         if ended.faults and ended.faults != self._last.faults:
             faults = "; ".join(map(str, ended.faults))
             logger.warning("the settings have faults, the last good ones stay", extra={"faults": faults})
         elif self._last.faults and not ended.faults:
             logger.info("the settings have no faults any more")
-        if ended.needs_restart and ended.needs_restart != self._last.needs_restart:
-            names = ended.needs_restart
+        if ended.fixed and ended.fixed != self._last.fixed:
+            names = ended.fixed
             logger.warning("settings that changed count after a restart", extra={"settings": names})
 
 

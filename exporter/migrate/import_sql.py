@@ -1,57 +1,41 @@
-"""A manifest from CREATE INDEX statements, the server being the parser.
+"""The import command: a manifest from CREATE INDEX statements, with the server as the parser.
 
 Each statement is run on an empty temporary clone of its table, in a transaction that is rolled back, and
-what the catalogue shows of it is declared. Nothing else is touched.
+what the catalogue shows of it is declared. Changes nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import psycopg
 import yaml
-from psycopg import sql
 
 from exporter.errors import Fault, ManifestError
-from exporter.migrate.observe.indexes import why_unfit
+from exporter.migrate.observe.table_kinds import why_unfit
 from exporter.model import DeclaredIndex, RelationName, quote_identifier
 from exporter.parsing.create_index import IndexStatement, index_parts, index_statements
 from exporter.parsing.tokens import InvalidStatement
-from exporter.postgres import ddl
-from exporter.postgres.fetching import fetch
-from exporter.postgres.relations.tables import (
-    LOCK_TIMEOUT_MILLISECONDS,
-    CompiledIndex,
-    read_partition_key,
-    read_table,
-)
-from exporter.postgres.target import SESSION, Connection, first_line, set_session
+from exporter.postgres.relations.index_statement import ImportedIndex, compile_statement
+from exporter.postgres.relations.tables import CompiledIndex, read_table
+from exporter.postgres.target import Connection, first_line
 
 _HEADER = """\
-# Written by pg-index-exporter import. Worth adding to each index: probes, the queries that it is for,
-# and max_size_ratio. The order of the indexes means nothing: the largest table is built on first.
+# Written by pg-index-exporter import. Add to each index: probes, the queries that it is for, and
+# max_size_ratio. The order of the indexes does not matter: the largest table is built on first.
 """
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes what manifests are read by: a text that looks like a number stands in quotes."""
+    """Writes manifests: a text that looks like a number is quoted."""
 
     def represent_str(self, data: str) -> yaml.ScalarNode:
-        """The node of a text."""
+        """Return the node of a text."""
         looks_like_number = data[:1] in "+-.0123456789" and data != ""
         return self.represent_scalar("tag:yaml.org,2002:str", data, style="'" if looks_like_number else None)
 
 
 _Dumper.add_representer(str, _Dumper.represent_str)
-
-
-@dataclass(frozen=True, slots=True)
-class ImportedIndex:
-    """What an index of a clone is called and where it was put."""
-
-    indexname: str
-    tablespace: str | None
 
 
 def import_indexes(
@@ -62,45 +46,47 @@ def import_indexes(
     *,
     on_note: Callable[[str], None] = lambda note: None,
 ) -> tuple[DeclaredIndex, ...]:
-    """The indexes that the statements of the text would create. `search_path` is theirs.
+    """The indexes that the statements of the text would create under their `search_path`.
 
-    `on_note` is told what a manifest says in another way than the statement does.
-    Raises: ManifestError with every statement that cannot be taken, by its line.
+    `on_note` is called with what the manifest declares in another way than the statement.
+    Raises: ManifestError with every statement that cannot be imported, by its line.
     """
     faults: list[Fault] = []
-    found: dict[str, DeclaredIndex] = {}
+    imported: dict[str, DeclaredIndex] = {}
     for statement in _statements(text, place, faults):
         where = f"{place}:{statement.line}"
         table = _find_table(connection, statement, search_path)
         if table is None:
             name = ".".join(quote_identifier(part) for part in statement.table)
-            faults.append(Fault(where, f"there is no table {name}", "correct it, or give --search-path"))
+            faults.append(
+                Fault(where, f"there is no table {name}", "correct the name, or give --search-path")
+            )
             continue
         unfit = why_unfit(table, read_table(connection, table))
         if unfit is not None:
             faults.append(Fault(where, *unfit))
             continue
         try:
-            index = _compile(connection, statement, table, search_path)
+            index = _declared(table, *compile_statement(connection, statement, table, search_path))
         except psycopg.Error as error:
             what = f"the server refuses the statement: {first_line(error)}"
             faults.append(Fault(where, what, "correct the statement"))
             continue
         for note in _notes(statement, index):
             on_note(f"{where}: {note}")
-        if index.name in found:
-            what = f"the name {quote_identifier(index.name)} is there twice"
-            faults.append(Fault(where, what, "give it another name, or leave one of the two out"))
-        found[index.name] = index
-    if not found and not faults:
+        if index.name in imported:
+            what = f"the name {quote_identifier(index.name)} is used twice"
+            faults.append(Fault(where, what, "give it another name, or remove one of the two"))
+        imported[index.name] = index
+    if not imported and not faults:
         faults.append(Fault(place, "there is no CREATE INDEX in it", "choose another file"))
     if faults:
         raise ManifestError(f"{place} cannot be imported", faults=faults)
-    return tuple(found.values())
+    return tuple(imported.values())
 
 
 def _statements(text: str, place: str, faults: list[Fault]) -> Iterator[IndexStatement]:
-    """The statements that can be taken; of the others the faults."""
+    """The statements that can be imported; the others are added to the faults."""
     for statement in index_statements(text):
         if isinstance(statement, InvalidStatement):
             faults.append(Fault(f"{place}:{statement.line}", statement.what, statement.hint))
@@ -110,9 +96,9 @@ def _statements(text: str, place: str, faults: list[Fault]) -> Iterator[IndexSta
 
 def _notes(statement: IndexStatement, index: DeclaredIndex) -> Iterator[str]:
     if statement.name is None:
-        yield f"the index has no name; the server would call it {quote_identifier(index.name)}"
+        yield f"the index has no name; the server would name it {quote_identifier(index.name)}"
     if statement.only:
-        yield "ONLY is left out: the index is declared for all partitions, and init builds and attaches them"
+        yield "ONLY is ignored: the index is declared for all partitions, and init builds and attaches them"
 
 
 def _find_table(
@@ -125,22 +111,7 @@ def _find_table(
     return next((name for name in candidates if read_table(connection, name) is not None), None)
 
 
-def _compile(
-    connection: Connection, statement: IndexStatement, table: RelationName, search_path: Sequence[str]
-) -> DeclaredIndex:
-    partition_key = read_partition_key(connection, table)
-    parameters = {"schemaname": table.schemaname, "relname": table.relname}
-    with connection.transaction(force_rollback=True):
-        limits = {"lock_timeout": LOCK_TIMEOUT_MILLISECONDS, "temp_tablespaces": ""}
-        set_session(connection, limits, local=True)
-        ddl.run_single(connection, ddl.create_clone(table, table.relname, partition_key=partition_key))
-        path = ", ".join(sql.Identifier(name).as_string(None) for name in search_path)
-        set_session(connection, {"search_path": f"{path}, pg_temp"}, local=True)
-        ddl.run_single(connection, _on_clone(statement, table))
-        # Names are shown whole only where no search_path finds them.
-        set_session(connection, {"search_path": SESSION["search_path"]}, local=True)
-        (compiled,) = fetch(connection, "compiled_index", CompiledIndex, **parameters)
-        (imported,) = fetch(connection, "imported_index", ImportedIndex, **parameters)
+def _declared(table: RelationName, imported: ImportedIndex, compiled: CompiledIndex) -> DeclaredIndex:
     parts = index_parts(compiled.nature)
     return DeclaredIndex(
         imported.indexname,
@@ -154,15 +125,6 @@ def _compile(
         imported.tablespace,
         parts.where,
     )
-
-
-def _on_clone(statement: IndexStatement, table: RelationName) -> sql.Composed:
-    parts: list[sql.Composable] = [sql.SQL("CREATE UNIQUE INDEX" if statement.unique else "CREATE INDEX")]
-    if statement.name is not None:
-        parts.append(sql.Identifier(statement.name))
-    clone = ddl.qualified(RelationName("pg_temp", table.relname))
-    parts += [sql.SQL("ON"), clone, ddl.manifest_sql(statement.rest)]
-    return sql.SQL(" ").join(parts)
 
 
 def as_yaml(migration: str, indexes: Sequence[DeclaredIndex]) -> str:

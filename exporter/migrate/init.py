@@ -1,60 +1,75 @@
-"""The change line end to end: reconcile, preflight, plan, build, analyze, verify, as one Outcome.
-
-Each command of the change line is one function here; they print nothing and read no flags.
-"""
+"""The init command: reconcile, preflight, plan, build, analyze, verify, as one Outcome."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from datetime import datetime
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
-from exporter.errors import SettingsError
+from exporter.errors import ExporterError, SettingsError
 from exporter.evidence.baseline import from_detail, to_detail, with_fresh
 from exporter.evidence.measure.plans import measure_probes
-from exporter.migrate.assessment import (
-    Assessment,
-    build_times,
-    control_session,
-    read_continuation,
-    read_readiness,
-    read_situation,
-)
+from exporter.migrate.assessment import Assessment, read_assessment, read_continuation
 from exporter.migrate.events import Event
 from exporter.migrate.execute.executor import Executor
-from exporter.migrate.journaling import lacks_last_word, record_end, record_plan, record_stop, remember
-from exporter.migrate.observe.facts import read_index_facts
-from exporter.migrate.observe.indexes import observe
+from exporter.migrate.journaling import (
+    lacks_end,
+    record_definitions,
+    record_end,
+    record_plan,
+    record_stop,
+)
 from exporter.migrate.options import RunOptions
-from exporter.migrate.outcome import now, outcome_of, wal_since
-from exporter.migrate.verify import verify
+from exporter.migrate.run import Run, now, open_run
+from exporter.migrate.verification import verify_run
 from exporter.model import (
     Database,
+    DeclaredIndex,
     IndexState,
     Manifest,
     Outcome,
     Plan,
     ProbeMeasurement,
-    Readiness,
     StepKind,
     StepResult,
     StepStatus,
 )
-from exporter.postgres.fetching import read_facts
-from exporter.postgres.journal import EventStatus, Journal, Phase
-from exporter.postgres.server.statistics import read_wal_position
-from exporter.postgres.target import Connection, address
+from exporter.postgres.journal import EventStatus, Phase
+from exporter.postgres.server.statistics import read_wal_position, wal_bytes_since
 
-# A partition that comes while an index is completed is another round; who adds them faster runs init again.
+# A partition that is added during a round takes another round; if they come faster, init is rerun.
 MAX_PARTITION_ROUNDS = 5
 
 
 def ignore_event(event: Event) -> None:
-    """Shows nothing."""
+    """Show nothing."""
 
 
 def ignore_stage(text: str) -> None:
-    """Tells nobody."""
+    """Show nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """What a run reports while it works: an event for each change of a step, a text for each stage."""
+
+    on_event: Callable[[Event], None] = ignore_event
+    on_stage: Callable[[str], None] = ignore_stage
+
+
+@dataclass(frozen=True, slots=True)
+class _Built:
+    """What the steps came to. Units: bytes."""
+
+    plan: Plan
+    before: tuple[ProbeMeasurement, ...]
+    results: tuple[StepResult, ...] = ()
+    wal_bytes: int | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """True when every step is done."""
+        return all(result.status is StepStatus.DONE for result in self.results)
 
 
 def initialise(
@@ -62,208 +77,133 @@ def initialise(
     manifest: Manifest,
     options: RunOptions,
     *,
-    confirm: Callable[[Assessment], bool] = lambda situation: True,
+    confirm: Callable[[Assessment], bool] = lambda assessment: True,
     on_event: Callable[[Event], None] = ignore_event,
     on_stage: Callable[[str], None] = ignore_stage,
 ) -> Outcome:
     """What became of every declared index: built, analyzed and verified, or why not.
 
-    `on_stage` is told what is done before and after the steps, which can take a while.
+    `on_stage` is called with what is done before and after the steps, which can take a while.
     """
-    started_at = now()
-    with control_session(database, manifest, options, "init") as (connection, journal):
-        situation = read_situation(connection, manifest, journal, options)
-        plan, preflight = situation.plan, situation.preflight
-        if situation.is_refused:
-            return outcome_of("init", database, connection, journal, started_at, plan, preflight=preflight)
-        if options.dry_run or (plan.steps and not confirm(situation)):
-            outcome = outcome_of("init", database, connection, journal, started_at, plan, preflight=preflight)
-            return replace(outcome, dry_run=True)
-        before: tuple[ProbeMeasurement, ...] = ()
-        wal_bytes: int | None = None
-        if plan.steps:
-            journal.ensure()
-            record_plan(journal, situation)
-            before = _baseline(connection, manifest, journal, situation, options, on_stage)
-            # After the probes, which write too: hint bits, with checksums whole pages.
-            wal_position = read_wal_position(connection)
-            executor = Executor(database, journal, options.build, on_event)
-            results = executor.run(plan, situation.budget)
-            plan, results = _with_new_partitions(
-                database, manifest, journal, options, on_event, plan, results
+    listener = Listener(on_event, on_stage)
+    with open_run("init", database, manifest, options) as run:
+        assessment = read_assessment(run)
+        plan = assessment.plan
+        if assessment.is_refused:
+            return replace(run.outcome(plan), preflight=assessment.preflight)
+        if options.dry_run or (plan.steps and not confirm(assessment)):
+            return replace(
+                run.outcome(plan),
+                preflight=assessment.preflight,
+                estimates=assessment.estimates,
+                dry_run=True,
             )
-            wal_bytes = wal_since(journal.live_connection(), wal_position)
-        else:
-            remember(journal, situation)
-            before = from_detail(journal.baseline())
-            results = ()
-        if any(result.status is not StepStatus.DONE for result in results):
-            record_stop(journal, Phase.BUILDING, results)
-            return outcome_of(
-                "init",
-                database,
-                journal.live_connection(),
-                journal,
-                started_at,
-                plan,
-                results=results,
-                before=before,
-                preflight=preflight,
-                estimates=situation.estimates,
-                wal_bytes=wal_bytes,
-            )
-        _tell_probes(manifest, options, on_stage, "now")
-        outcome = _verified("init", database, manifest, options, started_at, journal, before)
-        outcome = replace(
-            outcome,
-            plan=plan,
-            results=results,
-            preflight=preflight,
-            estimates=situation.estimates,
-            wal_bytes=wal_bytes,
-        )
-        # A run that died after its last step, too, is given its last word.
-        if plan.steps or lacks_last_word(situation):
-            record_end(journal, outcome)
-        return outcome
+        if not plan.steps:
+            record_definitions(run.journal, assessment)
+            return _ended(run, assessment, _Built(plan, from_detail(run.journal.baseline())), listener)
+        run.journal.ensure()
+        record_plan(run.journal, assessment)
+        before = _baseline(run, assessment, listener)
+        with _after_build():
+            return _ended(run, assessment, _build(run, assessment, before, listener), listener)
 
 
-def check_readiness(database: Database, manifest: Manifest, options: RunOptions) -> Readiness:
-    """What must hold before init builds, all that can be seen at once. Changes nothing."""
-    checked_at = now()
-    with control_session(database, manifest, options, "preflight") as (connection, journal):
-        return Readiness(
-            manifest.migration,
-            database.datname,
-            address(database),
-            read_facts(connection).server_version,
-            checked_at,
-            read_readiness(connection, manifest, journal, options),
-        )
+@contextmanager
+def _after_build() -> Iterator[None]:
+    """Settings and manifest were accepted before the build: their errors are findings of the run now."""
+    try:
+        yield
+    except SettingsError as error:
+        raise ExporterError(str(error)) from error
 
 
-def check_result(database: Database, manifest: Manifest, options: RunOptions) -> Outcome:
-    """The success criteria one by one, without changing anything."""
-    started_at = now()
-    with control_session(database, manifest, options, "verify") as (_, journal):
-        before = from_detail(journal.baseline()) if journal.exists() else ()
-        return _verified("verify", database, manifest, options, started_at, journal, before)
-
-
-def _with_new_partitions(
-    database: Database,
-    manifest: Manifest,
-    journal: Journal,
-    options: RunOptions,
-    on_event: Callable[[Event], None],
-    plan: Plan,
-    results: tuple[StepResult, ...],
-) -> tuple[Plan, tuple[StepResult, ...]]:
-    """Plan and results, continued for partitions that came meanwhile, until there is nothing left to do."""
+def _build(
+    run: Run, assessment: Assessment, before: tuple[ProbeMeasurement, ...], listener: Listener
+) -> _Built:
+    """The steps carried out, continued for partitions that are added meanwhile."""
+    # After the probes, which write too: hint bits, and with checksums whole pages.
+    wal_position = read_wal_position(run.connection)
+    executor = Executor(run.database, run.journal, run.options.build, listener.on_event)
+    built = _Built(assessment.plan, before, executor.run(assessment.plan, assessment.budget))
     for _ in range(MAX_PARTITION_ROUNDS):
-        is_done = all(result.status is StepStatus.DONE for result in results)
-        if not is_done or not any(step.parent is not None for step in plan.steps):
+        if not built.is_done or not any(step.parent is not None for step in built.plan.steps):
             break
-        situation = read_continuation(journal.live_connection(), manifest, journal, options)
-        again = situation.plan
-        # Before PostgreSQL 15 an ANALYZE shows late: one alone is not worth a round.
-        if all(step.kind is StepKind.ANALYZE for step in again.steps):
+        run.journal.live_connection()
+        continuation = read_continuation(run)
+        steps = continuation.plan.steps
+        # Before PostgreSQL 15 the time of an ANALYZE shows late: it alone is not worth a round.
+        if all(step.kind is StepKind.ANALYZE for step in steps):
             break
-        results += Executor(database, journal, options.build, on_event).run(again, situation.budget)
-        plan = replace(plan, steps=plan.steps + again.steps)
-    return plan, results
+        executor = Executor(run.database, run.journal, run.options.build, listener.on_event)
+        built = replace(
+            built,
+            plan=replace(built.plan, steps=built.plan.steps + steps),
+            results=built.results + executor.run(continuation.plan, continuation.budget),
+        )
+    return replace(built, wal_bytes=wal_bytes_since(run.journal.live_connection(), wal_position))
 
 
-def _baseline(
-    connection: Connection,
-    manifest: Manifest,
-    journal: Journal,
-    situation: Assessment,
-    options: RunOptions,
-    on_stage: Callable[[str], None],
-) -> tuple[ProbeMeasurement, ...]:
-    """The probes' figures before their index was built; a later run compares with the same.
+def _ended(run: Run, assessment: Assessment, built: _Built, listener: Listener) -> Outcome:
+    """The outcome, verified when every step is done, and recorded in the journal."""
+    if built.is_done:
+        _show_probes(run, run.manifest.indexes, listener, "now")
+        outcome = verify_run(run, built.before)
+    else:
+        record_stop(run.journal, Phase.BUILDING, built.results)
+        outcome = replace(run.outcome(built.plan), before=built.before)
+    outcome = replace(
+        outcome,
+        plan=built.plan,
+        results=built.results,
+        preflight=assessment.preflight,
+        estimates=assessment.estimates,
+        wal_bytes=built.wal_bytes,
+        finished_at=now(),
+    )
+    # Also for an earlier run that died after its last step.
+    if built.is_done and (built.plan.steps or lacks_end(assessment)):
+        record_end(run.journal, outcome)
+    return outcome
 
-    Of a build that was begun before, the figures of then stay; one that was rolled back has new ones.
+
+def _baseline(run: Run, assessment: Assessment, listener: Listener) -> tuple[ProbeMeasurement, ...]:
+    """The measurements of the probes before their index was built; later runs compare with the same.
+
+    Of a build that was started before, the earlier measurements stay; one that was rolled back is measured
+    again.
     """
-    kept = from_detail(journal.baseline())
-    is_kept = {(one.index_name, one.probe) for one in kept}
-    begun = journal.created()
-    lacking = tuple(
+    kept = from_detail(run.journal.baseline())
+    measured = {(one.index_name, one.probe) for one in kept}
+    created = run.journal.created()
+    unmeasured = tuple(
         observed.declared
-        for observed in situation.observed
+        for observed in assessment.observed
         if observed.state not in (IndexState.PRESENT, IndexState.COVERED)
-        and observed not in situation.plan.refused
+        and observed not in assessment.plan.refused
         and not (
-            observed.declared.name in begun
-            and is_kept.issuperset((observed.declared.name, probe.name) for probe in observed.declared.probes)
+            observed.declared.name in created
+            and measured.issuperset(
+                (observed.declared.name, probe.name) for probe in observed.declared.probes
+            )
         )
     )
-    unmeasured = replace(manifest, indexes=lacking)
-    if not any(index.probes for index in lacking):
+    if not any(index.probes for index in unmeasured):
         return kept
-    _tell_probes(unmeasured, options, on_stage, "before the build")
-    fresh = measure_probes(connection, unmeasured, budget_seconds_per_probe=options.probe_budget_seconds)
+    _show_probes(run, unmeasured, listener, "before the build")
+    fresh = measure_probes(
+        run.connection,
+        replace(run.manifest, indexes=unmeasured),
+        budget_seconds_per_probe=run.options.probe_budget_seconds,
+    )
     before = with_fresh(kept, fresh)
-    journal.append(Phase.BASELINE, EventStatus.DONE, detail=to_detail(before))
+    run.journal.append(Phase.BASELINE, EventStatus.DONE, detail=to_detail(before))
     return before
 
 
-def _tell_probes(manifest: Manifest, options: RunOptions, on_stage: Callable[[str], None], when: str) -> None:
-    count = sum(len(index.probes) for index in manifest.indexes)
+def _show_probes(run: Run, indexes: tuple[DeclaredIndex, ...], listener: Listener, when: str) -> None:
+    count = sum(len(index.probes) for index in indexes)
     if count:
         probes = "1 probe" if count == 1 else f"{count} probes"
-        on_stage(f"measuring {probes} {when}, each for {options.probe_budget_seconds:g} s at most")
-
-
-def _verified(
-    command: str,
-    database: Database,
-    manifest: Manifest,
-    options: RunOptions,
-    started_at: datetime,
-    journal: Journal,
-    before: tuple[ProbeMeasurement, ...],
-) -> Outcome:
-    connection = journal.live_connection()
-    facts = read_facts(connection)
-    created = journal.created() if journal.exists() else {}
-    observed = observe(connection, manifest, created)
-    after = measure_probes(
-        connection,
-        manifest,
-        budget_seconds_per_probe=options.probe_budget_seconds,
-        covered_by={
-            index.declared.name: index.covered_by for index in observed if index.covered_by is not None
-        },
-    )
-    index_facts = read_index_facts(connection, facts, observed, budget_seconds=options.probe_budget_seconds)
-    return replace(
-        outcome_of(
-            command,
-            database,
-            connection,
-            journal,
-            started_at,
-            Plan(manifest.migration, (), observed, ()),
-            findings=verify(index_facts, before, after, built_at=build_times(created)),
-        ),
-        facts=index_facts,
-        before=before,
-        after=after,
-    )
-
-
-def only_manifest(manifests: Sequence[Manifest], migration: str | None) -> Manifest:
-    """The manifest to work on: the only one, or the one of that migration.
-
-    Raises: SettingsError when that is not exactly one.
-    """
-    found = [one for one in manifests if migration in (None, one.migration)]
-    if len(found) == 1:
-        return found[0]
-    names = ", ".join(one.migration for one in manifests) or "none"
-    raise SettingsError(
-        f"which migration? bound to this database: {names}",
-        hint="bind one with --manifest FILE, or name one with --migration NAME",
-    )
+        listener.on_stage(
+            f"measuring {probes} {when}, each for at most {run.options.probe_budget_seconds:g} s"
+        )

@@ -1,9 +1,8 @@
-"""What a run tells the journal of itself; what becomes of each index is told by its steps."""
+"""What a run as a whole records in the journal; its steps record what becomes of each index."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from exporter.evidence.baseline import to_detail
 from exporter.migrate.assessment import Assessment
@@ -22,42 +21,42 @@ _WORST_FIRST = {
 }
 
 
-def record_plan(journal: Journal, situation: Assessment) -> None:
-    """Tells the journal what a run is about to do."""
-    journal.append(Phase.PLANNED, EventStatus.IN_PROGRESS, detail=_preflight_detail(situation.preflight))
-    _record_finished_alone(journal, situation)
-    _record_attached_alone(journal, situation)
-    for index in situation.observed:
-        if index in situation.plan.settled:
+def record_plan(journal: Journal, assessment: Assessment) -> None:
+    """Record what a run is about to do."""
+    journal.append(Phase.PLANNED, EventStatus.IN_PROGRESS, detail=_preflight_detail(assessment.preflight))
+    _record_finished_builds(journal, assessment)
+    _record_attached_partitions(journal, assessment)
+    for index in assessment.observed:
+        if index in assessment.plan.settled:
             continue
         journal.append(
             Phase.PREFLIGHT_OK,
-            EventStatus.HALTED if index in situation.plan.refused else EventStatus.DONE,
+            EventStatus.HALTED if index in assessment.plan.refused else EventStatus.DONE,
             index_name=index.declared.name,
             definition=index.definition,
             detail={"state": index.state.value, "found": index.detail},
         )
 
 
-def _preflight_detail(preflight: Sequence[Finding]) -> dict[str, Any]:
-    """What did not pass, and what came of the command that proves a backup."""
-    wanting = [
+def _preflight_detail(preflight: Sequence[Finding]) -> dict[str, object]:
+    """The findings that did not pass, and the result of the backup command."""
+    not_passed = [
         f"{finding.verdict.value}: {finding.subject}, {finding.criterion}: {finding.found}"
         for finding in preflight
         if finding.verdict is not Verdict.PASS
     ]
     commands = [dict(finding.facts) for finding in preflight if finding.criterion == BACKUP]
-    return {"preflight": wanting, "backup": next(filter(None, commands), None)}
+    return {"preflight": not_passed, "backup": next(filter(None, commands), None)}
 
 
-def _record_finished_alone(journal: Journal, situation: Assessment) -> None:
-    """Builds that ended well in the server after their run had died: nobody was there to say so.
+def _record_finished_builds(journal: Journal, assessment: Assessment) -> None:
+    """Record builds that succeeded in the server after their run had died.
 
-    Where ANALYZE is still to follow: the moment of this word would otherwise make it follow once more.
+    Only where ANALYZE is still planned: a later event would make the table owe another one.
     """
-    analyzed = {step.table for step in situation.plan.steps if step.kind is StepKind.ANALYZE}
+    analyzed = {step.table for step in assessment.plan.steps if step.kind is StepKind.ANALYZE}
     created = journal.created()
-    for index in situation.plan.settled:
+    for index in assessment.plan.settled:
         entry = created.get(index.declared.name)
         if entry is None or entry.phase != Phase.BUILDING or index.state is not IndexState.PRESENT:
             continue
@@ -70,15 +69,15 @@ def _record_finished_alone(journal: Journal, situation: Assessment) -> None:
                 detail={
                     "state": index.state.value,
                     "indexrelid": index.indexrelid,
-                    "message": f"the build that run {entry.run} began ended in the server",
+                    "message": f"the build that run {entry.run} started ended in the server",
                 },
             )
 
 
-def _record_attached_alone(journal: Journal, situation: Assessment) -> None:
-    """Indexes of partitions that were attached in the server after their run had died."""
-    for partition in (one for index in situation.observed for one in index.partitions):
-        row = situation.log.get(partition.index.name)
+def _record_attached_partitions(journal: Journal, assessment: Assessment) -> None:
+    """Record indexes of partitions that were attached in the server after their run had died."""
+    for partition in (partition for index in assessment.observed for partition in index.partitions):
+        row = assessment.log.get(partition.index.name)
         if (
             row is not None
             and (row.phase, row.status) == (Phase.ATTACHED, EventStatus.IN_PROGRESS)
@@ -93,34 +92,34 @@ def _record_attached_alone(journal: Journal, situation: Assessment) -> None:
             )
 
 
-def remember(journal: Journal, situation: Assessment) -> None:
-    """Keeps the canonical definitions that the journal lacks, by which the exporter compares."""
+def record_definitions(journal: Journal, assessment: Assessment) -> None:
+    """Record the canonical definitions that the journal lacks; the exporter compares with them."""
     journal.ensure()
-    _record_attached_alone(journal, situation)
-    for index in situation.observed:
-        row = situation.log.get(index.declared.name)
+    _record_attached_partitions(journal, assessment)
+    for index in assessment.observed:
+        row = assessment.log.get(index.declared.name)
         if row is None or row.definition != index.definition:
             journal.append(
                 Phase.RECONCILED,
-                EventStatus.HALTED if index in situation.plan.refused else EventStatus.DONE,
+                EventStatus.HALTED if index in assessment.plan.refused else EventStatus.DONE,
                 index_name=index.declared.name,
                 definition=index.definition,
                 detail={"state": index.state.value, "found": index.detail},
             )
 
 
-def lacks_last_word(situation: Assessment) -> bool:
-    """True when a run began and its end is not on record, although nothing is left to do or to decide."""
-    last = situation.log.get(None)
+def lacks_end(assessment: Assessment) -> bool:
+    """True when a run has no recorded end although nothing is left to do or to decide."""
+    last = assessment.log.get(None)
     return (
         last is not None
         and last.phase not in (Phase.DONE, Phase.DROPPED)
-        and not (situation.plan.steps or situation.plan.refused)
+        and not (assessment.plan.steps or assessment.plan.refused)
     )
 
 
 def record_stop(journal: Journal, phase: Phase, results: Sequence[StepResult]) -> None:
-    """Tells the journal how the run as a whole ended, by the worst of its steps."""
+    """Record how the run ended: by the worst status of its steps."""
     statuses = {result.status for result in results}
     worst = next((status for status in _WORST_FIRST if status in statuses), None)
     messages = {result.message for result in results if result.status is worst}
@@ -132,7 +131,7 @@ def record_stop(journal: Journal, phase: Phase, results: Sequence[StepResult]) -
 
 
 def record_end(journal: Journal, outcome: Outcome) -> None:
-    """Tells the journal how each index and the migration as a whole were found after a run."""
+    """Record the result of each index and of the migration after a completed run."""
     any_failed = False
     for facts in outcome.facts:
         index = facts.observed

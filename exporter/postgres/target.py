@@ -172,10 +172,16 @@ def is_direct(connection: Connection) -> bool:
 
 
 def address(database: Database) -> str:
-    """Where a database is, fit to print: host, port and name, never a user's secret."""
+    """Return the name of a database with its hosts and ports, without user and password.
+
+    Like libpq, pairs a list of hosts with a list of ports, or all hosts with one port.
+    """
     parts = conninfo_to_dict(database.conninfo.get_secret_value())
-    host = parts.get("host") or parts.get("hostaddr") or "local socket"
-    return f"database {database.datname!r} at {host}:{parts.get('port') or 5432}"
+    hosts = str(parts.get("host") or parts.get("hostaddr") or "local socket").split(",")
+    ports = str(parts.get("port") or 5432).split(",")
+    pairs = zip(hosts, ports if len(ports) == len(hosts) else ports * len(hosts), strict=False)
+    places = ", ".join(f"{f'[{host}]' if ':' in host else host}:{port or 5432}" for host, port in pairs)
+    return f"database {database.datname!r} at {places}"
 
 
 @contextmanager

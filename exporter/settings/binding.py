@@ -11,8 +11,9 @@ from exporter.manifest.loader import load_manifest
 from exporter.model import Database, DatabasePattern, Manifest, RelationName, ServerDisk, Target
 from exporter.parsing.text import InvalidText
 from exporter.secret import SecretStr
-from exporter.settings.conninfo import looks_like_dsn, parse_dsn, sealed
+from exporter.settings.conninfo import parse_dsn, sealed
 from exporter.settings.credentials import credential_faults
+from exporter.settings.dsn_text import looks_like_dsn
 from exporter.settings.model import DatabaseSettings, Settings, TargetSettings
 from exporter.settings.names import Location
 from exporter.settings.values import parse_free_bytes

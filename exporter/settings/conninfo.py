@@ -18,6 +18,7 @@ from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from exporter.parsing.text import InvalidText
+from exporter.settings.dsn_text import looks_like_dsn
 
 # Read by libpq beside those that stand for a parameter.
 _OTHER_VARIABLES = frozenset(
@@ -38,10 +39,6 @@ _SOCKET_DIRECTORIES = (Path("/var/run/postgresql"), Path("/tmp"))  # noqa: S108 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.:-]*://")
 _URI = re.compile(r"postgres(?:ql)?://")
 _HOST = re.compile(r"[\w.:%-]+|[/@][^@]*|")
-# A scheme, user:password@host, or a keyword of a connection string.
-_DSN_MARK = re.compile(
-    r"://|\bpostgres(?:ql)?:|[^/\s:]*:[^\s]*@|\b(?:password|host|hostaddr|user|dbname|port)\s*="
-)
 _HINT = (
     "write postgresql://user@host:5432/dbname or host=… user=… dbname=…; "
     "in a URI, a password needs @ as %40, / as %2F and % as %25"
@@ -95,11 +92,6 @@ def check_address(parameters: Mapping[str, str]) -> None:
         raise InvalidText(
             "a service of pg_service.conf, which is not read", "write its parameters into the settings"
         )
-
-
-def looks_like_dsn(text: str) -> bool:
-    """Whether a text that should be a name or a path is a connection string, by mistake."""
-    return _DSN_MARK.search(text) is not None
 
 
 def variables() -> Mapping[str, str]:

@@ -20,7 +20,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 from exporter.errors import Fault
 from exporter.parsing.text import InvalidText
 from exporter.secret import SecretStr
-from exporter.settings.conninfo import looks_like_dsn, parameters_from, parse_dsn
+from exporter.settings.conninfo import parameters_from, parse_dsn
+from exporter.settings.dsn_text import looks_like_dsn
 from exporter.settings.names import (
     CONFIG_FILE_FLAG,
     CONFIG_FILE_VARIABLE,

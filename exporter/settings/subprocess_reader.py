@@ -1,7 +1,7 @@
-"""Reading settings in a process of its own, which takes what only reading needs with it when it ends.
+"""Reading settings in another process, whose memory is returned when it ends.
 
-pydantic, and what it brings, is a sixth of the memory of a sidecar. It is needed for a moment at the start
-and when a file changed, so nothing of it stays in the process that serves.
+pydantic is needed for a moment at the start and when a file changed. docs/decisions.md has the figures that
+carry this.
 """
 
 from __future__ import annotations
@@ -11,72 +11,78 @@ import pickle
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 
 from exporter.errors import Fault, SettingsError
 from exporter.settings.source import Reading, Source
 
 
-def begin_reading(source: Source) -> Callable[[], Reading]:
-    """Begins to read the source; what this gives waits for the end of that and has what came of it."""
-    try:
-        reader = subprocess.Popen(  # noqa: S603 - this program itself
-            # Not from the directory where we happen to be, unless that is where we come from.
-            [sys.executable, "-P", "-m", __name__],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            # A signal to us, as from a terminal, is not for it.
-            start_new_session=True,
-        )
-    except OSError as error:
-        reason = f"no process can be started: {error.strerror}"
-        return lambda: _failed(reason)
-    return lambda: _end_of(reader, source)
+class SubprocessReader:
+    """A process that reads settings once; it loads what it needs for that as soon as it is made."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._reason = ""
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - this program itself
+                # Not from the working directory, unless this process was started from it.
+                [sys.executable, "-P", "-m", __name__],
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                # A signal to this process, as from a terminal, is not for it.
+                start_new_session=True,
+            )
+        except OSError as error:
+            self._reason = f"no process can be started: {error.strerror}"
+
+    def read(self, source: Source) -> Reading:
+        """The source as it is now. Waits for the end of the process."""
+        process = self._process
+        if process is None or process.stdin is None or process.stdout is None:
+            return _failed(self._reason)
+        answer = b""
+        # If it has ended already, its status says why.
+        with suppress(BrokenPipeError), process:
+            # Through pipes in both directions: other users can see a command line and an environment.
+            pickle.dump(source, process.stdin)
+            process.stdin.flush()
+            answer = process.stdout.read()
+        if process.returncode or not answer:
+            return _failed(f"the process that reads them ended with status {process.returncode}")
+        reading: Reading = pickle.loads(answer)  # noqa: S301 - written by `main`
+        return reading
 
 
-def read_apart(source: Source) -> Reading:
+def read_in_subprocess(source: Source) -> Reading:
     """The source as it is now."""
-    return begin_reading(source)()
-
-
-def _end_of(reader: subprocess.Popen[bytes], source: Source) -> Reading:
-    assert reader.stdin is not None  # noqa: S101 - a pipe
-    assert reader.stdout is not None  # noqa: S101 - a pipe
-    answer = b""
-    # One that ended already does not listen; its status tells.
-    with suppress(BrokenPipeError), reader:
-        # Here and back through pipes: a command line and an environment can be looked at.
-        pickle.dump(source, reader.stdin)
-        reader.stdin.flush()
-        answer = reader.stdout.read()
-    if reader.returncode or not answer:
-        return _failed(f"the process that reads them ended with status {reader.returncode}")
-    reading: Reading = pickle.loads(answer)  # noqa: S301 - written by `main`
-    return reading
+    return SubprocessReader().read(source)
 
 
 def _failed(reason: str) -> Reading:
-    fault = Fault("settings", reason, "look at the limits of memory, processes and open files")
+    fault = Fault("settings", reason, "check the limits of memory, processes and open files")
     return Reading({}, SettingsError("the settings cannot be read", faults=(fault,)))
 
 
 def main() -> None:
-    """Reads the source that comes on standard input, and writes what came of it to standard output."""
-    # While the other one is still busy: it says later what is to be read.
+    """Read the source that comes on standard input, and write the reading to standard output."""
+    # Imported first, while the parent is busy; it says later what to read.
     from exporter.settings.reading import read
 
-    source: Source = pickle.load(sys.stdin.buffer)  # noqa: S301 - written by `_end_of`
-    # A file can keep its reader waiting for ever; nobody is to do so for a process that is gone.
-    threading.Thread(target=_end_with_the_other, daemon=True).start()
+    try:
+        source: Source = pickle.load(sys.stdin.buffer)  # noqa: S301 - written by `SubprocessReader`
+    except EOFError:
+        # The parent ended without a question.
+        return
+    # Reading a pipe or a file of a dead server can take forever; this process must not outlive its parent.
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     sys.stdout.buffer.write(pickle.dumps(read(source)))
     sys.stdout.flush()
-    # Not waiting for the thread, which holds standard input.
+    # Without waiting for the thread, which blocks on standard input.
     os._exit(0)
 
 
-def _end_with_the_other() -> None:
+def _exit_with_parent() -> None:
     os.read(sys.stdin.fileno(), 1)
     os._exit(1)
 

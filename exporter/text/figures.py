@@ -16,11 +16,12 @@ def duration(seconds: float) -> str:
     """Return a time span as people read it: 0.45 ms, 120 ms, 4.2 s, 2 min 10 s, 1 h 05 min, 3 days 2 h."""
     if seconds < _SHORTEST_SECONDS:
         return "under 0.01 ms" if seconds > 0 else "0 s"
-    if seconds < 1:
+    # The limits are where rounding would show 1000 ms or 60.0 s.
+    if seconds < 0.9995:
         milliseconds = seconds * 1000
         places = 2 if milliseconds < 10 else 1 if milliseconds < 100 else 0
         return f"{milliseconds:.{places}f} ms"
-    if seconds < 60:
+    if seconds < 59.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
     if whole < 3600:

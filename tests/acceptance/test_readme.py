@@ -3,6 +3,7 @@
 import os
 import re
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -81,3 +82,39 @@ def test_the_walk_of_the_readme_leads_to_a_page(walk: Terminal) -> None:
     labels = 'datname="shop",schemaname="public",relname="orders",indexname="idx_orders_customer"'
     for sample in (f"pg_index_present{{{labels}}} 1", f"pg_index_valid{{{labels}}} 1"):
         assert sample in walk.screen
+
+
+def test_the_table_of_roles_is_that_of_its_page_and_names_commands_that_exist() -> None:
+    def rows(text: str) -> list[str]:
+        return re.findall(r"^\| (?:monitor|builder) \|.*$", text, re.MULTILINE)
+
+    table = rows(README.read_text(encoding="utf-8"))
+
+    assert table == rows((CHECKOUT / "docs" / "roles.md").read_text(encoding="utf-8"))
+    shown = subprocess.run(
+        [sys.executable, "-m", "exporter", "--help"], capture_output=True, text=True, check=True
+    )
+    commands = {name for row in table for name in re.findall(r"`(\w+)`", row.split("|")[2])}
+    assert {name for name in commands if not re.search(rf"\b{name}\b", shown.stdout)} == set()
+
+
+def test_every_link_between_the_pages_leads_somewhere() -> None:
+    pages = [*CHECKOUT.glob("*.md"), *(CHECKOUT / "docs").glob("*.md")]
+    dead = [
+        f"{page.name}: {target}"
+        for page in pages
+        for target in re.findall(r"\]\((?!https?://)([^)]+)\)", page.read_text(encoding="utf-8"))
+        if not leads_somewhere(page, target)
+    ]
+
+    assert dead == []
+
+
+def leads_somewhere(page: Path, target: str) -> bool:
+    """Whether the file is there, and the heading in it."""
+    name, _, anchor = target.partition("#")
+    path = page.parent / name if name else page
+    if not path.exists() or not anchor:
+        return path.exists()
+    headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return anchor in {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}

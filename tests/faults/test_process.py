@@ -4,16 +4,21 @@ import json
 import os
 import shlex
 import signal
+import socket
+import ssl
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
+from exporter.metrics.web.healthcheck import check_health
 from tests.conftest import OwnServer, TestDatabase
 from tests.faults.scraping import scrape
 from tests.faults.serving import serve
+from tests.support.certificates import Authority
 from tests.support.tools import find_tool
 from tests.support.waiting import wait_for
 
@@ -61,6 +66,132 @@ def test_a_signal_in_mid_scrape_cuts_it_and_stops(
     assert status == 0
     assert (cut.status_code, cut.target_up) == (200, 0)
     assert "Traceback" not in log.read_text()
+
+
+# Every state of a connection: what a client has sent, and what it then does not go on with.
+STUCK = {
+    "silent": b"",
+    "in the head": b"GET /-/hea",
+    "in the body": b"POST / HTTP/1.1\r\nHost: e\r\nContent-Length: 5\r\n\r\nab",
+    "in chunks": b"POST / HTTP/1.1\r\nHost: e\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+    "waiting for its answer": b"GET /metrics HTTP/1.1\r\nHost: e\r\n\r\n",
+    "idle after an answer": b"GET /-/healthy HTTP/1.1\r\nHost: e\r\n\r\n",
+    "not reading": b"GET /-/healthy HTTP/1.1\r\nHost: e\r\n\r\n" * 20_000,
+    "not reading, waiting for its answer": b"GET /metrics HTTP/1.1\r\nHost: e\r\n\r\n" * 20_000,
+}
+# A password of such a cost takes seconds to verify.
+USERS = f"basic_auth_users: {{alice: $2b$16${'.' * 22}{'x' * 31}}}\n"
+TLS = "tls_server_config: {cert_file: server.pem, key_file: server.key}\n"
+PASSWORD = b"Authorization: Basic YWxpY2U6d3Jvbmc=\r\n\r\n"
+
+
+@pytest.mark.parametrize("web_config", ["{}\n", TLS, TLS + USERS], ids=["plain", "tls", "users"])
+def test_connections_stuck_in_every_state_do_not_hold_the_stop(tmp_path: Path, web_config: str) -> None:
+    Authority(tmp_path).issue("server", "localhost")
+    config = tmp_path / "web.yml"
+    config.write_text(web_config)
+    log = tmp_path / "log"
+    with ExitStack() as stack:
+        # A database that is connected to and never says anything.
+        deaf = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        dsn = f"host=127.0.0.1 port={deaf.getsockname()[1]} user=app dbname=nova sslmode=disable"
+        arguments = (
+            *("--scrape-timeout-seconds", "3000", "--connect-timeout-seconds", "600"),
+            *("--web.config.file", str(config)),
+        )
+        process, url = stack.enter_context(serve(dsn, log, *arguments, web_config_file=config))
+        port = int(url.rpartition(":")[2])
+        for state, sent in STUCK.items():
+            client = stack.enter_context(_connected(port, is_secured=TLS in web_config))
+            data = sent.replace(b"\r\n\r\n", b"\r\n" + PASSWORD) if USERS in web_config else sent
+            with suppress(TimeoutError):  # the server has stopped reading
+                client.sendall(data)
+            if state == "idle after an answer":
+                client.settimeout(STOP_SECONDS)
+                assert client.recv(4096)
+        for sent in (b"", b"\x16\x03\x01"):
+            stack.enter_context(_connected(port, is_secured=False)).sendall(sent)
+        wait_for("the connections", lambda: _connections_to(process.pid, url) >= len(STUCK) or None)
+
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(STOP_SECONDS) == 0
+
+    said = log.read_text()
+    assert "msg=stopping" in said
+    assert "Traceback" not in said
+
+
+def _connected(port: int, *, is_secured: bool) -> socket.socket:
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.settimeout(STOP_SECONDS)
+    client.connect(("127.0.0.1", port))
+    if is_secured:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        client = context.wrap_socket(client)
+    client.settimeout(0.2)
+    return client
+
+
+@pytest.mark.parametrize("web_config", ["{}\n", TLS], ids=["plain", "tls"])
+def test_many_clients_that_ask_on_and_never_read_cost_little_memory(tmp_path: Path, web_config: str) -> None:
+    Authority(tmp_path).issue("server", "localhost")
+    config = tmp_path / "web.yml"
+    config.write_text(web_config)
+    dsn = "host=127.0.0.1 port=1 user=app dbname=nova"
+    arguments = ("--web.config.file", str(config))
+    with ExitStack() as stack:
+        process, url = stack.enter_context(serve(dsn, tmp_path / "log", *arguments, web_config_file=config))
+        before = _most_resident_bytes(process.pid)
+        for _ in range(200):
+            port = int(url.rpartition(":")[2])
+            client = stack.enter_context(_connected(port, is_secured=web_config == TLS))
+            client.settimeout(0.01)
+            with suppress(OSError):  # it is dropped, or the server has stopped reading
+                client.sendall(b"GET /metrics HTTP/1.1\r\nHost: e\r\n\r\n" * 10_000)
+        assert check_health(f"127.0.0.1:{port}", web_config_file=config)
+        after = _most_resident_bytes(process.pid)
+
+    # 128 MiB are what a container has; 512 connections at most are open.
+    assert (after - before) / 200 * 512 < 64 * 1024**2
+
+
+def _most_resident_bytes(pid: int) -> int:
+    (line,) = (line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if "VmHWM" in line)
+    return int(line.split()[1]) * 1024
+
+
+HANGING = """
+import asyncio, signal, os, threading
+from exporter.metrics.web import server
+server.EXIT_SECONDS = 1.0
+
+async def hang():
+    while True:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            pass
+
+async def main():
+    hanging = asyncio.create_task(hang())
+    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    await server.serve_until_signal(None, server.listen("127.0.0.1:0"), on_stop=lambda: None)
+
+asyncio.run(main())
+"""
+
+
+def test_the_process_ends_whatever_hangs() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", HANGING], capture_output=True, text=True, check=False, timeout=STOP_SECONDS
+    )
+
+    assert done.returncode == -signal.SIGALRM
+    assert "Timeout" in done.stderr
+    assert "_cancel_all_tasks" in done.stderr
 
 
 def _connections_to(pid: int, url: str) -> int:

@@ -223,6 +223,20 @@ def test_clients_that_do_not_read_are_dropped(
     assert caplog.text == ""
 
 
+def test_of_many_clients_that_do_not_read_the_longest_waiting_are_dropped(clients: ExitStack) -> None:
+    limits = Limits(max_unread_answers=5, idle_seconds=600, write_seconds=600)
+    with serving_pages(BigPages("default"), limits=limits) as url:
+        first = [clients.enter_context(connect(url, REQUEST, 4096)) for _ in range(5)]
+        wait_for("the answers", lambda: all(client.recv(1, socket.MSG_PEEK) for client in first) or None)
+        others = [clients.enter_context(connect(url, REQUEST, 4096)) for _ in range(5)]
+        wait_for("the end of the first", lambda: established(url) == 5 or None)
+
+        assert all(len(read_to_the_end(client)) < len(BIG) for client in first)
+        # A client that reads is never the one that waits longest.
+        assert scrape(url) == BIG
+        assert others[-1].recv(1) == b"H"
+
+
 def received(client: socket.socket) -> bytes:
     with contextlib.suppress(ssl.SSLError):
         return read_to_the_end(client)

@@ -219,7 +219,7 @@ def test_script_without_tables_says_how_to_name_them(app_database: TestDatabase,
     result = run_script(app_database, script)
 
     assert result.returncode == 3
-    assert "the tables are not named" in result.stderr
+    assert "variable tables is not set" in result.stderr
     assert f"-v tables='{{messages,posts}}' -f {script}" in result.stderr
 
 
@@ -264,7 +264,7 @@ def test_without_superuser_monitor_lacks_only_the_two_settings(app_database: Tes
     result = run_script(app_database, "monitor.sql", user="admin", tables=TABLES)
 
     assert result.returncode == 0, result.stderr
-    assert "track_counts = off was not set for role index_monitor: only a superuser may" in result.stderr
+    assert "track_counts = off was not set for role index_monitor: this needs a superuser" in result.stderr
     assert "pg_stat_statements.track = none was not set" in result.stderr
     database_role = "SELECT setconfig FROM pg_db_role_setting WHERE setrole = 'index_monitor'::regrole"
     assert app_database.execute(database_role) == [(["default_transaction_read_only=on"],)]

@@ -1,6 +1,8 @@
 """Imports go down only, and the pure rooms neither do I/O nor read a clock."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,23 +27,22 @@ LEVELS = (
     {"secret"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
-# Inside metrics; collect and web do not know each other.
-METRICS_LEVELS = (
-    {"service"},
-    {"reload", "check"},
-    {"collect", "web"},
-    {"exposition"},
-    {"snapshot", "threads", "logs", "reload_result"},
-)
-METRICS_LEVEL = {room: level for level, rooms in enumerate(METRICS_LEVELS) for room in rooms}
 PURE = (
     "exporter.migrate.execute.sqlstates",
-    "exporter.migrate.plan.steps",
+    "exporter.migrate.options",
+    "exporter.migrate.plan",
     "exporter.migrate.verify",
+    "exporter.migrate.preflight.activity",
+    "exporter.migrate.preflight.declarations",
+    "exporter.migrate.preflight.disk.check",
+    "exporter.migrate.preflight.disk.estimate",
+    "exporter.migrate.preflight.limits",
+    "exporter.migrate.preflight.replication",
+    "exporter.migrate.preflight.session",
+    "exporter.migrate.preflight.tables",
     "exporter.migrate.execute.watch.policy",
     "exporter.migrate.execute.watch.estimate",
     "exporter.migrate.report",
-    "exporter.migrate.plan.psql_script",
     "exporter.evidence.verdict",
     "exporter.evidence.epoch",
     "exporter.evidence.definitions",
@@ -52,6 +53,29 @@ PURE = (
     "exporter.metrics.check.findings",
     "exporter.metrics.check.report",
 )
+# Inside a room, too, imports go down only: the parts of a room by level, the highest first.
+INNER = {
+    # collect and web do not know each other.
+    "exporter.metrics": (
+        {"service"},
+        {"reload", "check"},
+        {"collect", "web"},
+        {"exposition"},
+        {"snapshot", "threads", "logs"},
+    ),
+    "exporter.migrate": (
+        {"init", "rollback"},
+        {"execute"},
+        {"report"},
+        {"readiness", "verification", "status", "import_sql", "journaling"},
+        {"assessment"},
+        {"preflight", "verify"},
+        {"run", "observe"},
+        {"plan"},
+        {"events"},
+        {"options"},
+    ),
+}
 EXECUTING = "exporter.migrate.execute"
 # A command that only reads does not load what executes.
 MAY_EXECUTE = (EXECUTING, "exporter.migrate.init", "exporter.migrate.rollback")
@@ -86,14 +110,24 @@ def direction_faults(module: str, tree: ast.Module) -> Iterator[str]:
                 yield f"{module} imports {name}: {other} is not below {own}"
 
 
-def metrics_faults(module: str, tree: ast.Module) -> Iterator[str]:
-    if not is_in(module, "exporter.metrics") or module == "exporter.metrics":
-        return
-    own = module.split(".")[2]
-    for name in imported_names(tree):
-        other = name.split(".")[2] if name.startswith("exporter.metrics.") else own
-        if other != own and METRICS_LEVEL[other] <= METRICS_LEVEL[own]:
-            yield f"{module} imports {name}: {other} is not below {own}"
+def inner_faults(module: str, tree: ast.Module) -> Iterator[str]:
+    for room, levels in INNER.items():
+        level = {part: number for number, parts in enumerate(levels) for part in parts}
+        own = part_of(module, room)
+        if own is None:
+            continue
+        if own not in level:
+            yield f"{module} is in no level of {room}"
+            continue
+        for name in imported_names(tree):
+            other = part_of(name, room)
+            if other is not None and other != own and level.get(other, -1) <= level[own]:
+                yield f"{module} imports {name}: {other} is not below {own}"
+
+
+def part_of(name: str, room: str) -> str | None:
+    """The part of the room that a full name is in; None outside the room and for the room itself."""
+    return name[len(room) + 1 :].split(".")[0] if name.startswith(f"{room}.") else None
 
 
 def is_in(name: str, room: str) -> bool:
@@ -128,7 +162,7 @@ def faults(module: str, source: str) -> list[str]:
     tree = ast.parse(source)
     return [
         *direction_faults(module, tree),
-        *metrics_faults(module, tree),
+        *inner_faults(module, tree),
         *execution_faults(module, tree),
         *purity_faults(module, tree),
     ]
@@ -163,7 +197,11 @@ def test_imports_go_down_and_pure_rooms_stay_pure() -> None:
         ("exporter.metrics.exposition.render", "from exporter.metrics.collect.context import Limit"),
         ("exporter.migrate.plan.steps", "from exporter.metrics.service import run"),
         ("exporter.terminal.display", "from exporter.migrate.execute.executor import Executor"),
-        ("exporter.migrate.status", "from exporter.migrate import execute"),
+        ("exporter.cli.commands.status", "from exporter.migrate import execute"),
+        ("exporter.migrate.observe.indexes", "from exporter.migrate.preflight import check_plan"),
+        ("exporter.migrate.verify.criteria", "from exporter.migrate import assessment"),
+        ("exporter.migrate.execute.executor", "from exporter.migrate.init import initialise"),
+        ("exporter.migrate.utils", "import json"),
         ("exporter.model", "from exporter.errors import ExporterError"),
         ("exporter.evidence.measure.plans", "from exporter import cli"),
         ("exporter.evidence.measure.plans", "from .verdict import Verdict"),
@@ -183,6 +221,7 @@ def test_a_planted_fault_is_found(module: str, source: str) -> None:
     ("module", "source"),
     [
         ("exporter.migrate.rollback.run", "from exporter.migrate.execute.executor import Executor"),
+        ("exporter.migrate.assessment", "from exporter.migrate.observe.indexes import observe"),
         ("exporter.cli", "from exporter import __version__\nfrom exporter.demo.run import run_demo"),
         ("exporter.migrate.plan.steps", "from psycopg import sql\nfrom psycopg.sql import SQL"),
         ("exporter.metrics.collect.target", "import time\nfrom exporter.metrics.exposition import render"),
@@ -190,3 +229,23 @@ def test_a_planted_fault_is_found(module: str, source: str) -> None:
 )
 def test_what_is_allowed_is_not_reported(module: str, source: str) -> None:
     assert faults(module, source) == []
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "exporter.migrate.status",
+        "exporter.migrate.readiness",
+        "exporter.migrate.verification",
+        "exporter.migrate.assessment",
+        "exporter.migrate.import_sql",
+        "exporter.migrate.plan.psql_script",
+        "exporter.migrate.report",
+    ],
+)
+def test_a_command_that_only_reads_loads_nothing_that_executes(entry: str) -> None:
+    program = f"import sys, {entry}; print(*(name for name in sys.modules if {EXECUTING!r} in name))"
+
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert loaded.stdout.split() == []

@@ -1,4 +1,4 @@
--- As an app has them before somebody looks at its plans: the referencing columns have no index.
+-- As in an app whose plans were never checked: the referencing columns have no index.
 ALTER TABLE messages
     ADD FOREIGN KEY (sender_id) REFERENCES users,
     ADD FOREIGN KEY (recipient_id) REFERENCES users;

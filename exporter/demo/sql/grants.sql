@@ -1,4 +1,4 @@
--- In Nova's database, once its tables are there.
+-- Run in the database of Nova after its tables exist.
 GRANT CONNECT, TEMPORARY ON DATABASE nova TO index_builder;
 GRANT USAGE, CREATE ON SCHEMA public TO index_builder;
 

@@ -1,4 +1,4 @@
--- The app's own role, and the two of deploy/sql with the same rights. Passwords are set apart from this.
+-- The role of the app, and the two roles of deploy/sql with the same privileges. Passwords are set separately.
 CREATE ROLE nova LOGIN;
 
 CREATE ROLE index_builder LOGIN INHERIT;

@@ -1,4 +1,4 @@
--- Nova before the migration: keys, and none of the indexes that its reads want.
+-- Nova before the migration: keys, and none of the indexes that its reads need.
 -- The foreign keys come after the load (foreign_keys.sql): checking them row by row would double its time.
 
 CREATE TABLE users (

@@ -1,4 +1,4 @@
--- What the load draws message and post texts from; 139 to 479 bytes each, 259 on average.
+-- The texts of messages and posts; 139 to 479 bytes each, 259 on average.
 CREATE TEMPORARY TABLE nova_text (number int PRIMARY KEY, content text NOT NULL);
 INSERT INTO nova_text
 SELECT

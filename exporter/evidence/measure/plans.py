@@ -1,11 +1,11 @@
 """Whether a declared query uses its index, and how long it takes: plans and warm runs of a probe.
 
-The text of a manifest is treated as hostile: it goes by the extended protocol, which takes one statement
-only, in a transaction that is read-only and always rolled back, under the search_path of its manifest and
-a statement_timeout of what is left of the budget.
+The text of a manifest is treated as hostile: it is sent by the extended protocol, which takes one statement
+only, in a transaction that is read-only and always rolled back, under the search_path of its manifest and a
+statement_timeout of the remaining budget.
 
-Own traces: planning a query can read the ends of an index, and a run reads all it needs, so both may raise
-idx_scan of the index and seq_scan of its table, also in a transaction that is rolled back.
+Own traces: planning a query can read the ends of an index, and a run reads all it needs, so both can raise
+idx_scan of the index and seq_scan of its table, even in a transaction that is rolled back.
 """
 
 from __future__ import annotations
@@ -38,6 +38,19 @@ _INFERRED = 0
 Parameters = Mapping[str, object]
 
 
+@dataclass(frozen=True, slots=True)
+class ProbeOptions:
+    """How a probe is measured. `covered_by` is the equal index that replaces its own. Units: seconds.
+
+    Without `timed` it is planned only.
+    """
+
+    search_path: Sequence[str]
+    budget_seconds: float
+    timed: bool = True
+    covered_by: str | None = None
+
+
 def measure_probes(
     connection: Connection,
     manifest: Manifest,
@@ -45,20 +58,17 @@ def measure_probes(
     budget_seconds_per_probe: float,
     covered_by: Mapping[str, str] | None = None,
 ) -> tuple[ProbeMeasurement, ...]:
-    """What every probe of the manifest shows now, in the manifest's order.
+    """The measurement of every probe of the manifest, in the manifest's order.
 
-    `covered_by` maps a declared index to the equal index that stands for it under another name.
+    `covered_by` maps a declared index to the equal index under another name that replaces it.
     """
-    twins = covered_by or {}
+    equal = covered_by or {}
+    options = {
+        index: ProbeOptions(manifest.search_path, budget_seconds_per_probe, covered_by=equal.get(index.name))
+        for index in manifest.indexes
+    }
     return tuple(
-        measure_probe(
-            connection,
-            index,
-            probe,
-            search_path=manifest.search_path,
-            budget_seconds=budget_seconds_per_probe,
-            covered_by=twins.get(index.name),
-        )
+        measure_probe(connection, index, probe, options[index])
         for index in manifest.indexes
         for probe in index.probes
     )
@@ -68,17 +78,13 @@ def measure_probe(
     connection: Connection,
     index: DeclaredIndex,
     probe: Probe,
-    *,
-    search_path: Sequence[str],
-    budget_seconds: float,
-    timed: bool = True,
-    covered_by: str | None = None,
+    options: ProbeOptions,
 ) -> ProbeMeasurement:
-    """What one probe shows now: how many of its plans use the index and, if `timed`, how long it takes.
+    """How many plans of one probe use the index and how long it takes.
 
-    Never raises for what the server refuses: that becomes the measurement's reason and detail. A write is
-    planned but not run. Parameter sets that hold a NULL are left out: no equality finds anything by them.
-    Units: seconds; all work together ends after about `budget_seconds`.
+    An error of the server becomes the measurement's reason and detail. A write is planned but not run.
+    Parameter sets with a NULL are skipped: no equality matches them. All work together ends after roughly
+    the budget.
     """
     blank = ProbeMeasurement(
         index_name=index.name,
@@ -90,29 +96,33 @@ def measure_probe(
         node=None,
         total_cost=None,
     )
-    budget = _Budget(time.monotonic() + budget_seconds)
+    run = _ProbeRun(connection, index, probe, options, time.monotonic() + options.budget_seconds)
     try:
-        with _read_only_session(connection, search_path):
-            return _measure(connection, index, probe, budget, timed, covered_by, blank)
+        with _read_only_session(connection, options.search_path):
+            return _measure(run, blank)
     except psycopg.Error as error:
         return replace(blank, reason=_reason(error), detail=first_line(error))
 
 
 @dataclass(frozen=True, slots=True)
-class _Budget:
-    """When everything must have ended. Units: seconds of the monotonic clock."""
+class _ProbeRun:
+    """One probe while it is measured, and when its budget ends. Units: seconds of the monotonic clock."""
 
+    connection: Connection
+    index: DeclaredIndex
+    probe: Probe
+    options: ProbeOptions
     ends_at_seconds: float
 
     @property
     def left_seconds(self) -> float:
         return self.ends_at_seconds - time.monotonic()
 
-    def limit(self, connection: Connection) -> None:
-        """Gives the next statement of the transaction what is left."""
+    def limit(self) -> None:
+        """Set the statement_timeout of the transaction to the remaining budget."""
         # 0 would switch the timeout off.
         milliseconds = max(1, round(self.left_seconds * 1000))
-        set_session(connection, {"statement_timeout": str(milliseconds)}, local=True)
+        set_session(self.connection, {"statement_timeout": str(milliseconds)}, local=True)
 
 
 @contextmanager
@@ -121,28 +131,20 @@ def _read_only_session(connection: Connection, search_path: Sequence[str]) -> It
         session = {
             "transaction_read_only": "on",
             "search_path": ", ".join(map(quote_identifier, search_path)),
-            # The plan for these values, as in EXPLAIN; a generic one leaves partial indexes alone.
+            # The plan for these values, as in EXPLAIN; a generic plan uses no partial index.
             "plan_cache_mode": "force_custom_plan",
         }
         set_session(connection, session, local=True)
         yield
 
 
-def _measure(
-    connection: Connection,
-    index: DeclaredIndex,
-    probe: Probe,
-    budget: _Budget,
-    timed: bool,
-    covered_by: str | None,
-    blank: ProbeMeasurement,
-) -> ProbeMeasurement:
-    names = {index.name, *([covered_by] if covered_by else [])}
-    relations = _read_relations(connection, index, names)
-    parameter_sets = _sample(connection, probe, budget)
+def _measure(run: _ProbeRun, blank: ProbeMeasurement) -> ProbeMeasurement:
+    names = {run.index.name} | ({run.options.covered_by} if run.options.covered_by else set())
+    relations = _read_relations(run.connection, run.index, names)
+    parameter_sets = _sample(run)
     if not parameter_sets:
         return replace(blank, reason="no_sample", detail="the sample returned no row without NULL")
-    plans = [_explain(connection, probe, parameters, budget) for parameters in parameter_sets]
+    plans = [_explain(run, parameters) for parameters in parameter_sets]
     planned = replace(
         blank,
         samples=len(plans),
@@ -150,14 +152,14 @@ def _measure(
         node=_node_on_table(plans[0], relations),
         total_cost=plans[0].total_cost,
     )
-    return _time(connection, probe, parameter_sets, budget, planned) if timed else planned
+    return _time(run, parameter_sets, planned) if run.options.timed else planned
 
 
 # Sample parameters
 
 
 class _Raw(Loader):
-    """Leaves a value as the server wrote it: Python has no infinite timestamp and no year 10000."""
+    """Keeps a value as the server wrote it: Python has no infinite timestamp and no year 10000."""
 
     def load(self, data: Buffer) -> bytes:
         return bytes(data)
@@ -194,15 +196,15 @@ def _adapt_raw(cursor: psycopg.Cursor[Any]) -> None:
         cursor.adapters.register_loader(oid, _Raw)
 
 
-def _sample(connection: Connection, probe: Probe, budget: _Budget) -> list[Parameters | None]:
-    """The distinct parameter sets; one of None where the probe has no parameters."""
-    if probe.sample is None:
+def _sample(run: _ProbeRun) -> list[Parameters | None]:
+    """The distinct parameter sets; [None] if the probe has no parameters."""
+    if run.probe.sample is None:
         return [None]
-    budget.limit(connection)
-    # A server-side cursor takes a query only, is declared by the extended protocol, and need not end.
-    with connection.cursor("probe_sample", scrollable=False) as cursor:
+    run.limit()
+    # A server-side cursor takes a query only, is declared by the extended protocol, and can stop early.
+    with run.connection.cursor("probe_sample", scrollable=False) as cursor:
         _adapt_raw(cursor)
-        cursor.execute(ddl.manifest_sql(probe.sample))
+        cursor.execute(ddl.manifest_sql(run.probe.sample))
         rows = cursor.fetchmany(MAX_SAMPLES)
         columns = [(column.name, column.type_code) for column in cursor.description or ()]
     distinct = dict.fromkeys(row for row in rows if None not in row)
@@ -216,9 +218,7 @@ def _sample(connection: Connection, probe: Probe, budget: _Budget) -> list[Param
 
 
 def _raw_cursor(connection: Connection) -> psycopg.Cursor[tuple[Any, ...]]:
-    """A cursor for `stream()`, which uses the extended protocol whatever the parameters are, and holds
-    one row at a time, should a probe have no LIMIT.
-    """
+    """A cursor for `stream()`, which always uses the extended protocol and holds one row at a time."""
     cursor = connection.cursor()
     _adapt_raw(cursor)
     return cursor
@@ -229,7 +229,7 @@ def _raw_cursor(connection: Connection) -> psycopg.Cursor[tuple[Any, ...]]:
 
 @dataclass(frozen=True, slots=True)
 class _ProbeRelation:
-    """A table that the probe may read and, where it stands, the index to look for there."""
+    """A table that the probe may read, and the index to search for there, if it exists."""
 
     schemaname: str
     relname: str
@@ -267,10 +267,10 @@ def _read_relations(
     return fetch(connection, "probe_relations", _ProbeRelation, **parameters)
 
 
-def _explain(connection: Connection, probe: Probe, parameters: Parameters | None, budget: _Budget) -> _Plan:
-    budget.limit(connection)
-    with _raw_cursor(connection) as cursor:
-        ((text,),) = cursor.stream(ddl.explain(ddl.manifest_sql(probe.sql)), parameters)
+def _explain(run: _ProbeRun, parameters: Parameters | None) -> _Plan:
+    run.limit()
+    with _raw_cursor(run.connection) as cursor:
+        ((text,),) = cursor.stream(ddl.explain(ddl.manifest_sql(run.probe.sql)), parameters)
     # A rule can turn one statement into several plans, a utility statement has none.
     plans = [item["Plan"] for item in json.loads(text.decode(errors="replace")) if "Plan" in item]
     scans = tuple(scan for plan in plans for scan in _scans(plan, None, None))
@@ -294,7 +294,7 @@ def _scans(node: Mapping[str, Any], schemaname: str | None, relname: str | None)
 
 
 def _index_scans(plan: _Plan, relations: Sequence[_ProbeRelation]) -> Iterator[_Scan]:
-    wanted = {(found.schemaname, found.relname, found.indexname) for found in relations}
+    wanted = {(one.schemaname, one.relname, one.indexname) for one in relations}
     for scan in plan.scans:
         if scan.indexname is not None and (*scan.table, scan.indexname) in wanted:
             yield scan
@@ -305,7 +305,7 @@ def _uses_index(plan: _Plan, relations: Sequence[_ProbeRelation]) -> bool:
 
 
 def _node_on_table(plan: _Plan, relations: Sequence[_ProbeRelation]) -> str | None:
-    tables = {(found.schemaname, found.relname) for found in relations}
+    tables = {(one.schemaname, one.relname) for one in relations}
     others = (scan for scan in plan.scans if scan.table in tables)
     scan = next(_index_scans(plan, relations), None) or next(others, None)
     if scan is None:
@@ -317,11 +317,7 @@ def _node_on_table(plan: _Plan, relations: Sequence[_ProbeRelation]) -> str | No
 
 
 def _time(
-    connection: Connection,
-    probe: Probe,
-    parameter_sets: Sequence[Parameters | None],
-    budget: _Budget,
-    planned: ProbeMeasurement,
+    run: _ProbeRun, parameter_sets: Sequence[Parameters | None], planned: ProbeMeasurement
 ) -> ProbeMeasurement:
     """`planned` with the median of the runs that ended within the budget."""
     cold: list[float] = []
@@ -332,21 +328,21 @@ def _time(
         for number in range(TIMED_RUNS):
             parameters = parameter_sets[number % len(parameter_sets)]
             if number < len(parameter_sets):
-                cold.append(_run(connection, probe, parameters, budget))
-            if budget.left_seconds < max(cold):
+                cold.append(_run(run, parameters))
+            if run.left_seconds < max(cold):
                 break
-            warm.append(_run(connection, probe, parameters, budget))
-            if budget.left_seconds < 2 * max(cold):
+            warm.append(_run(run, parameters))
+            if run.left_seconds < 2 * max(cold):
                 break
     except (errors.QueryCanceled, errors.LockNotAvailable) as error:
         if not cold:
             stopped_after_seconds = time.monotonic() - started_seconds
             reason, detail = "timed_out", f"no run ended within the budget: {first_line(error)}"
     except psycopg.Error as error:
-        # Planned all the same: a write in a read-only transaction, or a value that the query cannot take.
+        # It was planned: a write in a read-only transaction, or a value that the query does not accept.
         detail = f"not timed: {first_line(error)}"
     if cold and not warm and detail is None:
-        detail = "one run fitted into the budget, without a warm-up before it"
+        detail = "the budget allowed one run, without a warm-up"
     times = warm or cold
     return replace(
         planned,
@@ -358,11 +354,11 @@ def _time(
     )
 
 
-def _run(connection: Connection, probe: Probe, parameters: Parameters | None, budget: _Budget) -> float:
-    budget.limit(connection)
-    with _raw_cursor(connection) as cursor:
+def _run(run: _ProbeRun, parameters: Parameters | None) -> float:
+    run.limit()
+    with _raw_cursor(run.connection) as cursor:
         started_seconds = time.monotonic()
-        for _ in cursor.stream(ddl.manifest_sql(probe.sql), parameters):
+        for _ in cursor.stream(ddl.manifest_sql(run.probe.sql), parameters):
             pass
         return time.monotonic() - started_seconds
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp
 
-from exporter.metrics.web.connection import Connection, Limits
+from exporter.metrics.web.connection import Connection, Limits, UnreadAnswers
 from exporter.metrics.web.http1 import Http1
 from exporter.metrics.web.tls import TlsServer
 
@@ -44,6 +44,7 @@ class Acceptor:
         self._app = app
         self._tls = tls
         self._limits = limits or Limits()
+        self._unread = UnreadAnswers(self._limits.max_unread_answers)
         self._max_connections = self._limits.max_connections
         descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         if descriptors != resource.RLIM_INFINITY:
@@ -94,7 +95,7 @@ class Acceptor:
     def begin(self, client: socket.socket, address: tuple[str, int]) -> None:
         """Serve a client that was accepted."""
         try:
-            connection = Connection(client, self._limits)
+            connection = Connection(client, self._limits, self._unread)
         except OSError:
             # It left already.
             client.close()

@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from exporter import __version__
 from exporter.metrics.exposition import segment
 from exporter.metrics.exposition.page import Page, PageFormat, accepts_gzip, choose_format
-from exporter.metrics.reload_result import ReloadResult
+from exporter.metrics.web.lifecycle import Lifecycle, Reload
 from exporter.metrics.web.service_discovery import PROBE_PATH, requested_url
 
 CHUNK_BYTES = 64 * 1024
@@ -25,19 +25,6 @@ SMALLEST_GZIP_BYTES = 1024
 SCRAPE_TIMEOUT_HEADER = "x-prometheus-scrape-timeout-seconds"
 
 Result = TypeVar("Result")
-
-
-class Lifecycle(Protocol):
-    """Who reads the settings again."""
-
-    @property
-    def is_enabled(self) -> bool:
-        """False where a request must not have them read."""
-        ...
-
-    def request(self) -> Awaitable[ReloadResult]:
-        """Asks for a reload; how it ended."""
-        ...
 
 
 class Pages(Protocol):
@@ -216,11 +203,11 @@ def _scrape_timeout_seconds(request: Request) -> float | None:
     return seconds if 0 < seconds < float("inf") else None
 
 
-def _told(ended: ReloadResult) -> tuple[str, int]:
+def _told(ended: Reload) -> tuple[str, int]:
     """What to say of a reload, and the status."""
     if ended.faults:
         return "\n".join(("there are faults, the last good settings stay", *map(str, ended.faults))), 500
-    lines = (f"{name} counts after a restart" for name in ended.needs_restart)
+    lines = (f"{name} counts after a restart" for name in ended.fixed)
     return "\n".join(("the settings were read again", *lines)), 200
 
 

@@ -12,8 +12,8 @@ import socket
 import ssl
 import struct
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -35,6 +35,8 @@ class Limits:
 
     # At most half of the file descriptors that the process may open.
     max_connections: int = 512
+    # Clients that do not read: each holds parts of its page in memory.
+    max_unread_answers: int = 64
     head_bytes: int = 16 * 1024
     handshake_seconds: float = 5.0
     # From the connection, or the previous answer, to the complete head of a request.
@@ -45,6 +47,28 @@ class Limits:
 
 class ClientGone(OSError):
     """The client closed the connection, or did not read within the deadline."""
+
+
+class UnreadAnswers:
+    """The deadlines of the connections whose client does not read, the longest waiting first."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._deadlines: dict[asyncio.Timeout, None] = {}
+
+    @contextmanager
+    def added(self, deadline: asyncio.Timeout) -> Iterator[None]:
+        """Add a connection while the block runs; beyond the limit, the longest waiting one expires."""
+        if len(self._deadlines) >= self._limit:
+            longest = next(iter(self._deadlines))
+            del self._deadlines[longest]
+            if not longest.expired():
+                longest.reschedule(0.0)
+        self._deadlines[deadline] = None
+        try:
+            yield
+        finally:
+            self._deadlines.pop(deadline, None)
 
 
 class _Readiness:
@@ -80,16 +104,19 @@ class _Readiness:
 class Connection:
     """The connection of one client."""
 
-    def __init__(self, client: socket.socket, limits: Limits) -> None:
+    def __init__(self, client: socket.socket, limits: Limits, unread: UnreadAnswers) -> None:
         """Take over `client`, which is closed by `close`."""
         client.setblocking(False)
         # Else the end of an answer that is written in parts waits 40 ms for the client's acknowledgement.
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
         self.is_sending = False
+        # True once something could not be sent.
+        self.is_gone = False
         # When the connection began to wait for its client.
         self.quiet_since = time.monotonic()
         self._socket = client
         self._limits = limits
+        self._unread = unread
         loop = asyncio.get_running_loop()
         self._readable = _Readiness(client.fileno(), loop.add_reader, loop.remove_reader)
         self._writable = _Readiness(client.fileno(), loop.add_writer, loop.remove_writer)
@@ -141,15 +168,18 @@ class Connection:
         self.is_sending = True
         unsent = memoryview(data)
         try:
-            async with asyncio.timeout(self._limits.write_seconds):
-                while unsent:
-                    sent = await self._until_done(partial(self._socket.send, unsent), self._writable)
-                    unsent = unsent[sent:]
+            async with asyncio.timeout(self._limits.write_seconds) as deadline:
+                with self._unread.added(deadline):
+                    while unsent:
+                        sent = await self._until_done(partial(self._socket.send, unsent), self._writable)
+                        unsent = unsent[sent:]
         except TimeoutError:
             # The kernel would keep the unread part for the client.
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            self.is_gone = True
             raise ClientGone("the client does not read") from None
         except OSError as error:
+            self.is_gone = True
             raise ClientGone(str(error)) from error
         finally:
             self.is_sending = False

@@ -63,7 +63,8 @@ def _takes_part_in_handshake(
             except (ssl.SSLEOFError, ConnectionResetError):
                 return True
             except ssl.SSLError as error:
-                # Up to TLS 1.2 a missing certificate ends the handshake, later on what follows it.
+                # Up to TLS 1.2 a missing certificate ends the handshake, and some versions of OpenSSL
+                # report the alert that says so; plain HTTP sends none.
                 return "ALERT" in (error.reason or "")
     except OSError:
         return False

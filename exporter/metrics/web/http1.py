@@ -63,6 +63,8 @@ class Http1:
             self._is_answering = True
             await self._answer(request)
             self._is_answering = False
+            if self._connection.is_gone:
+                return
             if self._is_last or {self._protocol.our_state, self._protocol.their_state} != {h11.DONE}:
                 await self._connection.finish()
                 return

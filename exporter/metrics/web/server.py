@@ -1,14 +1,15 @@
-"""Listening, and running the web application until told to stop."""
+"""The web server from its listening socket to its end, every wait of which is bounded."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
+import faulthandler
 import logging
 import signal
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from types import FrameType
 from typing import Any
@@ -19,71 +20,82 @@ from exporter.errors import SettingsError
 from exporter.metrics.web.acceptor import Acceptor
 from exporter.metrics.web.config_watcher import LiveWebConfig
 from exporter.metrics.web.connection import Limits
+from exporter.metrics.web.lifecycle import Reload
 from exporter.metrics.web.middleware import Protection
 
 logger = logging.getLogger(__name__)
 
 BACKLOG = 512
+# Of each connection, in the kernel: else up to 10 MB for a client that sends and never reads.
+RECEIVE_BUFFER_BYTES = 16 * 1024
+SEND_BUFFER_BYTES = 256 * 1024
 # A client that does not read its page keeps its connection for this long.
 UNREAD_MILLISECONDS = 20_000
-# What runs when the stop comes may go on for this long, then it is cut, then it is dropped.
+# Answers due at the stop may take this long, then collections are cancelled, then connections dropped.
 GRACE_SECONDS = 3.0
 DROP_SECONDS = 2.0
+# After a signal the process is gone by then, whatever hangs.
+EXIT_SECONDS = 15.0
 
 
 class Stop:
-    """Tells a running server to stop, from any thread."""
+    """A request to stop, made from any thread."""
 
     def __init__(self) -> None:
         self._requested = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._event: asyncio.Event | None = None
 
+    @property
+    def is_set(self) -> bool:
+        """Return True if the stop was requested."""
+        return self._requested.is_set()
+
     def set(self) -> None:
-        """Asks for the stop."""
+        """Request the stop."""
         self._requested.set()
         if self._loop is not None and self._event is not None:
             with suppress(RuntimeError):  # the loop ended already
                 self._loop.call_soon_threadsafe(self._event.set)
 
     async def wait(self) -> None:
-        """Returns when the stop was asked for."""
+        """Return when the stop is requested."""
         self._event = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        if not self._requested.is_set():
+        if not self.is_set:
             await self._event.wait()
 
 
 class Hangup:
-    """SIGHUP as a request, which does not end the process; one that comes too early is kept."""
+    """SIGHUP as a request to reload; a signal before `connect` is kept."""
 
     def __init__(self) -> None:
-        self._ask: Callable[[], None] | None = None
-        self._came = False
+        self._request: Callable[[], None] | None = None
+        self._is_received = False
         signal.signal(signal.SIGHUP, self._on_signal)
 
-    def connect(self, request: Callable[[], object]) -> None:
-        """From now on each one is such a request to the running event loop."""
+    def connect(self, request: Callable[[], Awaitable[Reload]]) -> None:
+        """Have each signal call `request` in the running event loop."""
         loop = asyncio.get_running_loop()
 
-        def ask() -> None:
+        def request_soon() -> None:
             with suppress(RuntimeError):  # the loop ended already
                 loop.call_soon_threadsafe(request)
 
-        self._ask = ask
-        if self._came:
+        self._request = request_soon
+        if self._is_received:
             request()
 
     def _on_signal(self, _signal: int, _frame: FrameType | None) -> None:
-        self._came = True
-        if self._ask is not None:
-            self._ask()
+        self._is_received = True
+        if self._request is not None:
+            self._request()
 
 
 def listen(address: str) -> socket.socket:
-    """A listening socket on `HOST:PORT`; without a host on every address, IPv6 too where there is any.
+    """Return a socket that listens on `HOST:PORT`; without a host on every address of IPv4 and IPv6.
 
-    Raises: SettingsError when that cannot be.
+    Raises: SettingsError if the address cannot be used.
     """
     host, _, port = address.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
@@ -95,14 +107,17 @@ def listen(address: str) -> socket.socket:
             listener = socket.create_server((host, int(port)), family=family, backlog=BACKLOG)
     except (OSError, ValueError, OverflowError) as error:
         raise SettingsError(f"cannot listen on {address}: {_reason(error)}", hint=_hint(error)) from error
+    # Accepted connections inherit all of these.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
-        # Accepted connections inherit it: the kernel ends those whose client does not read.
+        # The kernel ends those whose client does not read.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_MILLISECONDS)
     return listener
 
 
 def base_url(listener: socket.socket, scheme: str = "http") -> str:
-    """The URL under which this machine reaches the server."""
+    """Return the URL under which this machine reaches the server."""
     host, port = str(listener.getsockname()[0]), listener.getsockname()[1]
     if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
         host = "127.0.0.1"
@@ -112,11 +127,17 @@ def base_url(listener: socket.socket, scheme: str = "http") -> str:
 async def serve_until_signal(
     app: ASGIApp, listener: socket.socket, *, on_stop: Callable[[], None], web: LiveWebConfig | None = None
 ) -> None:
-    """Serves until SIGTERM or SIGINT."""
+    """Serve until SIGTERM or SIGINT, after which the process ends within EXIT_SECONDS."""
     stop = Stop()
     loop = asyncio.get_running_loop()
+
+    def end() -> None:
+        if not stop.is_set:
+            end_process_within(EXIT_SECONDS)
+        stop.set()
+
     for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, stop.set)
+        loop.add_signal_handler(signum, end)
     await serve(app, listener, stop, on_stop=on_stop, web=web)
 
 
@@ -129,7 +150,7 @@ async def serve(
     web: LiveWebConfig | None = None,
     limits: Limits | None = None,
 ) -> None:
-    """Serves until `stop`, then closes the listener; `on_stop` cuts what takes longer than a grace period."""
+    """Serve until `stop`, then close the listener; `on_stop` cancels what takes longer than GRACE_SECONDS."""
     asyncio.get_running_loop().set_exception_handler(_handle_stray_error)
     config = web or LiveWebConfig()
     acceptor = Acceptor(Protection(app, config.current), lambda: config.current().tls, limits)
@@ -145,13 +166,24 @@ async def serve(
     if not await acceptor.finish(GRACE_SECONDS):
         on_stop()
         await acceptor.finish(DROP_SECONDS)
-        await acceptor.drop()
+    await acceptor.drop()
     if is_broken:
         accepting.result()
 
 
+def end_process_within(seconds: float) -> None:
+    """Have the kernel end this process after that time, which nothing in the process can prevent.
+
+    Shortly before, the stacks of its threads are written to standard error.
+    """
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    with suppress(AttributeError, OSError, RuntimeError, ValueError):  # standard error is closed
+        faulthandler.dump_traceback_later(0.9 * seconds)
+
+
 def _handle_stray_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """What no task caught: a connection that broke while it was closed is no news."""
+    """Log what no task caught; a connection that broke while it was closed is normal."""
     error = context.get("exception")
     if isinstance(error, OSError):
         logger.debug("a connection broke", extra={"reason": str(error)})

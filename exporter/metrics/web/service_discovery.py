@@ -1,7 +1,8 @@
-"""What Prometheus' http_sd_configs is told: where each target is scraped, and the exporter itself."""
+"""The answer to Prometheus' http_sd_configs: where each target is scraped, and the exporter itself."""
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 from collections.abc import Sequence
@@ -10,22 +11,29 @@ from urllib.parse import urlsplit
 CONTENT_TYPE = "application/json"
 PROBE_PATH = "/probe"
 
-_AUTHORITY = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?")
+_AUTHORITY = re.compile(r"(?:[A-Za-z0-9._-]+|\[(?P<ipv6>[0-9A-Fa-f:.]+)\])(?::(?P<port>[0-9]{1,5}))?")
 _PORTS = {"http": 80, "https": 443}
 
 
 def requested_url(scheme: str, authority: str) -> str | None:
-    """The URL that a request was sent to, None where its Host header names no host and port."""
+    """Return the URL that a request was sent to; None if its Host header is no host, or no port."""
     match = _AUTHORITY.fullmatch(authority)
-    return f"{scheme}://{authority}" if match is not None and int(match[1] or 0) <= 65535 else None
+    if match is None or int(match["port"] or 0) > 65535:
+        return None
+    if match["ipv6"] is not None:
+        try:
+            ipaddress.IPv6Address(match["ipv6"])
+        except ValueError:
+            return None
+    return f"{scheme}://{authority}"
 
 
 def target_groups(names: Sequence[str], url: str, telemetry_path: str) -> bytes:
-    """JSON of the target groups of an exporter that is reached under `url`, whose path is a prefix.
+    """Return the target groups of an exporter under `url`, whose path is a prefix, as JSON.
 
     `instance` differs between the targets of one exporter and between exporters: the alert rules join and
-    count by it. Of several targets each is probed, and the exporter's own page is one more; an only target
-    stands on that page already, and asking twice would count its server twice.
+    count by it. Each of several targets is probed, and the exporter's own page is one more group. A single
+    target is part of that page: another group would count its server twice.
     """
     at = urlsplit(url)
     address = at.netloc if at.port is not None else f"{at.netloc}:{_PORTS[at.scheme]}"

@@ -6,6 +6,7 @@ The names are exporter-toolkit's, so Go's; what OpenSSL calls them stands here.
 from __future__ import annotations
 
 import ipaddress
+import platform
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -105,12 +106,22 @@ def make_context(settings: TlsSettings, add_fault: AddFault) -> ssl.SSLContext |
         context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
     if settings.cipher_suites:
         context.set_ciphers(":".join(CIPHERS[name] for name in settings.cipher_suites))
-    if settings.curve is not None:
-        context.set_ecdh_curve(CURVES[settings.curve])
+    has_curve = settings.curve is None or _set_curve(context, settings.curve, add_fault)
     context.set_alpn_protocols(["http/1.1"])
     is_loaded = _load_certificate(context, settings, add_fault)
     is_trusting = _load_client_ca(context, settings, add_fault)
-    return context if is_loaded and is_trusting else None
+    return context if has_curve and is_loaded and is_trusting else None
+
+
+def _set_curve(context: ssl.SSLContext, curve: str, add_fault: AddFault) -> bool:
+    try:
+        context.set_ecdh_curve(CURVES[curve])
+    except (ssl.SSLError, ValueError):
+        # Python 3.11.2 with OpenSSL 3.0 cannot set X25519, though OpenSSL has it.
+        what = f"{curve} cannot be set with this Python ({platform.python_version()}, {ssl.OPENSSL_VERSION})"
+        add_fault("curve_preferences", what, "remove the key, or choose CurveP256")
+        return False
+    return True
 
 
 def _load_certificate(context: ssl.SSLContext, settings: TlsSettings, add_fault: AddFault) -> bool:

@@ -1,8 +1,8 @@
 """The reaction to an error of the server, by its SQLSTATE and how far the statement had come. Pure.
 
-The client's error never tells the state of an index: the catalogue does, and what an attempt left is removed
-first. Decided here is only whether to try again, to fail the step, or to halt the run, because its other
-steps would meet the same error.
+The client's error never decides the state of an index: the catalogue does, and what an attempt left is
+removed first. Decided here is only whether to try again, to fail the step, or to halt the run, because its
+other steps would meet the same error.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ class AbandonReason:
 
 @dataclass(slots=True, eq=False)
 class StepRun:
-    """The state of one step in execution. Every method may be called from any thread.
+    """The state of one step in execution, for any thread; only `observe` is for the step's own thread.
 
     `_lock` is reentrant and shared by all steps of the run.
     """

@@ -1,4 +1,4 @@
-"""How much disk the builds of a plan may take at a time, and what those of each table take where. Pure."""
+"""How much disk the builds of a plan may take at a time, and what those of each table take. Pure."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from exporter.text.figures import byte_size
 
 @dataclass(frozen=True, slots=True)
 class DiskNeed:
-    """What the builds of one table take on one volume at most. Units: bytes.
+    """The most that the builds of one table take on one volume. Units: bytes.
 
-    `kept_bytes`, the indexes and their WAL, stay when they have ended; `temporary_bytes` are given back.
+    `kept_bytes`, the indexes and their WAL, stay after the builds; `temporary_bytes` do not.
     """
 
     kept_bytes: int
@@ -32,8 +32,8 @@ _NOTHING = DiskNeed(0, 0)
 class DiskBudget:
     """What all builds together may take on each volume, and what those of each table take there.
 
-    Volumes by their titles; what is free on a volume that has no ceiling is not known. A table that is not
-    in `needs` takes an unknown amount, which counts as all there is. Units: bytes.
+    Volumes by their titles; the free space of a volume without a ceiling is unknown. A table that is not
+    in `needs` takes an unknown amount, which counts as the whole ceiling. Units: bytes.
     """
 
     ceilings: Mapping[str, int] = field(default_factory=dict)
@@ -46,11 +46,11 @@ class DiskBudget:
         return self.needs[table].get(volume, _NOTHING)
 
     def obstacle(self, table: RelationName, taken: Mapping[str, int]) -> str | None:
-        """Why the builds of the table do not fit beside what is taken of each volume; None where they do."""
+        """Why the builds of the table do not fit besides what is taken on each volume; None if they do."""
         for volume, ceiling in self.ceilings.items():
             need, left = self.need(table, volume).all_bytes, ceiling - taken.get(volume, 0)
             if need > left:
                 wanted = f"up to {byte_size(need)}" if table in self.needs else "an unknown amount"
-                beside = f"{byte_size(max(0, left))} are left beside what is built now"
+                beside = f"{byte_size(max(0, left))} left besides the running builds"
                 return f"{volume}: needs {wanted}, {beside}"
         return None

@@ -1,17 +1,19 @@
-"""A migration as a psql script, for those who let people run SQL: same statements, same journal.
+"""A migration as a psql script, for sites where SQL is run by hand: same statements, same journal. Pure.
 
-Pure: a manifest in, text out. The server compiles each declaration first, so that a planted command is an
-error before anything is built; text of the manifest stands in dollar quotes only, where psql neither looks
-for its own commands and variables nor ends a statement.
+The server compiles each declaration first, so that an injected command is an error before anything is built.
+Text of the manifest is in dollar quotes only, where psql neither expands its own commands and variables nor
+ends a statement.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from psycopg import sql
 
 from exporter import __version__
+from exporter.errors import SettingsError
 from exporter.model import DeclaredIndex, Manifest, RelationName
 from exporter.postgres import ddl
 from exporter.postgres.queries import query_text, script_text
@@ -36,6 +38,21 @@ def as_script(manifest: Manifest, journal_schema: str) -> str:
     return "\n".join(parts)
 
 
+def only_manifest(manifests: Sequence[Manifest], migration: str | None) -> Manifest:
+    """The manifest to write a script of: the only one, or the one of that migration.
+
+    Raises: SettingsError when that is not exactly one.
+    """
+    matching = [manifest for manifest in manifests if migration in (None, manifest.migration)]
+    if len(matching) == 1:
+        return matching[0]
+    names = ", ".join(manifest.migration for manifest in manifests) or "none"
+    raise SettingsError(
+        f"which migration? bound to this database: {names}",
+        hint="bind one with --manifest FILE, or name one with --migration NAME",
+    )
+
+
 def _header(manifest: Manifest) -> str:
     lines = [
         f"{manifest.migration}, written by pg-index-exporter {__version__} (plan --sql)",
@@ -44,16 +61,16 @@ def _header(manifest: Manifest) -> str:
         "",
         "  psql -X -d DATABASE -f THIS_FILE",
         "",
-        "It builds what is missing with CREATE INDEX CONCURRENTLY, one index at a time, and may be run",
-        "again: what is there as declared is left alone. It stops where another definition or an INVALID",
-        "index bears a declared name, and does not touch it; nor can it build on a partitioned table, whose",
-        "partitions only `pg-index-exporter init` goes through. To follow it from another session:",
+        "It builds missing indexes with CREATE INDEX CONCURRENTLY, one at a time. It can be rerun: an index",
+        "that is present as declared is kept. It stops at an INVALID index of a declared name, or one with",
+        "another definition, and does not change it. It does not build on partitioned tables: only",
+        "`pg-index-exporter init` builds on their partitions. To follow it from another session:",
         "",
         "  SELECT phase, blocks_done, blocks_total FROM pg_stat_progress_create_index;",
         "  SELECT index_name, phase, status FROM migration_log;",
         "",
-        "A build that was interrupted leaves an INVALID index: drop it with DROP INDEX CONCURRENTLY and run",
-        "this again, or let `pg-index-exporter init` clean up and finish.",
+        "An interrupted build leaves an INVALID index: drop it with DROP INDEX CONCURRENTLY and rerun this,",
+        "or run `pg-index-exporter init`, which cleans up and finishes.",
     ]
     return "".join(f"-- {line}".rstrip() + "\n" for line in lines)
 
@@ -91,21 +108,19 @@ def _index(index: DeclaredIndex, manifest: Manifest, journal_schema: str) -> str
         relname=relname,
         partitioned=_dollar(
             _raise(
-                f"{quoted} is not touched: {index.table.quoted} is partitioned",
+                f"{quoted} is not built: {index.table.quoted} is partitioned",
                 "pg-index-exporter init builds it partition by partition.",
             )
         ),
         index_name=_literal(index.name),
         in_place="true" if index.tablespace is None else f"t.tablespace = {_literal(index.tablespace)}",
         advisory_lock=_bound("advisory_lock", tool=str(TOOL_KEY), relid=relid),
-        busy=_dollar(
-            _raise(f"{quoted} is not touched", "Wait for the other run to end, then run this again.")
-        ),
+        busy=_dollar(_raise(f"{quoted} is not built", "Wait until the other run ends, then rerun this.")),
         migration=_literal(manifest.migration),
         journal=_relation(journal_schema, "migration_events"),
         create=_dollar(ddl.as_text(ddl.create_index(index))),
         check=_dollar(_check(index)),
-        stop=_dollar(_raise(f"{quoted} is not touched", _hint(index))),
+        stop=_dollar(_raise(f"{quoted} is not built", _hint(index))),
     )
 
 
@@ -127,7 +142,7 @@ def _raise(message: str, hint: str) -> str:
 
 def _hint(index: DeclaredIndex) -> str:
     drop = ddl.as_text(ddl.drop_index(index.relation))
-    return f"An INVALID leftover that nobody builds: {drop}; another definition: rename one of the two."
+    return f"If it is INVALID and not being built: {drop}; if its definition differs: rename one of the two."
 
 
 def _end(manifest: Manifest, journal_schema: str) -> str:
@@ -149,7 +164,7 @@ def _end(manifest: Manifest, journal_schema: str) -> str:
 
 
 def _filled(name: str, **parts: str) -> str:
-    """The template with its parts; a part is not looked into again for the key of another."""
+    """The template with its parts; keys inside a part are not replaced."""
     return re.sub(r"\{([a-z_]+)\}", lambda match: parts[match[1]], script_text(name))
 
 

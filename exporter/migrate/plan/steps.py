@@ -1,13 +1,13 @@
-"""From the manifest and what stands, the ordered steps. Pure: no database, no clock.
+"""The ordered steps from the manifest and the observed state. Pure: no database, no clock.
 
-The invariant: after any prefix of the steps, planning again gives exactly the rest. It holds because each
-step turns the state that demanded it into one that does not: building makes ABSENT present, dropping an
-INVALID or DEGRADED index makes it ABSENT, adopting waits until a build of ours is PRESENT (after a drop of
-ours it builds), analyzing pays what a table owes: one with a declared index since its last build, any other
-table to analyze since the last of all builds. Nothing else is remembered between runs.
+Invariant: after any prefix of the steps, planning again gives exactly the rest. Each step turns the state
+that required it into one that does not: building makes ABSENT present, dropping an INVALID or DEGRADED
+index makes it ABSENT, adopting waits until a build of ours is PRESENT (after a drop of ours it builds),
+analyzing is due for a table with a declared index since its last build, for any other table since the last
+of all builds. Nothing else is remembered between runs.
 
-Steps of one table stay together and in order, because two concurrent builds on one table kill each other;
-tables come largest first, so that the longest build starts at once.
+Steps of one table stay together and in order, because two concurrent builds on one table deadlock; tables
+come largest first, so that the longest build starts first.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from exporter.postgres.journal import Leftover
 _PARENTS, _BUILDS, _ENDS, _LAST = range(4)
 _SETTLED = {IndexState.PRESENT, IndexState.COVERED}
 _REFUSED = {IndexState.CONFLICT, IndexState.BUILDING_FOREIGN}
-_BUILD_LOCK = "ShareUpdateExclusiveLock on the table: reads and writes go on"
+_BUILD_LOCK = "ShareUpdateExclusiveLock on the table: reads and writes continue"
 _DROP_LOCK = "ShareUpdateExclusiveLock on the table, waits for every transaction that uses it"
 
 
@@ -51,15 +51,15 @@ def plan_build(
 ) -> Plan:
     """The steps that make every declared index present and every table of a build analyzed.
 
-    `owing_analyze` are tables whose last build was not followed by ANALYZE; `table_sizes` orders the
+    `owing_analyze` are tables without an ANALYZE since their last build; `table_sizes` orders the
     tables (any unit). With `adopt_invalid` an INVALID index of unknown origin is replaced. `leftovers` are
-    INVALID indexes that were set aside: they are dropped before their tables are built on.
+    INVALID indexes that were renamed: they are dropped before their tables are built on.
     """
     sizes = dict(table_sizes or {})
-    lanes: dict[RelationName, list[Step]] = {}
+    by_table: dict[RelationName, list[Step]] = {}
     settled: list[ObservedIndex] = []
     refused: list[ObservedIndex] = []
-    partitioned = PartitionSteps(lanes=lanes)
+    partitioned = PartitionSteps(by_table=by_table)
     partitioned_tables: set[RelationName] = set()
     for index in observed:
         if index.state in _SETTLED:
@@ -71,23 +71,23 @@ def plan_build(
             sizes |= {one.observed.declared.table: float(one.relpages) for one in index.partitions}
             plan_partitions(index, partitioned, _steps_for)
         else:
-            lanes.setdefault(index.declared.table, []).extend(_steps_for(index))
+            by_table.setdefault(index.declared.table, []).extend(_steps_for(index))
     declared_on = _declared_on(manifest)
-    owing = set(owing_analyze) | (set(lanes) & declared_on) | partitioned_tables
-    if lanes or partitioned_tables:
+    owing = set(owing_analyze) | (set(by_table) & declared_on) | partitioned_tables
+    if by_table or partitioned_tables:
         owing |= set(manifest.analyze) - declared_on
-    # ANALYZE of a partitioned table goes through its partitions: after the last build on any of them.
+    # ANALYZE of a partitioned table reads its partitions: it follows the last build on any of them.
     partitioned_tables |= {index.declared.table for index in observed if index.is_partitioned}
     last = partitioned_tables | (owing - declared_on)
 
     for leftover in leftovers:
-        lanes.setdefault(leftover.table, []).insert(0, leftover_step(leftover))
+        by_table.setdefault(leftover.table, []).insert(0, leftover_step(leftover))
 
-    # A table that only owes ANALYZE keeps its place: it stands where its builds stood.
-    ordered = sorted(set(lanes) | (owing - last), key=lambda table: (-sizes.get(table, 0.0), table))
+    # A table that is only analyzed keeps the place of its builds.
+    ordered = sorted(set(by_table) | (owing - last), key=lambda table: (-sizes.get(table, 0.0), table))
     steps: list[Step] = [*partitioned.parents]
     for table in ordered:
-        steps += lanes.get(table, ())
+        steps += by_table.get(table, ())
         if table in owing - last:
             steps.append(analyze_step(table))
     steps += partitioned.ends
@@ -101,9 +101,9 @@ def tables_owing_analyze(
     built_at: Mapping[str, float],
     analyzed_at: Mapping[RelationName, float | None],
 ) -> frozenset[RelationName]:
-    """The tables that were built on and not analyzed since; an undeclared one owes for every build.
+    """The tables without an ANALYZE since their last build, an undeclared table since the last of all builds.
 
-    `built_at` has the indexes by name that the migration built, `analyzed_at` every table that is there.
+    `built_at` has the indexes that the migration built, by name, `analyzed_at` every table of the manifest.
     Units: seconds since the epoch.
     """
     newest: dict[RelationName, float] = {}
@@ -129,33 +129,35 @@ def plan_rollback(
     observed: Sequence[ObservedIndex],
     created: Collection[str],
     *,
-    dropped_unseen: Collection[str] = (),
-    stood_before: Collection[RelationName] = (),
+    dropping: Collection[str] = (),
+    attached_only: Collection[RelationName] = (),
     leftovers: Sequence[Leftover] = (),
 ) -> Plan:
-    """The steps that drop what this migration created, and only that, each table analyzed after its last.
+    """The steps that drop what this migration created, and nothing else; each table is analyzed at its end.
 
-    `dropped_unseen` are those that are gone by a drop whose end no run saw: their tables owe ANALYZE. An
-    index that stands but was not created by the migration is settled: it stays. One that bears the name with
-    another definition is refused, as is one of a partitioned table while `stood_before`, what was attached
-    to it and not built, would go with it. `leftovers` are INVALID indexes that were set aside: they go too.
+    `dropping` are indexes with a drop whose end is not recorded: once absent, their tables are analyzed. An
+    index that the migration did not create is settled: it is kept. One of the same name with another
+    definition is refused, as is one of a partitioned table whose drop would drop `attached_only` too, indexes
+    that were attached to it and not built. `leftovers`, renamed INVALID indexes, are dropped.
     """
-    lanes: dict[RelationName, list[Step]] = {}
+    by_table: dict[RelationName, list[Step]] = {}
     settled: list[ObservedIndex] = []
     refused: list[ObservedIndex] = []
-    partitioned = PartitionSteps(lanes=lanes)
+    partitioned = PartitionSteps(by_table=by_table)
     for index in observed:
         if index.is_partitioned and index.state is not IndexState.CONFLICT:
-            _plan_drop_of_partitioned(index, created, stood_before, partitioned, settled, refused)
-            if index.state is IndexState.ABSENT and index.declared.name in dropped_unseen:
-                lanes.setdefault(index.declared.table, [])
+            refusal, is_settled = _plan_drop_of_partitioned(index, created, attached_only, partitioned)
+            refused += [] if refusal is None else [refusal]
+            settled += [index] if is_settled else []
+            if index.state is IndexState.ABSENT and index.declared.name in dropping:
+                by_table.setdefault(index.declared.table, [])
             continue
         mine = index.declared.name in created
         if index.state in DROPPABLE and mine:
             step = drop_step(index.declared, StepKind.DROP)
-            lanes.setdefault(step.table, []).append(step)
-        elif index.state is IndexState.ABSENT and index.declared.name in dropped_unseen:
-            lanes.setdefault(index.declared.table, [])
+            by_table.setdefault(step.table, []).append(step)
+        elif index.state is IndexState.ABSENT and index.declared.name in dropping:
+            by_table.setdefault(index.declared.table, [])
             settled.append(index)
         elif index.state in (
             IndexState.CONFLICT,
@@ -170,7 +172,7 @@ def plan_rollback(
     steps = [leftover_step(leftover) for leftover in leftovers]
     steps += [
         step
-        for table, drops in lanes.items()
+        for table, drops in by_table.items()
         for step in (*drops, *([] if drops and drops[0].parent else [analyze_step(table)]))
     ]
     steps += ends
@@ -181,27 +183,22 @@ def plan_rollback(
 def _plan_drop_of_partitioned(
     index: ObservedIndex,
     created: Collection[str],
-    stood_before: Collection[RelationName],
+    attached_only: Collection[RelationName],
     steps: PartitionSteps,
-    settled: list[ObservedIndex],
-    refused: list[ObservedIndex],
-) -> None:
-    before = len(steps.ends), {table: len(lane) for table, lane in steps.lanes.items()}
+) -> tuple[ObservedIndex | None, bool]:
+    """The index if it is refused, and whether it is settled; otherwise its steps are added."""
+    count = steps.count
     refusal = plan_partitions_rollback(
-        index, created, stood_before, steps, lambda leaf: drop_step(leaf, StepKind.DROP)
+        index, created, attached_only, steps, lambda leaf: drop_step(leaf, StepKind.DROP)
     )
-    after = len(steps.ends), {table: len(lane) for table, lane in steps.lanes.items()}
-    if refusal is not None:
-        refused.append(refusal)
-    elif before == after:
-        settled.append(index)
+    return refusal, refusal is None and steps.count == count
 
 
 def waves_of(steps: Sequence[Step]) -> tuple[tuple[tuple[Step, ...], ...], ...]:
-    """The steps by table, in order: what may run side by side, in waves one after the other.
+    """The steps by table, in order, in waves: the tables of one wave run in parallel, the waves in order.
 
-    The indexes of partitioned tables come first, then the builds, then what ends those of partitioned
-    tables. Tables that only want ANALYZE come last: their statistics are to be younger than every build.
+    The indexes of partitioned tables come first, then the builds, then the last steps of partitioned tables.
+    Tables that are only analyzed come last: their statistics must be newer than every build.
     """
     building = {step.table for step in steps if _wave_of(step) == _BUILDS}
     waves: dict[int, dict[RelationName, list[Step]]] = {number: {} for number in range(_LAST + 1)}
@@ -252,27 +249,27 @@ def build_step(index: DeclaredIndex) -> Step:
 
 
 def drop_step(index: DeclaredIndex, kind: StepKind) -> Step:
-    """DROP INDEX CONCURRENTLY as a step, of an INVALID leftover or as an undo."""
+    """DROP INDEX CONCURRENTLY as a step, of an INVALID index or in a rollback."""
     return Step(
         kind,
         index.table,
         index,
         ddl.as_text(ddl.drop_index(index.relation)),
         _DROP_LOCK,
-        "no index bears the name",
+        "there is no index of that name",
         ddl.as_text(ddl.create_index(index)) if kind is StepKind.DROP else None,
     )
 
 
 def leftover_step(leftover: Leftover) -> Step:
-    """DROP INDEX CONCURRENTLY of an INVALID index that was set aside, as a step."""
+    """DROP INDEX CONCURRENTLY of an INVALID index that was renamed, as a step."""
     return Step(
         StepKind.DROP_LEFTOVER,
         leftover.table,
         DeclaredIndex(leftover.indexname, leftover.table, ()),
         ddl.as_text(ddl.drop_index(leftover.relation)),
         _DROP_LOCK,
-        "no INVALID index bears the name",
+        "there is no INVALID index of that name",
         None,
     )
 
@@ -284,8 +281,8 @@ def analyze_step(table: RelationName) -> Step:
         table,
         None,
         ddl.as_text(ddl.analyze(table)),
-        "ShareUpdateExclusiveLock on the table: reads and writes go on",
-        "the statistics are younger than the last build on the table",
+        "ShareUpdateExclusiveLock on the table: reads and writes continue",
+        "the statistics are newer than the last build on the table",
         None,
     )
 
@@ -297,8 +294,8 @@ def _adopt_step(observed: ObservedIndex) -> Step:
         StepKind.ADOPT,
         index.table,
         index,
-        f"-- follow the {work} of {index.relation.quoted} that runs in the server",
-        "none of its own",
+        f"-- follow the running {work} of {index.relation.quoted}",
+        "no further lock",
         "the index is valid and defined as declared",
         None,
     )

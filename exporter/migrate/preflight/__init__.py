@@ -1,8 +1,8 @@
-"""What must hold before anything is touched: pass, warn, fail or unknown, with the fact seen and the hint.
+"""The checks before anything is changed: pass, warn, fail or unknown, each with its fact and hint.
 
-Asks the server, the tables and the disk; changes nothing. Any failed finding stops a run before its first
-step. `check_before_build` asks what needs no plan, `check_plan` what the builds of a plan will meet; each
-family of checks has a module of its own, which judges and, where it is pure, asks nothing.
+Reads the server, the tables and the disk; changes nothing. A failed finding stops a run before its first
+step. `check_before_build` makes the checks that need no plan, `check_plan` those of a plan's builds; each
+family of checks has a module.
 """
 
 from __future__ import annotations

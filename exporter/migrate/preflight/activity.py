@@ -1,4 +1,4 @@
-"""What goes on in the server now that a build would wait for: transactions, dumps, base backups. Pure."""
+"""Sessions that a build would wait for: transactions, dumps, base backups. Pure."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _SHOWN = 5
 def check_blockers(
     blockers: Sequence[Blocker], tables: Mapping[int, RelationName], min_age_seconds: float
 ) -> Iterator[Finding]:
-    """Whom the builds would wait for: by table for locks, of the database for snapshots."""
+    """The sessions that builds would wait for: by table for locks, of the database for snapshots."""
     counted = [one for one in blockers if not one.is_ours and not one.gives_way]
     for relid, table in tables.items():
         mine = [one for one in counted if one.relid == relid]
-        yield _blocked(table.quoted, mine, min_age_seconds, "no writer that lasts")
+        yield _blocked(table.quoted, mine, min_age_seconds, "no long-running writers")
     snapshots = [one for one in counted if one.relid is None]
-    yield _blocked(DATABASE, snapshots, min_age_seconds, "no old snapshot")
+    yield _blocked(DATABASE, snapshots, min_age_seconds, "no old snapshots")
 
 
 def _blocked(subject: str, blockers: Sequence[Blocker], min_age_seconds: float, none: str) -> Finding:
-    # An age that is hidden may be any; a prepared transaction does not end by itself.
+    # A hidden age may be any; a prepared transaction does not end by itself.
     hidden = [one for one in blockers if one.transaction_age_seconds is None]
     lasting = [
         one
@@ -49,7 +49,7 @@ def _blocked(subject: str, blockers: Sequence[Blocker], min_age_seconds: float, 
         )
     if hidden:
         shown = "; ".join(one.described for one in hidden[:_SHOWN])
-        hint = "GRANT pg_read_all_stats to this role, to see how long they last"
+        hint = "grant pg_read_all_stats to this role"
         return unknown("blockers", subject, "not_permitted", f"of unknown age: {shown}", hint)
     return passed("blockers", subject, none)
 
@@ -58,27 +58,30 @@ def _hint(blockers: Sequence[Blocker]) -> str:
     prepared = [one.gid for one in blockers if one.gid is not None]
     if prepared:
         quoted = prepared[0].replace("'", "''")
-        return f"end it in this database: COMMIT PREPARED '{quoted}' or ROLLBACK PREPARED '{quoted}'"
+        return f"end it in this database: COMMIT PREPARED '{quoted}', or ROLLBACK PREPARED '{quoted}'"
     if any(one.prevents_wraparound for one in blockers):
-        return "let the VACUUM end first; it does not give way"
-    return "let them end, or end them: SELECT pg_terminate_backend(pid)"
+        return "wait until the VACUUM ends: it does not give way"
+    pids = ", ".join(str(one.pid) for one in blockers if one.pid is not None)
+    return (
+        "wait until they end, or end them: "
+        f"SELECT pg_terminate_backend(pid) FROM unnest('{{{pids}}}'::int[]) AS pid"
+    )
 
 
 def check_running_backups(backups: Sequence[RunningBackup]) -> Iterator[Finding]:
-    """Dumps hold a snapshot for as long as they run; base backups compete for the disk."""
+    """Dumps hold a snapshot as long as they run; base backups compete for the disk."""
     for kind, subject, reason, hint in (
         (
             "dump",
             DATABASE,
             "dump_running",
-            "wait for its end: a dump holds one snapshot all the time, and builds wait for it at their end",
+            "wait until it ends: it holds one snapshot, for which builds wait at their end",
         ),
         (
             "base backup",
             SERVER,
             "base_backup_running",
-            "better wait for its end: both read and write the same volume, and the backup has to hold the "
-            "builds' WAL too",
+            "wait until it ends: both use the same volume, and the backup must keep the builds' WAL too",
         ),
     ):
         running = [one for one in backups if one.kind == kind]

@@ -1,4 +1,4 @@
-"""The command that proves a backup: run without a shell, within its time, its output kept short and clean."""
+"""The command that proves a backup: run without a shell, with a timeout, its output short and masked."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ _OWN_PREFIX = "PG_INDEX_EXPORTER_"
 _SECRET_NAME = re.compile(r"PASS|SECRET|TOKEN|KEY|CREDENTIAL|DSN|DATABASE_URL", re.IGNORECASE)
 _SECRET_TEXTS = (
     re.compile(r"(?i)((?:password|passwd|pwd|secret|token|key)[\"']?\s*[=:]\s*)(?:'[^']*'|\"[^\"]*\"|\S+)"),
-    # Bounded, or a long word would be gone through once for each of its letters.
+    # Bounded: on a long word the search would be quadratic.
     re.compile(r"([a-z][a-z0-9+.-]{0,30}://[^\s:/@]*:)[^\s@]+(?=@)"),
 )
-# A shorter text would be masked wherever it stands in a word.
+# A shorter text would be masked inside other words.
 _SHORTEST_SECRET = 4
 
 
 @dataclass(frozen=True, slots=True)
 class CommandResult:
-    """How the command ended. `exit_code` is None where it was stopped. Units: seconds."""
+    """How the command ended; `exit_code` is None if it was stopped. Units: seconds."""
 
     exit_code: int | None
     output: str
@@ -44,18 +44,18 @@ class CommandResult:
 
 
 def check_backup(info: ConnectionInfo, command: BackupCommand | None, *, runs: bool) -> Finding:
-    """Whether the declared command says that there is a backup."""
+    """Whether the backup command proves that there is a backup."""
     if command is None:
         return unknown(
             BACKUP,
             SERVER,
             "no_command",
-            "nothing is declared that would prove a backup",
+            "no backup command is declared",
             "declare one in the manifest: backup: {command: [pgbackrest, check]}",
         )
     shown = _shown(" ".join(command.words), _secrets(info, os.environ))
     if not runs:
-        return unknown(BACKUP, SERVER, "not_run", f"not run now: {shown}", "run the preflight command")
+        return unknown(BACKUP, SERVER, "not_run", f"not run now: {shown}", "run pg-index-exporter preflight")
     try:
         result = run_command(command, info)
     except OSError as error:
@@ -70,18 +70,18 @@ def check_backup(info: ConnectionInfo, command: BackupCommand | None, *, runs: b
     said = f": {result.output}" if result.output else ""
     if result.exit_code is None:
         found = f"{shown} was stopped after {duration(result.seconds)}{said}"
-        hint = "see why it hangs, or raise backup.timeout_seconds"
+        hint = "find out why it hangs, or raise backup.timeout_seconds"
         return failed(BACKUP, SERVER, "timed_out", found, hint, **facts)
     if result.exit_code != 0:
-        found = f"{shown} ended with {result.exit_code}{said}"
-        return failed(BACKUP, SERVER, "command_failed", found, "have a backup made first", **facts)
+        found = f"{shown} exited with {result.exit_code}{said}"
+        return failed(BACKUP, SERVER, "command_failed", found, "make a backup first", **facts)
     return passed(BACKUP, SERVER, f"{shown} took {duration(result.seconds)}{said}", **facts)
 
 
 def run_command(command: BackupCommand, info: ConnectionInfo) -> CommandResult:
-    """How the command ended and the end of what it said, without secrets.
+    """How the command ended and the last line of its output, without secrets.
 
-    It learns the server from PGHOST, PGPORT, PGUSER and PGDATABASE, and no password.
+    It gets the server in PGHOST, PGPORT, PGUSER and PGDATABASE, and no password.
     Raises: OSError when it cannot be started.
     """
     started = time.monotonic()
@@ -95,7 +95,7 @@ def run_command(command: BackupCommand, info: ConnectionInfo) -> CommandResult:
         start_new_session=True,
     )
     if process.stdout is None:
-        raise ValueError("the pipe was asked for")
+        raise ValueError("Popen returned no pipe")
     kept = bytearray()
     reader = threading.Thread(target=_keep_end, args=(process.stdout, kept), daemon=True)
     reader.start()
@@ -108,7 +108,7 @@ def run_command(command: BackupCommand, info: ConnectionInfo) -> CommandResult:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    # Whoever left the group may hold the pipe open.
+    # A process that left the group may keep the pipe open.
     reader.join(1)
     output = bytes(kept).decode(errors="replace")
     return CommandResult(exit_code, _shown(output, _secrets(info, os.environ)), time.monotonic() - started)
@@ -133,12 +133,12 @@ def _secrets(info: ConnectionInfo, environment: Mapping[str, str]) -> set[str]:
 
 
 def _shown(text: str, secrets: Collection[str]) -> str:
-    """The last line that says something, safe to print, without what is or looks like a secret."""
+    """The last line that is not empty, safe to print, without what is or looks like a secret."""
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, "***")
     for pattern in _SECRET_TEXTS:
         text = pattern.sub(r"\1***", text)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     last = printable(lines[-1]) if lines else ""
-    # Its end: what was cut off before may have cut a secret in two.
+    # Its end is shown: the start may hold a secret that the byte limit cut in two.
     return last if len(last) <= _SHOWN_CHARACTERS else "…" + last[1 - _SHOWN_CHARACTERS :]

@@ -1,4 +1,4 @@
-"""What can be known of each build beforehand: its size, and rows that would break its uniqueness."""
+"""What is known of each build before it starts: its size, and rows that violate its uniqueness."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import psycopg
 from psycopg import errors
 
 from exporter.migrate.options import PreflightOptions
-from exporter.migrate.preflight.estimate import estimate_index
+from exporter.migrate.preflight.disk.estimate import estimate_index
 from exporter.migrate.preflight.findings import failed, passed, unknown
 from exporter.model import DeclaredIndex, Finding, IndexEstimate
 from exporter.postgres.relations.index_shape import IndexShape, count_duplicates, expect_rows, read_shape
@@ -21,7 +21,7 @@ from exporter.text.figures import duration
 
 @dataclass(frozen=True, slots=True)
 class Estimated:
-    """What was learnt of the builds: their shapes and estimates, and why there is none of some."""
+    """The shapes and estimates of the builds, and a finding for each that cannot be estimated."""
 
     shapes: Mapping[DeclaredIndex, IndexShape]
     estimates: tuple[IndexEstimate, ...]
@@ -35,7 +35,7 @@ def estimate_builds(
     storage: StorageFacts,
     options: PreflightOptions,
 ) -> Estimated:
-    """The estimate of each build that one can be made of."""
+    """The estimate of each build, as far as the server and its rights allow."""
     shapes: dict[DeclaredIndex, IndexShape] = {}
     estimates: list[IndexEstimate] = []
     findings: list[Finding] = []
@@ -71,7 +71,7 @@ def check_duplicates(
     shapes: Mapping[DeclaredIndex, IndexShape],
     options: PreflightOptions,
 ) -> Iterator[Finding]:
-    """One finding for each unique index: whether its rows allow it. All of them share one budget of time."""
+    """One finding for each unique index: whether a key occurs twice. All share one time budget."""
     ends_at_seconds = time.monotonic() + options.query_budget_seconds
     for index in builds:
         shape = shapes.get(index)
@@ -83,7 +83,7 @@ def check_duplicates(
                 index.relation.quoted,
                 "not_compiled",
                 "not counted, because the declaration could not be compiled",
-                "do first what is said of its estimate",
+                "resolve the finding on its estimate first",
             )
 
 
@@ -93,10 +93,10 @@ def _not_estimated(index: DeclaredIndex, error: psycopg.Error) -> Finding:
         "estimate",
         index.relation.quoted,
         "not_permitted" if is_refused else "not_planned",
-        f"its size cannot be estimated: {first_line(error)}",
-        f"GRANT SELECT ON {index.table.quoted} to this role"
+        f"size cannot be estimated: {first_line(error)}",
+        f"grant SELECT on {index.table.quoted} to this role"
         if is_refused
-        else "try again when the table is free",
+        else "rerun when the table is not locked",
     )
 
 
@@ -112,20 +112,20 @@ def _duplicates(
             "duplicates",
             subject,
             "too_slow",
-            f"not counted within {duration(budget_seconds)}: the whole table has to be read",
-            "count them at a quiet hour: GROUP BY the declared columns, HAVING count(*) > 1",
+            f"not counted within {duration(budget_seconds)}: the whole table must be read",
+            "count them at a quiet hour: group by the declared columns, having count(*) > 1",
         )
     except errors.InsufficientPrivilege as error:
-        hint = "grant that to this role, to have duplicates counted before the build"
+        hint = f"grant SELECT on {index.table.quoted} to this role"
         return unknown("duplicates", subject, "not_permitted", first_line(error), hint)
     except psycopg.Error as error:
-        # Not its text: it can show values.
+        # The server's text can show row values.
         return failed(
             "duplicates",
             subject,
             "expression_fails",
             f"an expression of the index fails for some row (SQLSTATE {error.sqlstate})",
-            "fix the rows or the expression: the build would fail in the same way",
+            "correct the rows or the expression: the build would fail in the same way",
         )
     if found.key_count == 0:
         return passed("duplicates", subject, "no key occurs twice", key_count=0, row_count=0)
@@ -136,7 +136,7 @@ def _duplicates(
         subject,
         "duplicates",
         f"{keys} more than once, in {at_least}{found.row_count} rows",
-        "remove or merge these rows first: GROUP BY the declared columns, HAVING count(*) > 1 shows them",
+        "remove or merge these rows first; to list them, group by the declared columns, having count(*) > 1",
         key_count=found.key_count,
         row_count=found.row_count,
     )

@@ -1,33 +1,44 @@
-"""The checks in their order: what is asked of the server, and which family judges it."""
+"""The checks in their order: what is read from the server, and which family judges it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from exporter.migrate.observe.partitions import partition_findings
+from exporter.migrate.observe.table_kinds import why_not_analyzed, why_unfit
 from exporter.migrate.options import PreflightOptions
 from exporter.migrate.plan.disk_budget import DiskBudget
 from exporter.migrate.preflight.activity import check_blockers, check_running_backups
 from exporter.migrate.preflight.backup import check_backup
 from exporter.migrate.preflight.builds import Estimated, check_duplicates, estimate_builds
-from exporter.migrate.preflight.disk import budget_of, check_disk
-from exporter.migrate.preflight.free_space import find_rooms
+from exporter.migrate.preflight.disk.check import budget_of, check_disk
+from exporter.migrate.preflight.disk.free_space import find_free_space
 from exporter.migrate.preflight.limits import check_duration, check_temporary_files
 from exporter.migrate.preflight.replication import check_archiving, check_lag, check_slots
 from exporter.migrate.preflight.session import check_session
 from exporter.migrate.preflight.tables import (
     check_analyzed,
+    check_analyzed_kind,
     check_built_on,
     check_kind,
     check_leftovers,
+    check_partition,
     check_table_age,
     check_tablespaces,
     check_wraparound,
 )
-from exporter.model import DeclaredIndex, Finding, IndexEstimate, Manifest, RelationName, quote_identifier
+from exporter.model import (
+    DeclaredIndex,
+    Finding,
+    IndexEstimate,
+    Manifest,
+    RelationName,
+    Verdict,
+    quote_identifier,
+)
 from exporter.postgres.builds.progress import read_builds
 from exporter.postgres.fetching import read_facts
+from exporter.postgres.relations.partitions import read_partitions
 from exporter.postgres.relations.tables import TableFacts, read_table, read_table_indexes
 from exporter.postgres.server.replication import (
     read_archiver,
@@ -59,18 +70,12 @@ def check_before_build(
     findings = list(
         check_session(session, evidence, connection.info.dbname, needs_signal=options.needs_signal)
     )
+    findings += check_kinds(connection, manifest)
+    if session.is_monitor:
+        # Every right that it lacks is meant to be lacking.
+        return tuple(findings)
     usename = quote_identifier(session.usename)
-    declared_on = dict.fromkeys(index.table for index in manifest.indexes)
-    for table in declared_on:
-        facts = read_table(connection, table)
-        if facts is not None:
-            findings += check_built_on(table, facts, usename)
-            if facts.relkind == "p":
-                findings += partition_findings(connection, facts.relid, usename)
-    for table in manifest.analyze:
-        facts = read_table(connection, table)
-        if table not in declared_on and facts is not None:
-            findings.append(check_analyzed(table, facts, usename))
+    findings += _check_tables(connection, manifest, usename)
     storage = read_storage(connection)
     tablespaces = _read_tablespaces(connection, manifest.indexes, storage)
     findings += check_tablespaces(manifest.indexes, tablespaces, storage, usename)
@@ -78,17 +83,33 @@ def check_before_build(
 
 
 def check_kinds(connection: Connection, manifest: Manifest) -> tuple[Finding, ...]:
-    """One finding for each table that is to have an index: whether it can.
+    """One finding for each table that is to have an index, and for each that cannot be analyzed."""
+    declared_on = dict.fromkeys(index.table for index in manifest.indexes)
+    analyzed = [table for table in dict.fromkeys(manifest.analyze) if table not in declared_on]
+    kinds = [check_kind(table, read_table(connection, table)) for table in declared_on]
+    others = [check_analyzed_kind(table, read_table(connection, table)) for table in analyzed]
+    return (*kinds, *(finding for finding in others if finding.verdict is Verdict.FAIL))
 
-    For `init` a fault of the manifest, which is told with all others where declarations are compiled.
-    """
-    tables = dict.fromkeys(index.table for index in manifest.indexes)
-    return tuple(check_kind(table, read_table(connection, table)) for table in tables)
+
+def _check_tables(connection: Connection, manifest: Manifest, usename: str) -> Iterator[Finding]:
+    """The role's rights on the tables that can have an index or be analyzed."""
+    declared_on = dict.fromkeys(index.table for index in manifest.indexes)
+    for table in declared_on:
+        facts = read_table(connection, table)
+        if facts is not None and why_unfit(table, facts) is None:
+            yield from check_built_on(table, facts, usename)
+            if facts.relkind == "p":
+                for partition in read_partitions(connection, facts.relid):
+                    yield from check_partition(partition, usename)
+    for table in manifest.analyze:
+        facts = read_table(connection, table)
+        if table not in declared_on and facts is not None and why_not_analyzed(table, facts) is None:
+            yield check_analyzed(table, facts, usename)
 
 
 @dataclass(frozen=True, slots=True)
 class PlanEstimate:
-    """What the builds of a plan take, what of it they may take at a time, and the findings about that."""
+    """What the builds of a plan take, how much they may take at a time, and the findings about both."""
 
     estimates: tuple[IndexEstimate, ...] = ()
     budget: DiskBudget = field(default_factory=DiskBudget)
@@ -98,7 +119,7 @@ class PlanEstimate:
 def estimate_plan(
     connection: Connection, builds: Sequence[DeclaredIndex], options: PreflightOptions
 ) -> PlanEstimate:
-    """Space and time that these builds take, held against what there is.
+    """Space and time that these builds take, compared with what is available.
 
     Raises: psycopg.Error when the connection breaks.
     """
@@ -111,16 +132,15 @@ def check_plan(
     builds: Sequence[DeclaredIndex],
     options: PreflightOptions,
 ) -> PlanEstimate:
-    """The same, with findings about all else that they will meet: rows, locks, WAL, backups, wraparound.
+    """The same, with findings about rows, locks, WAL, backups and wraparound; none without builds.
 
-    Without builds there is nothing to meet, and no finding.
     Raises: psycopg.Error when the connection breaks.
     """
     if not builds:
         return PlanEstimate()
-    looked = _Builds.read(connection, builds, options)
-    estimate = looked.plan_estimate()
-    return replace(estimate, findings=(*estimate.findings, *_check_plan(connection, manifest, looked)))
+    inputs = _Builds.read(connection, builds, options)
+    estimate = inputs.plan_estimate()
+    return replace(estimate, findings=(*estimate.findings, *_check_plan(connection, manifest, inputs)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,21 +174,21 @@ class _Builds:
         estimates, findings = self.estimated.estimates, list(self.estimated.findings)
         tablespaces = _read_tablespaces(self.connection, self.builds, self.storage)
         identifier = read_facts(self.connection).system_identifier
-        rooms = find_rooms(estimates, self.storage, tablespaces, identifier, self.options)
+        spaces = find_free_space(estimates, self.storage, tablespaces, identifier, self.options)
         if estimates:
-            findings += check_disk(estimates, self.storage, rooms, self.options)
+            findings += check_disk(estimates, self.storage, spaces, self.options)
             findings += check_temporary_files(estimates, self.storage)
             findings += check_duration(estimates, self.options.deadline_seconds)
-        budget = budget_of(estimates, self.storage, rooms, self.options)
+        budget = budget_of(estimates, self.storage, spaces, self.options)
         return PlanEstimate(estimates, budget, tuple(findings))
 
 
-def _check_plan(connection: Connection, manifest: Manifest, looked: _Builds) -> Iterator[Finding]:
-    options, builds, tables = looked.options, looked.builds, looked.tables
-    estimates = looked.estimated.estimates
-    yield from check_duplicates(connection, builds, looked.estimated.shapes, options)
+def _check_plan(connection: Connection, manifest: Manifest, inputs: _Builds) -> Iterator[Finding]:
+    options, builds, tables = inputs.options, inputs.builds, inputs.tables
+    estimates = inputs.estimated.estimates
+    yield from check_duplicates(connection, builds, inputs.estimated.shapes, options)
     wal_bytes = sum(one.wal_bytes for one in estimates) if len(estimates) == len(builds) else None
-    yield from check_slots(read_slots(connection), wal_bytes, looked.storage.max_slot_wal_keep_size_bytes)
+    yield from check_slots(read_slots(connection), wal_bytes, inputs.storage.max_slot_wal_keep_size_bytes)
     yield check_archiving(read_archiver(connection))
     yield from check_lag(read_replication_lag(connection), options)
     yield check_backup(connection.info, options.backup or manifest.backup, runs=options.runs_backup_command)
@@ -179,7 +199,7 @@ def _check_plan(connection: Connection, manifest: Manifest, looked: _Builds) -> 
     declared = {index.name for index in (*manifest.indexes, *builds)}
     building = {one.index_relid for one in read_builds(connection) if one.index_relid is not None}
     for table, facts in tables.items():
-        yield check_table_age(table, looked.ages.get(facts.relid), options.warn_age_share)
+        yield check_table_age(table, inputs.ages.get(facts.relid), options.warn_age_share)
         yield check_leftovers(table, read_table_indexes(connection, facts.relid), declared, building)
 
 

@@ -1,4 +1,4 @@
-"""Findings as the checks make them, one function for each verdict."""
+"""Constructors of findings, one for each verdict."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ DATABASE = "the database"
 
 
 def passed(criterion: str, subject: str, found: str, **facts: object) -> Finding:
-    """What holds."""
+    """A check that passed."""
     return Finding(criterion, subject, Verdict.PASS, "ok", found, facts=tuple(facts.items()))
 
 
 def failed(criterion: str, subject: str, reason: str, found: str, hint: str, **facts: object) -> Finding:
-    """What must not be: nothing is started."""
+    """A failed check: nothing is started."""
     return Finding(criterion, subject, Verdict.FAIL, reason, found, hint, tuple(facts.items()))
 
 
 def warned(criterion: str, subject: str, reason: str, found: str, hint: str, **facts: object) -> Finding:
-    """What one should know before going on."""
+    """A risk to know before the start."""
     return Finding(criterion, subject, Verdict.WARN, reason, found, hint, tuple(facts.items()))
 
 
 def unknown(criterion: str, subject: str, reason: str, found: str, hint: str, **facts: object) -> Finding:
-    """What could not be seen."""
+    """A check that could not be decided."""
     return Finding(criterion, subject, Verdict.UNKNOWN, reason, found, hint, tuple(facts.items()))

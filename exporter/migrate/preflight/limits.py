@@ -1,4 +1,4 @@
-"""Limits that a build could meet on its way: of temporary files, and of time. Pure."""
+"""Limits that would cancel a build: of temporary files, and of time. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from exporter.text.figures import byte_size, duration
 
 
 def check_temporary_files(estimates: Sequence[IndexEstimate], storage: StorageFacts) -> Iterator[Finding]:
-    """One finding for each build that temp_file_limit would end, or one that it ends none."""
+    """One finding for each build that temp_file_limit would cancel, or one if there is none."""
     limit = storage.temp_file_limit_bytes
     over = [one for one in estimates if limit is not None and one.temporary_bytes > limit]
     if limit is None or not over:
@@ -24,14 +24,14 @@ def check_temporary_files(estimates: Sequence[IndexEstimate], storage: StorageFa
             one.index.relation.quoted,
             "over_limit",
             f"sorts up to {byte_size(one.temporary_bytes)}, temp_file_limit is {byte_size(limit)}",
-            "as a superuser raise temp_file_limit for this role, or raise maintenance_work_mem",
+            "raise temp_file_limit for this role as a superuser, or raise maintenance_work_mem",
             temporary_bytes=one.temporary_bytes,
             temp_file_limit_bytes=limit,
         )
 
 
 def check_duration(estimates: Sequence[IndexEstimate], deadline_seconds: float) -> Iterator[Finding]:
-    """Whether each build may end before its deadline, which is its statement_timeout."""
+    """Whether each build can finish before its deadline, which is its statement_timeout."""
     for one in estimates:
         subject = one.index.relation.quoted
         facts = {
@@ -40,7 +40,7 @@ def check_duration(estimates: Sequence[IndexEstimate], deadline_seconds: float) 
             "rows": one.row_count,
             "index_bytes": one.index_bytes,
         }
-        found = f"about {duration(one.seconds)} by size alone, the deadline is {duration(deadline_seconds)}"
+        found = f"roughly {duration(one.seconds)} by size alone, the deadline is {duration(deadline_seconds)}"
         hint = "raise --deadline-seconds: the server cancels a build that takes longer"
         if one.seconds > deadline_seconds:
             yield failed("max duration", subject, "over_deadline", found, hint, **facts)

@@ -1,4 +1,4 @@
-"""Server and session: version, primary, writable, direct, and what the role may do. Pure."""
+"""Server and session: version, primary, writable, direct, and the rights of the role. Pure."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ from exporter.postgres.server.session_facts import SessionFacts
 
 # 14.0 to 14.3 could corrupt an index built concurrently (fixed in 14.4).
 _CORRUPTING_VERSIONS = range(140000, 140004)
-_NEWEST_TRIED = 18
+_NEWEST_TESTED = 18
 _FIRST_WITH_PARAMETER_GRANTS = 150000
+_USE_BUILDER = "use the builder's connection: the role that deploy/sql/builder.sql creates"
 
 
 def check_session(
     session: SessionFacts, pooling_evidence: str | None, datname: str, *, needs_signal: bool
 ) -> Iterator[Finding]:
-    """One finding for each thing that the session as a whole must have."""
+    """One finding for each requirement on the server and the session.
+
+    Of the monitor role only the role itself is judged: it lacks every other right on purpose.
+    """
     usename = quote_identifier(session.usename)
     database = quote_identifier(datname)
     yield _version(session.server_version_num)
@@ -25,7 +29,6 @@ def check_session(
         yield failed("primary", SERVER, "standby", "a standby", "connect to the primary")
     else:
         yield passed("primary", SERVER, "a primary")
-    yield _writable(session, usename, database)
     if pooling_evidence is None:
         yield passed("direct connection", SERVER, "one server process serves the session and keeps its state")
     else:
@@ -33,9 +36,15 @@ def check_session(
             "direct connection",
             SERVER,
             "pooler",
-            f"a pooler stands between: {pooling_evidence}",
+            f"a pooler is between this tool and the server: {pooling_evidence}",
             "connect to PostgreSQL itself, not through the pooler",
         )
+    if session.is_monitor:
+        found = f"{usename} is a monitor role: read-only, and its statistics are not counted"
+        yield failed("role", SERVER, "monitor_role", found, _USE_BUILDER)
+        return
+    yield passed("role", SERVER, f"{usename} is not a monitor role")
+    yield _writable(session, usename, database)
     yield from _role(session, usename, database, needs_signal=needs_signal)
 
 
@@ -43,40 +52,33 @@ def _version(version: int) -> Finding:
     facts = {"server_version_num": version}
     found = f"PostgreSQL {version // 10000}.{version % 10000}"
     if version in _CORRUPTING_VERSIONS:
-        hint = "upgrade to 14.4 or newer: builds of this version could leave a corrupt index"
-        return failed("version", SERVER, "corrupting_version", found, hint, **facts)
-    if version // 10000 > _NEWEST_TRIED:
-        hint = f"try it on a copy first: this tool was tried up to PostgreSQL {_NEWEST_TRIED}"
-        return warned("version", SERVER, "untried_version", found, hint, **facts)
+        found += ": concurrent builds of this version can leave a corrupt index"
+        return failed("version", SERVER, "corrupting_version", found, "upgrade to 14.4 or newer", **facts)
+    if version // 10000 > _NEWEST_TESTED:
+        found += f": this tool was tested up to PostgreSQL {_NEWEST_TESTED}"
+        return warned("version", SERVER, "untried_version", found, "test it on a copy first", **facts)
     return passed("version", SERVER, found, **facts)
 
 
 def _writable(session: SessionFacts, usename: str, database: str) -> Finding:
     if session.in_recovery:
-        return passed("writable", SERVER, "not asked of a standby")
+        return passed("writable", SERVER, "not checked on a standby")
     if session.read_only:
-        hint = f"as a superuser: ALTER ROLE {usename} SET default_transaction_read_only = off"
-        return failed("writable", SERVER, "read_only", "transactions are read-only", hint)
+        return failed("writable", SERVER, "read_only", "transactions are read-only", _USE_BUILDER)
     if session.read_only_default and not session.read_only_of_role:
         return failed(
             "writable",
             SERVER,
             "read_only_default",
-            "default_transaction_read_only is on for everybody here: somebody stopped all writing, perhaps "
-            "because a volume is full",
-            f"find out why; then ALTER DATABASE {database} RESET default_transaction_read_only, or "
-            "ALTER SYSTEM RESET default_transaction_read_only and reload",
+            "default_transaction_read_only is on for every role: an administrator stopped all writes, "
+            "perhaps because a volume is full",
+            "find out why first; then, if it is set for the database: "
+            f"ALTER DATABASE {database} RESET default_transaction_read_only",
         )
     if session.read_only_default:
-        return warned(
-            "writable",
-            SERVER,
-            "read_only_role",
-            f"default_transaction_read_only is on for the role {usename}; its sessions here switch it off",
-            f"build with a role that is meant to write, or ALTER ROLE {usename} RESET "
-            "default_transaction_read_only",
-        )
-    return passed("writable", SERVER, "transactions may write")
+        found = f"default_transaction_read_only is on for the role {usename}; init switches it off for itself"
+        return warned("writable", SERVER, "read_only_role", found, _USE_BUILDER)
+    return passed("writable", SERVER, "transactions can write")
 
 
 def _role(session: SessionFacts, usename: str, database: str, *, needs_signal: bool) -> Iterator[Finding]:
@@ -87,15 +89,14 @@ def _role(session: SessionFacts, usename: str, database: str, *, needs_signal: b
             "temporary tables",
             SERVER,
             "no_temporary_tables",
-            "not allowed",
-            f"GRANT TEMPORARY ON DATABASE {database} TO {usename}: "
-            "declarations are compiled on an empty clone",
+            "not allowed; declarations are compiled on an empty temporary table",
+            f"GRANT TEMPORARY ON DATABASE {database} TO {usename}",
         )
     if session.track_counts:
         yield passed("statistics collector", SERVER, "track_counts is on")
     else:
-        hint = f"ALTER ROLE {usename} RESET track_counts: ANALYZE reports through it"
-        yield failed("statistics collector", SERVER, "track_counts_off", "track_counts is off", hint)
+        found = "track_counts is off: the server would not record ANALYZE"
+        yield failed("statistics collector", SERVER, "track_counts_off", found, _USE_BUILDER)
     if session.may_read_all_stats:
         yield passed("sees other sessions", SERVER, "member of pg_read_all_stats")
     else:
@@ -103,7 +104,7 @@ def _role(session: SessionFacts, usename: str, database: str, *, needs_signal: b
             "sees other sessions",
             SERVER,
             "not_permitted",
-            "not a member of pg_read_all_stats: blockers stay nameless",
+            "not a member of pg_read_all_stats: blockers cannot be named",
             f"GRANT pg_read_all_stats TO {usename}",
         )
     if session.may_signal_backend:
@@ -113,11 +114,11 @@ def _role(session: SessionFacts, usename: str, database: str, *, needs_signal: b
             "may cancel sessions",
             SERVER,
             "not_permitted",
-            "not a member of pg_signal_backend, which the policy against blockers needs",
-            f"GRANT pg_signal_backend TO {usename}, or wait for blockers instead",
+            "not a member of pg_signal_backend, which the chosen policy requires",
+            f"GRANT pg_signal_backend TO {usename}",
         )
     else:
-        found = "not a member of pg_signal_backend, and not needed: blockers are waited for"
+        found = "not a member of pg_signal_backend, and not needed: builds wait for blockers"
         yield passed("may cancel sessions", SERVER, found)
     yield _deadlocks(session, usename, needs_signal=needs_signal)
 
@@ -125,14 +126,14 @@ def _role(session: SessionFacts, usename: str, database: str, *, needs_signal: b
 def _deadlocks(session: SessionFacts, usename: str, *, needs_signal: bool) -> Finding:
     criterion = "may outwait deadlocks"
     if session.may_set_deadlock_timeout:
-        return passed(
-            criterion, SERVER, "may set deadlock_timeout: who queues behind a build can be ended first"
-        )
-    found = "may not set deadlock_timeout: who queues behind a build for its table ends the build"
+        found = "can set deadlock_timeout: a session queued for the table can be cancelled before a deadlock"
+        return passed(criterion, SERVER, found)
+    found = "cannot set deadlock_timeout: a session queued for the table can kill the build by deadlock"
     if session.server_version_num < _FIRST_WITH_PARAMETER_GRANTS:
-        return passed(criterion, SERVER, f"{found}; before PostgreSQL 15 only superusers may")
+        return passed(criterion, SERVER, f"{found}; before PostgreSQL 15 only superusers can")
     grant = f"GRANT SET ON PARAMETER deadlock_timeout TO {usename}"
     if not needs_signal:
-        return passed(criterion, SERVER, f"{found}; {grant} would give ten seconds to end it")
-    hint = f"{grant}: the policies then have ten seconds to end who queues before the build falls"
-    return warned(criterion, SERVER, "not_permitted", found, hint)
+        return passed(criterion, SERVER, f"{found}; {grant} gives ten seconds to cancel it")
+    return warned(
+        criterion, SERVER, "not_permitted", f"{found}; with it there are ten seconds to cancel it", grant
+    )

@@ -1,62 +1,86 @@
-"""Tables: whose they are, what the role may do with them, what lies about on them, how old they are. Pure."""
+"""Tables: kind, owner, the role's rights on them, leftover indexes, transaction age. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from exporter.migrate.observe.indexes import why_unfit
+from exporter.migrate.observe.table_kinds import why_not_analyzed, why_unfit
 from exporter.migrate.preflight.findings import DATABASE, failed, passed, unknown, warned
 from exporter.model import DeclaredIndex, Finding, RelationName, quote_identifier
+from exporter.postgres.relations.partitions import Partition
 from exporter.postgres.relations.tables import TableFacts, TableIndex
 from exporter.postgres.server.storage import StorageFacts, TableAge, TablespaceFacts, WraparoundFacts
 
 _KINDS = {"r": "an ordinary table", "p": "a partitioned table", "m": "a materialized view"}
 
 
+def check_kind(table: RelationName, facts: TableFacts | None) -> Finding:
+    """Whether the relation can have an index."""
+    unfit = why_unfit(table, facts)
+    if unfit is not None:
+        reason = "no_table" if facts is None else "not_a_table"
+        return failed("table kind", table.quoted, reason, *unfit)
+    return passed("table kind", table.quoted, "" if facts is None else _KINDS[facts.relkind])
+
+
+def check_analyzed_kind(table: RelationName, facts: TableFacts | None) -> Finding:
+    """Whether the relation can be analyzed."""
+    unfit = why_not_analyzed(table, facts)
+    if unfit is not None:
+        reason = "no_table" if facts is None else "not_a_table"
+        return failed("table kind", table.quoted, reason, *unfit)
+    return passed("table kind", table.quoted, "can be analyzed")
+
+
 def check_built_on(table: RelationName, facts: TableFacts, usename: str) -> Iterator[Finding]:
-    """What must hold of a table that gets an index."""
+    """Whether the role may build an index on the table: it must own it, and have CREATE on its schema."""
     subject = table.quoted
     if facts.is_owner:
         yield passed("ownership", subject, f"owned by {facts.owner_name}")
     else:
-        yield failed(
-            "ownership",
-            subject,
-            "not_owner",
-            f"owned by {facts.owner_name}",
-            f"GRANT {quote_identifier(facts.owner_name)} TO {usename}, or run as the owner: "
-            "only owners create indexes",
-        )
+        yield _not_owned(subject, facts, usename)
     if facts.may_create:
         yield passed("create in schema", subject, "CREATE on the schema is granted")
     else:
-        yield failed(
-            "create in schema",
-            subject,
-            "no_create",
-            "CREATE on the schema is not granted",
-            f"GRANT CREATE ON SCHEMA {quote_identifier(table.schemaname)} TO {usename}",
-        )
+        yield _no_create(subject, table.schemaname, usename)
 
 
-def check_kind(table: RelationName, facts: TableFacts | None) -> Finding:
-    """Whether what bears the name can have an index."""
-    unfit = why_unfit(table, facts)
-    if unfit is not None:
-        return failed("table kind", table.quoted, "no_table", *unfit)
-    return passed("table kind", table.quoted, "" if facts is None else _KINDS[facts.relkind])
+def check_partition(partition: Partition, usename: str) -> Iterator[Finding]:
+    """One finding for each right that the role lacks to build an index on the partition."""
+    subject = partition.name.quoted
+    if not partition.is_owner:
+        yield _not_owned(subject, partition, usename)
+    if not partition.may_create:
+        yield _no_create(subject, partition.schemaname, usename)
 
 
 def check_analyzed(table: RelationName, facts: TableFacts, usename: str) -> Finding:
-    """What must hold of a table that is only analyzed."""
+    """Whether the role may analyze the table; the server skips others with a warning."""
     if facts.may_analyze:
         return passed("may analyze", table.quoted, f"owned by {facts.owner_name}")
+    found = f"owned by {facts.owner_name}: the server would skip it with a warning"
+    return failed("may analyze", table.quoted, "not_owner", found, _owner_hint(table.quoted, facts, usename))
+
+
+def _not_owned(subject: str, facts: TableFacts | Partition, usename: str) -> Finding:
+    found = f"owned by {facts.owner_name}; only an owner can create indexes"
+    return failed("ownership", subject, "not_owner", found, _owner_hint(subject, facts, usename))
+
+
+def _owner_hint(subject: str, facts: TableFacts | Partition, usename: str) -> str:
+    # Membership in a superuser would give the builder every right on the server.
+    if facts.owner_is_superuser:
+        return f"ALTER TABLE {subject} OWNER TO {usename}"
+    return f"GRANT {quote_identifier(facts.owner_name)} TO {usename}"
+
+
+def _no_create(subject: str, schemaname: str, usename: str) -> Finding:
     return failed(
-        "may analyze",
-        table.quoted,
-        "not_owner",
-        f"owned by {facts.owner_name}",
-        f"GRANT {quote_identifier(facts.owner_name)} TO {usename}: the server would skip it with a warning",
+        "create in schema",
+        subject,
+        "no_create",
+        "CREATE on the schema is not granted",
+        f"GRANT CREATE ON SCHEMA {quote_identifier(schemaname)} TO {usename}",
     )
 
 
@@ -76,11 +100,13 @@ def check_tablespaces(
         shown = quote_identifier(name)
         by_default = "" if index.tablespace else ", by default_tablespace"
         if found is None and index.tablespace is None:
-            # The server itself falls back then.
+            # The server falls back to the database's own.
             continue
         if found is None:
-            hint = f"create it: CREATE TABLESPACE {shown} LOCATION …, or declare another"
-            yield failed("create in tablespace", subject, "no_tablespace", f"there is no {shown}", hint)
+            hint = "create it, or declare another tablespace"
+            yield failed(
+                "create in tablespace", subject, "no_tablespace", f"there is no tablespace {shown}", hint
+            )
         elif found.may_create or found.is_default:
             yield passed("create in tablespace", subject, f"CREATE on {shown} is granted{by_default}")
         else:
@@ -96,14 +122,14 @@ def check_tablespaces(
 def check_leftovers(
     table: RelationName, indexes: Sequence[TableIndex], declared: Collection[str], building: Collection[int]
 ) -> Finding:
-    """INVALID indexes of the table that no declaration names: they cost writes and serve no query."""
+    """Undeclared INVALID indexes of the table: they slow writes and serve no query."""
     invalid = [
         index.indexname
         for index in indexes
         if not index.is_usable and index.indexname not in declared and index.indexrelid not in building
     ]
     if not invalid:
-        return passed("invalid indexes", table.quoted, "none but declared ones")
+        return passed("invalid indexes", table.quoted, "no undeclared index is INVALID")
     names = [RelationName(table.schemaname, name).quoted for name in invalid]
     return warned(
         "invalid indexes",
@@ -116,7 +142,7 @@ def check_leftovers(
 
 
 def check_wraparound(facts: WraparoundFacts, warn_age_share: float) -> Finding:
-    """How far the whole database is from the point where the server stops writing."""
+    """How far the database is from transaction ID wraparound."""
     ages = {
         "xid_age": facts.xid_age,
         "mxid_age": facts.mxid_age,
@@ -124,11 +150,11 @@ def check_wraparound(facts: WraparoundFacts, warn_age_share: float) -> Finding:
         "multixact_failsafe_age": facts.multixact_failsafe_age,
     }
     found = (
-        f"oldest transaction {facts.xid_age:,} ago, multixact {facts.mxid_age:,} ago; the server's failsafe "
-        f"begins at {facts.failsafe_age:,} and {facts.multixact_failsafe_age:,}"
+        f"oldest transaction is {facts.xid_age:,} transactions old, oldest multixact {facts.mxid_age:,}; "
+        f"the failsafe starts at {facts.failsafe_age:,} and {facts.multixact_failsafe_age:,}"
     )
     share = max(facts.xid_age / facts.failsafe_age, facts.mxid_age / facts.multixact_failsafe_age)
-    hint = "VACUUM (FREEZE) the oldest tables first: a build holds back what VACUUM may clean"
+    hint = "freeze the oldest tables first: VACUUM cannot remove rows newer than a running build"
     if share >= 1:
         return failed("wraparound", DATABASE, "failsafe_reached", found, hint, **ages)
     if share >= warn_age_share:
@@ -137,23 +163,29 @@ def check_wraparound(facts: WraparoundFacts, warn_age_share: float) -> Finding:
 
 
 def check_table_age(table: RelationName, age: TableAge | None, warn_age_share: float) -> Finding:
-    """Whether the table will want a VACUUM against wraparound while it is built on."""
+    """Whether autovacuum must freeze the table soon, which the build would block."""
     subject = table.quoted
     if age is None or age.xid_age is None:
         return unknown(
-            "wraparound", subject, "not_seen", "its age was not to be had", "ask for age(relfrozenxid)"
+            "wraparound",
+            subject,
+            "not_seen",
+            "its age could not be read",
+            "rerun when the table is not locked",
         )
     facts = {"xid_age": age.xid_age, "mxid_age": age.mxid_age, "freeze_max_age": age.freeze_max_age}
-    found = f"oldest transaction {age.xid_age:,} ago, autovacuum must begin at {age.freeze_max_age:,}"
+    found = (
+        f"oldest transaction is {age.xid_age:,} transactions old, "
+        f"autovacuum must start at {age.freeze_max_age:,}"
+    )
     share = max(age.xid_age / age.freeze_max_age, (age.mxid_age or 0) / age.multixact_freeze_max_age)
     if share >= warn_age_share:
         return warned(
             "wraparound",
             subject,
             "vacuum_due",
-            found,
-            f"VACUUM (FREEZE) {subject} first: it cannot run during the build, and the build waits for it "
-            "once the server has begun it",
+            f"{found}; it cannot run during the build, and a build waits for it once it runs",
+            f"VACUUM (FREEZE) {subject}",
             **facts,
         )
     return passed("wraparound", subject, found, **facts)

@@ -29,7 +29,7 @@ _VERBS = {
     StepKind.DROP_PARENT: "drop the partitioned index",
 }
 _SHORTEST_SHOWN_SECONDS = 0.01
-# Zero stands for a step or wait that was over before it was timed.
+# Zero is a step or wait that was over before it was timed.
 _SHORTEST_MEASURED_SECONDS = 0.00001
 
 

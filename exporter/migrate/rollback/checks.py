@@ -1,6 +1,6 @@
-"""What must hold, and what is worth knowing, before indexes are dropped.
+"""The checks before indexes are dropped: what forbids the drop, and what it affects.
 
-Asks the server, and its standbys where the settings name them; changes nothing. Any failed finding stops
+Reads the server, and its standbys where the settings name them; changes nothing. Any failed finding stops
 the rollback before its first step.
 """
 
@@ -19,20 +19,18 @@ from exporter.postgres.sessions.blockers import Blocker, read_drop_blockers
 from exporter.postgres.target import Connection
 from exporter.text.figures import moment
 
-_SERVER = "the server"
 _NAMED_BLOCKERS = 5
 _QUERY_CHARACTERS = 60
-# Shorter transactions end by themselves before anybody has read about them.
+# Shorter transactions end before a person has read about them.
 _LONG_SECONDS = 1.0
 _HINT_CONCURRENT = (
-    "the drop waits for them without a limit, and no query may use the index meanwhile: wait until they end, "
-    "or end them"
+    "wait until they end, or end them: the drop waits for them without a limit, and queries cannot use the "
+    "index meanwhile"
 )
 _HINT_WHOLE = (
-    "the drop needs the table and all its partitions at once, waits a second at a time, and gives up "
-    "whole after the budget for locks: wait until they end, or end them"
+    "wait until they end, or end them: the drop locks the table and all its partitions at once, waits a "
+    "second at a time, and fails as a whole after the lock budget"
 )
-_SIBLING_TIMEOUT_SECONDS = 5.0
 
 
 def check_before_drop(
@@ -43,7 +41,7 @@ def check_before_drop(
 ) -> tuple[Finding, ...]:
     """Findings about every index that is to be dropped and its table.
 
-    `siblings` are databases of the settings that may be the same one on a standby: they are asked.
+    `siblings` are databases of the settings that may be the same one on a standby: they are read too.
     """
     oids = [index.indexrelid for index in indexes if index.indexrelid is not None]
     facts = read_dropped_index_facts(connection, oids)
@@ -55,7 +53,7 @@ def check_before_drop(
         if found is None or entry is None:
             continue
         findings.append(_identity(index, entry))
-        findings += leaning(index, found)
+        findings += check_dependents(index, found)
         findings.append(usage(index, found, entry, counters_since))
     findings += check_standbys(
         connection, [index for index in indexes if index.indexrelid in facts], siblings
@@ -65,9 +63,9 @@ def check_before_drop(
 
 
 def _identity(index: ObservedIndex, entry: CreatedIndex) -> Finding:
-    """Schema, name and definition agree, or it would not be dropped; the oid may have changed."""
+    """That schema, name and definition agree, as the plan requires; the oid may have changed."""
     if entry.indexrelid is None:
-        found, reason = "by schema, name and definition; its oid was not recorded", "ok"
+        found, reason = "by schema, name and definition; its oid is not recorded", "ok"
     elif entry.indexrelid == index.indexrelid:
         found, reason = f"oid {entry.indexrelid}, as it was built", "ok"
     else:
@@ -79,8 +77,8 @@ def _identity(index: ObservedIndex, entry: CreatedIndex) -> Finding:
     return Finding("created by this migration", index.declared.relation.quoted, Verdict.PASS, reason, found)
 
 
-def leaning(index: ObservedIndex, facts: DroppedIndexFacts) -> Iterator[Finding]:
-    """What would break without the index, each with the way to take it off."""
+def check_dependents(index: ObservedIndex, facts: DroppedIndexFacts) -> Iterator[Finding]:
+    """What depends on the index and would break or degrade without it."""
     subject, table = index.declared.relation.quoted, index.declared.table.quoted
     constraint = None if facts.constraint_name is None else quote_identifier(facts.constraint_name)
     yield _judged(
@@ -88,24 +86,25 @@ def leaning(index: ObservedIndex, facts: DroppedIndexFacts) -> Iterator[Finding]
         "not_owner",
         subject,
         facts.is_owner,
-        f"owned by {facts.owner_name}",
-        "run as a member of " + quote_identifier(facts.owner_name) + ": only owners drop indexes",
+        f"owned by {facts.owner_name}; only an owner can drop indexes"
+        if not facts.is_owner
+        else f"owned by {facts.owner_name}",
+        "connect as a member of " + quote_identifier(facts.owner_name),
     )
     yield _judged(
         "constraint",
         "constraint",
         subject,
         constraint is None,
-        "no constraint is made of it" if constraint is None else f"the constraint {constraint} is made of it",
-        f"keep it, or drop the constraint and the index with it: ALTER TABLE {table} DROP CONSTRAINT "
-        f"{constraint}",
+        "no constraint uses it" if constraint is None else f"the constraint {constraint} uses it",
+        f"keep it, or drop both: ALTER TABLE {table} DROP CONSTRAINT {constraint}",
     )
     yield _judged(
         "foreign keys",
         "referenced",
         subject,
         not facts.referenced_by,
-        ", ".join(facts.referenced_by) + " refer to it" if facts.referenced_by else "none refers to it",
+        ", ".join(facts.referenced_by) + " reference it" if facts.referenced_by else "none references it",
         "drop or redirect the foreign keys first",
     )
     yield _judged(
@@ -116,15 +115,17 @@ def leaning(index: ObservedIndex, facts: DroppedIndexFacts) -> Iterator[Finding]
         "it identifies rows for logical replication: UPDATE and DELETE of published tables would fail"
         if facts.is_replica_identity
         else "it is not the table's replica identity",
-        f"ALTER TABLE {table} REPLICA IDENTITY DEFAULT, or USING INDEX another",
+        f"choose another replica identity: ALTER TABLE {table} REPLICA IDENTITY DEFAULT",
     )
     yield _judged(
         "partitioned index",
         "attached",
         subject,
         facts.parent is None,
-        "it stands alone" if facts.parent is None else f"it is a part of the index {facts.parent}",
-        f"drop {facts.parent} instead: a part of it cannot be dropped alone",
+        "it is attached to no index"
+        if facts.parent is None
+        else f"it is attached to the index {facts.parent}",
+        f"drop {facts.parent} instead: an attached index cannot be dropped alone",
     )
     if facts.supports:
         yield Finding(
@@ -132,8 +133,9 @@ def leaning(index: ObservedIndex, facts: DroppedIndexFacts) -> Iterator[Finding]
             subject,
             Verdict.WARN,
             "supports_foreign_key",
-            f"no other index serves {', '.join(facts.supports)}",
-            "without it a DELETE or UPDATE of a referenced row reads the whole table",
+            f"no other index supports {', '.join(facts.supports)}: without it a DELETE or UPDATE of a "
+            "referenced row reads the whole table",
+            "create another index on these columns first",
         )
     if facts.is_clustered:
         yield Finding(
@@ -141,15 +143,15 @@ def leaning(index: ObservedIndex, facts: DroppedIndexFacts) -> Iterator[Finding]
             subject,
             Verdict.WARN,
             "clustered",
-            "the table is marked to be clustered by it",
-            "CLUSTER without USING will fail afterwards: name another index then",
+            "the table is clustered on it: CLUSTER without USING fails without it",
+            "name another index in CLUSTER",
         )
 
 
 def usage(
     index: ObservedIndex, facts: DroppedIndexFacts, entry: CreatedIndex, counters_since: float | None
 ) -> Finding:
-    """Whether anybody used it since it was built, apart from init's own probes where that can be told."""
+    """Whether queries used it since it was built, without init's own probes where they can be excluded."""
     subject = index.declared.relation.quoted
     if facts.idx_scan is None:
         return Finding(
@@ -158,7 +160,7 @@ def usage(
             Verdict.UNKNOWN,
             "no_counters",
             "a partitioned index has no counters of its own",
-            "look at those of its parts",
+            "read those of its partitions' indexes",
         )
     since = max(entry.at, _at(counters_since) or entry.at)
     counted = f"{facts.idx_scan} scans since {moment(since)}"
@@ -175,7 +177,7 @@ def usage(
         Verdict.WARN,
         "still_used",
         f"{counted}; probes of init and verify count too",
-        "queries that use it will be planned without it: look at them first",
+        "find the queries that use it first: they will be planned without it",
     )
 
 
@@ -183,18 +185,22 @@ def usage(
 
 
 def _blockers(connection: Connection, indexes: Sequence[ObservedIndex]) -> Iterator[Finding]:
-    # With the index of a partitioned table those of all its partitions go, and all these are locked.
+    # The index of a partitioned table is dropped with those of its partitions, and all of them are locked.
     whole = {one.relid for root in indexes if root.is_partitioned for one in with_partitions([root])}
     tables = {one.relid: one.declared.table for one in with_partitions(indexes) if one.relid is not None}
     blockers = [one for one in read_drop_blockers(connection, tables) if _is_long(one)]
     for relid, table in tables.items():
-        yield blocking(table, [one for one in blockers if one.relid == relid], is_whole=relid in whole)
+        yield check_table_blockers(
+            table, [one for one in blockers if one.relid == relid], is_whole=relid in whole
+        )
 
 
-def blocking(table: RelationName, blockers: Sequence[Blocker], *, is_whole: bool = False) -> Finding:
-    """Whom a drop on the table would wait for; `is_whole` where the index of a partitioned table goes."""
+def check_table_blockers(
+    table: RelationName, blockers: Sequence[Blocker], *, is_whole: bool = False
+) -> Finding:
+    """The sessions that a drop on the table would wait for; `is_whole` for a partitioned table's index."""
     if not blockers:
-        found = "no session holds the table for long"
+        found = "no long-running session uses the table"
         return Finding("blockers", table.quoted, Verdict.PASS, "ok", found)
     named = [_named(one) for one in blockers[:_NAMED_BLOCKERS]]
     if len(blockers) > _NAMED_BLOCKERS:
@@ -218,7 +224,7 @@ def _named(blocker: Blocker) -> str:
 
 
 def _is_long(blocker: Blocker) -> bool:
-    """True for whom a person would have to wait; what is not known of a session counts as long."""
+    """True for sessions that last; an unknown age counts as long."""
     if blocker.is_ours or blocker.gives_way:
         return False
     age = blocker.transaction_age_seconds

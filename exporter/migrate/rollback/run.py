@@ -1,4 +1,4 @@
-"""Drops what a migration created, and only that: known by the journal, schema, name and definition."""
+"""The rollback command: drop what the migration created, by the journal, schema, name and definition."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from exporter.errors import SettingsError
-from exporter.migrate.assessment import Assessment, control_session
+from exporter.migrate.assessment import Assessment
 from exporter.migrate.events import Event
 from exporter.migrate.execute.executor import Executor
 from exporter.migrate.journaling import record_stop
-from exporter.migrate.observe.indexes import observe
+from exporter.migrate.observe.indexes import observe_declared
 from exporter.migrate.options import RunOptions
-from exporter.migrate.outcome import now, outcome_of, wal_since
 from exporter.migrate.plan.partitions import with_partitions
 from exporter.migrate.plan.steps import plan_rollback
 from exporter.migrate.preflight import check_before_build
+from exporter.migrate.preflight.declarations import declaration_findings
 from exporter.migrate.rollback.checks import check_before_drop
+from exporter.migrate.run import Run, now, open_run
 from exporter.model import (
     Database,
     Finding,
@@ -30,11 +31,12 @@ from exporter.model import (
 )
 from exporter.postgres.fetching import read_facts
 from exporter.postgres.journal import CreatedIndex, EventStatus, Journal, Phase
-from exporter.postgres.server.statistics import read_wal_position
-from exporter.postgres.target import Connection
+from exporter.postgres.server.statistics import read_wal_position, wal_bytes_since
 
-# Of what must hold before a build, what a drop and the ANALYZE after it need as well.
+# The preflight criteria that a drop and the ANALYZE after it need too.
 _CRITERIA = {
+    "role",
+    "table kind",
     "primary",
     "writable",
     "direct connection",
@@ -51,48 +53,47 @@ def roll_back(
     options: RunOptions,
     *,
     siblings: Sequence[Database] = (),
-    confirm: Callable[[Assessment], bool] = lambda situation: True,
+    confirm: Callable[[Assessment], bool] = lambda assessment: True,
     on_event: Callable[[Event], None] = lambda event: None,
 ) -> Outcome:
     """What became of every index that this migration created: dropped and verified absent, or why not.
 
     `siblings` are databases of the settings that may be the same one on a standby.
-    Raises: SettingsError when there is no journal; ManifestError when a declaration does not fit.
+    Raises: SettingsError when there is no journal.
     """
-    started_at = now()
-    with control_session(database, manifest, options, "rollback") as (connection, journal):
-        situation = read_rollback(connection, manifest, journal, siblings)
-        outcome = outcome_of("rollback", database, connection, journal, started_at, situation.plan)
-        outcome = replace(outcome, preflight=situation.preflight)
-        if situation.is_refused:
-            return replace(outcome, plan=replace(situation.plan, steps=()), finished_at=now())
-        if options.dry_run or (situation.plan.steps and not confirm(situation)):
+    with open_run("rollback", database, manifest, options) as run:
+        assessment = read_rollback(run, siblings)
+        plan = assessment.plan
+        outcome = replace(run.outcome(plan), preflight=assessment.preflight)
+        if assessment.is_refused:
+            return replace(outcome, plan=replace(plan, steps=()))
+        if options.dry_run or (plan.steps and not confirm(assessment)):
             return replace(outcome, dry_run=True, finished_at=now())
-        if not situation.plan.steps:
-            if _lacks_last_word(journal, situation):
+        journal = run.journal
+        if not plan.steps:
+            if _lacks_end(journal, assessment):
                 record_stop(journal, Phase.DROPPED, ())
-            return replace(outcome, finished_at=now())
-        wal_position = read_wal_position(connection)
-        results = Executor(database, journal, options.build, on_event).run(situation.plan)
+            return outcome
+        wal_position = read_wal_position(run.connection)
+        results = Executor(database, journal, options.build, on_event).run(plan)
         if all(result.status is StepStatus.DONE for result in results):
-            _record_unseen(journal, situation)
+            _record_ended_drops(journal, assessment)
         record_stop(journal, Phase.DROPPED, results)
-        wal_bytes = wal_since(journal.live_connection(), wal_position)
-        after = observe(journal.connection, manifest, journal.created())
-        findings = tuple(_absence(situation.plan, after))
+        wal_bytes = wal_bytes_since(journal.live_connection(), wal_position)
+        after = observe_declared(run.connection, manifest, journal.created()).indexes
+        findings = tuple(_absence(plan, after))
         return replace(outcome, results=results, findings=findings, wal_bytes=wal_bytes, finished_at=now())
 
 
-def read_rollback(
-    connection: Connection, manifest: Manifest, journal: Journal, siblings: Sequence[Database] = ()
-) -> Assessment:
-    """What stands, what rollback would drop and what speaks against it. Changes nothing.
+def read_rollback(run: Run, siblings: Sequence[Database] = ()) -> Assessment:
+    """What exists, what rollback would drop, and what speaks against it. Changes nothing.
 
-    Raises: SettingsError when there is no journal; ManifestError when a declaration does not fit.
+    Raises: SettingsError when there is no journal.
     """
+    connection, manifest, journal = run.connection, run.manifest, run.journal
     if not journal.exists():
         raise SettingsError(
-            f"no journal in schema {journal.schemaname}: nothing is known to be created here",
+            f"there is no journal in schema {journal.schemaname}: no created index is known",
             hint="name the schema that init used: --journal-schema",
         )
     facts = read_facts(connection)
@@ -101,15 +102,19 @@ def read_rollback(
     if any(finding.verdict is Verdict.FAIL for finding in checks):
         return Assessment(facts, (), checks, nothing, {})
     created = journal.created()
-    observed = observe(connection, manifest, created)
+    observation = observe_declared(connection, manifest, created)
+    if observation.faults:
+        refused = declaration_findings(observation.faults)
+        return Assessment(facts, observation.indexes, (*checks, *refused), nothing, {})
+    observed = observation.indexes
     ours = {index.declared.name for index in with_partitions(observed) if _is_ours(index, created)}
-    unseen = {name for name in ours if created[name].is_dropping}
+    dropping = {name for name in ours if created[name].is_dropping}
     plan = plan_rollback(
         manifest,
         observed,
         ours,
-        dropped_unseen=unseen,
-        stood_before=journal.adopted_partitions(),
+        dropping=dropping,
+        attached_only=journal.adopted_partitions(),
         leftovers=journal.leftovers(),
     )
     dropped = {step.index.name for step in plan.steps if step.index is not None}
@@ -132,20 +137,17 @@ def _is_ours(index: ObservedIndex, created: Mapping[str, CreatedIndex]) -> bool:
     return entry is not None and entry.definition == index.definition
 
 
-def _lacks_last_word(journal: Journal, situation: Assessment) -> bool:
-    """True when all that the migration created is dropped, by a run that died before it could say so."""
-    last = situation.log.get(None)
-    was_dropped = any(row.phase == Phase.DROPPED for name, row in situation.log.items() if name is not None)
+def _lacks_end(journal: Journal, assessment: Assessment) -> bool:
+    """True when everything created is dropped, by a run that died before it recorded its end."""
+    last = assessment.log.get(None)
+    was_dropped = any(row.phase == Phase.DROPPED for name, row in assessment.log.items() if name is not None)
     return last is not None and last.phase != Phase.DROPPED and was_dropped and not journal.created()
 
 
-def _record_unseen(journal: Journal, situation: Assessment) -> None:
-    """Tells the journal of drops that ended after their run had died.
-
-    The indexes of partitions go with the one above.
-    """
+def _record_ended_drops(journal: Journal, assessment: Assessment) -> None:
+    """Record drops that ended in the server after their run had died, with the indexes of partitions."""
     created = journal.created()
-    for root in situation.observed:
+    for root in assessment.observed:
         of_root = created.get(root.declared.name)
         if root.state is not IndexState.ABSENT or of_root is None or not of_root.is_dropping:
             continue
@@ -173,9 +175,9 @@ def _undeclared(
                 name,
                 Verdict.WARN,
                 "not_declared",
-                f"this migration created it, but {manifest.path} does not declare it: it stays "
-                f"({entry.definition or 'its definition is not on record'})",
-                "declare it again and run rollback, or drop it by hand",
+                f"this migration created it, but {manifest.path} does not declare it: it is kept "
+                f"({entry.definition or 'definition not recorded'})",
+                "declare it again and rerun rollback, or drop it by hand",
             )
 
 
@@ -190,6 +192,6 @@ def _absence(plan: Plan, after: Sequence[ObservedIndex]) -> Iterator[Finding]:
             index.declared.relation.quoted,
             Verdict.PASS if gone else Verdict.FAIL,
             "ok" if gone else "still_there",
-            "no index bears the name" if gone else index.detail,
-            None if gone else "see the steps above, then run rollback again",
+            "there is no index of that name" if gone else index.detail,
+            None if gone else "see the failed steps, then rerun rollback",
         )

@@ -1,6 +1,6 @@
-"""What a drop means for the standbys of the server: queries there may use the index.
+"""The effect of a drop on the standbys of the server: queries there may use the index.
 
-Asks those that the settings name; a standby that is not asked is not known.
+Reads the standbys that the settings name; the usage on others is unknown.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Standby:
 def check_standbys(
     connection: Connection, indexes: Sequence[ObservedIndex], siblings: Sequence[Database]
 ) -> Iterator[Finding]:
-    """Whether queries on standbys use the indexes, and what the drop means there."""
+    """Whether queries on standbys use the indexes, and the effect of the drop there."""
     if not indexes:
         return
     streaming = read_walsenders(connection).walsenders
@@ -49,12 +49,12 @@ def check_standbys(
             "replays_drop",
             "a standby replays the drop with an exclusive lock: it waits for queries on the table there, "
             "up to max_standby_streaming_delay, then cancels them",
-            "choose a moment without long queries on the standbys",
+            "run it when no long queries run on the standbys",
         )
 
 
 def standby_usage(index: ObservedIndex, streaming: int | None, known: Sequence[Standby]) -> Finding:
-    """Whether queries on standbys use the index: known of those that the settings name."""
+    """Whether queries on standbys use the index, by the standbys that the settings name."""
     criterion, subject = "usage on standbys", index.declared.relation.quoted
     used = [
         f"{facts.idx_scan} scans on {standby.address}"
@@ -68,7 +68,7 @@ def standby_usage(index: ObservedIndex, streaming: int | None, known: Sequence[S
             Verdict.WARN,
             "used_on_standby",
             "; ".join(used),
-            "queries there will be planned without it: look at them first",
+            "find these queries first: they will be planned without it",
         )
     if streaming is None:
         return Finding(
@@ -76,8 +76,8 @@ def standby_usage(index: ObservedIndex, streaming: int | None, known: Sequence[S
             subject,
             Verdict.UNKNOWN,
             "not_permitted",
-            "this role may not see which standbys there are",
-            "GRANT pg_read_all_stats to it",
+            "this role cannot see the standbys",
+            "grant pg_read_all_stats to this role",
         )
     if len(known) < streaming:
         return Finding(
@@ -85,19 +85,19 @@ def standby_usage(index: ObservedIndex, streaming: int | None, known: Sequence[S
             subject,
             Verdict.UNKNOWN,
             "not_asked",
-            f"{streaming - len(known)} of {streaming} standbys that stream are no targets of the settings: "
+            f"{streaming - len(known)} of {streaming} standbys are not targets in the settings: "
             "queries there may use it",
-            "look at pg_stat_user_indexes on each, or name them as targets",
+            "read pg_stat_user_indexes on each, or add them as targets",
         )
     names = ", ".join(standby.address for standby in known)
-    found = f"never scanned on {names}" if known else "no standby streams from this server"
+    found = f"never scanned on {names}" if known else "no standby is connected to this server"
     return Finding(criterion, subject, Verdict.PASS, "not_scanned" if known else "no_standby", found)
 
 
 def _read_standbys(
     system_identifier: str | None, oids: Collection[int], siblings: Sequence[Database]
 ) -> list[Standby]:
-    """Those of the siblings that are standbys of this server and answer."""
+    """The siblings that are standbys of this server and answer."""
     limits = SessionLimits(
         connect_timeout_seconds=_SIBLING_TIMEOUT_SECONDS, statement_timeout_seconds=_SIBLING_TIMEOUT_SECONDS
     )
@@ -111,6 +111,6 @@ def _read_standbys(
                     scans = read_dropped_index_facts(connection, oids)
                     found.append(Standby(address(sibling), scans))
         except (ExporterError, psycopg.Error):
-            # Not asked is not known: the finding counts who is missing.
+            # The finding counts the standbys that did not answer.
             continue
     return found

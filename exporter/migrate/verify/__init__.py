@@ -11,8 +11,8 @@
     time                  each probe within its max_seconds, where declared
     time before and after each probe, against the baseline
 
-What cannot be judged is told once: while the index is absent, INVALID or another one, only that is found,
-and of a probe that could not be planned no time is judged.
+What cannot be judged is reported once: while the index is absent, INVALID or another one, there is no other
+finding on it, and the time of a probe that could not be planned is not judged.
 """
 
 from __future__ import annotations

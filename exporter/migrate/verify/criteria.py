@@ -1,4 +1,4 @@
-"""Whether each declared index stands, is valid and fits its table; partitions and probes beside it. Pure."""
+"""Whether each declared index is present, valid and within its size; then partitions and probes. Pure."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def verify(
     *,
     built_at: Mapping[str, datetime] | None = None,
 ) -> tuple[Finding, ...]:
-    """The findings of every index in the order of `facts`, each index's criteria as listed above.
+    """The findings of every index in the order of `facts`, the criteria in the order of the package's list.
 
-    `built_at` says when each index's build ended, by the server's clock; without it the freshness of the
+    `built_at` is when each index's build ended, by the server's clock; without it the freshness of the
     statistics is unknown.
     """
-    baseline = {(found.index_name, found.probe): found for found in before}
-    measured = {(found.index_name, found.probe): found for found in after}
+    baseline = {(one.index_name, one.probe): one for one in before}
+    measured = {(one.index_name, one.probe): one for one in after}
     findings: list[Finding] = []
     for index in facts:
         findings += _presence(index.observed)
@@ -40,7 +40,7 @@ def verify(
     return tuple(findings)
 
 
-# Whether it stands
+# Presence
 
 
 def _presence(observed: ObservedIndex) -> Iterator[Finding]:
@@ -54,7 +54,7 @@ def _presence(observed: ObservedIndex) -> Iterator[Finding]:
             yield passed("exists", name, "covered", f"{twin} is the same index under another name")
             yield passed("definition", name, "as_declared", observed.found_definition or observed.definition)
         case IndexState.ABSENT:
-            yield failed("exists", name, "absent", "no index bears the name", f"{_INIT} to build it")
+            yield failed("exists", name, "absent", "there is no index of that name", f"{_INIT} to build it")
         case IndexState.CONFLICT:
             yield from _conflict(observed, name)
         case IndexState.INCOMPLETE:
@@ -72,24 +72,24 @@ def _presence(observed: ObservedIndex) -> Iterator[Finding]:
             )
         case IndexState.BUILDING_OURS | IndexState.BUILDING_FOREIGN:
             yield unknown(
-                "valid and ready", name, "being_built", observed.detail, "verify again when it is built"
+                "valid and ready", name, "being_built", observed.detail, "rerun verify when it is built"
             )
 
 
 def _conflict(observed: ObservedIndex, name: str) -> Iterator[Finding]:
     if lacking(observed):
-        # It is a partition that stands in the way.
+        # The conflict is that of a partition.
         yield failed("valid and ready", name, "partition_lacking", observed.detail, "see its partitions")
         return
-    hint = "give the declared index another name, or rename or drop what bears it now"
+    hint = "declare another name, or rename or drop the existing relation"
     if observed.found_definition is None:
         yield failed("exists", name, "name_taken", observed.detail, hint)
     else:
-        found = f"{observed.found_definition}, declared is {observed.definition}"
+        found = f"{observed.found_definition}; declared: {observed.definition}"
         yield failed("definition", name, "definition_differs", found, hint)
 
 
-# What the catalogue says of it
+# Catalogue facts
 
 
 def _judge_index(facts: IndexFacts, built_at: datetime | None) -> Iterator[Finding]:
@@ -102,9 +102,9 @@ def _judge_index(facts: IndexFacts, built_at: datetime | None) -> Iterator[Findi
 def _valid(facts: IndexFacts) -> Finding:
     name, criterion = subject_of(facts.observed.declared), "valid and ready"
     if facts.indisvalid is None or facts.indisready is None:
-        return unknown(criterion, name, "not_readable", "the catalogue shows no row of it", "verify again")
+        return unknown(criterion, name, "not_readable", "the catalogue has no row of it", "rerun verify")
     if facts.indisvalid and facts.indisready:
-        return passed(criterion, name, "valid", "queries may use it and writes maintain it")
+        return passed(criterion, name, "valid", "queries can use it and writes maintain it")
     flags = f"indisvalid is {facts.indisvalid}, indisready is {facts.indisready}".lower()
     return failed(criterion, name, "invalid", flags, f"{_INIT} to rebuild it")
 
@@ -116,18 +116,18 @@ def _size(facts: IndexFacts) -> Iterator[Finding]:
         return
     ratio = size_ratio(facts)
     if ratio is None:
-        hint = "verify again when nothing locks index or table"
+        hint = "rerun verify when index and table are not locked"
         yield unknown("size", name, "not_readable", "the sizes could not be read", hint)
         return
-    found = f"{ratio:.3f} of the table, at most {limit:.3f} is declared"
+    found = f"{ratio:.3f} of the table, declared maximum {limit:.3f}"
     if is_small(facts):
-        yield unknown("size", name, "table_too_small", found, "verify again when the table has grown")
+        yield unknown("size", name, "table_too_small", found, "rerun verify when the table has grown")
     elif ratio <= limit:
         yield passed("size", name, "within_limit", found)
     else:
         hint = (
-            "leave out columns or narrow the predicate, or raise max_size_ratio; an index that grew by "
-            f"updates: REINDEX INDEX CONCURRENTLY {declared.relation.quoted}"
+            "remove columns, narrow the predicate, or raise max_size_ratio; if it is bloated by updates: "
+            f"REINDEX INDEX CONCURRENTLY {declared.relation.quoted}"
         )
         yield failed("size", name, "too_large", found, hint)
 
@@ -139,11 +139,12 @@ def _not_null(facts: IndexFacts) -> Iterator[Finding]:
     name, table = subject_of(declared), declared.table.quoted
     if facts.nullable:
         columns = _columns(facts.nullable)
-        hint = f"fill or delete those rows of {table}, then SET NOT NULL; or take the column from not_null"
+        hint = f"fill or delete those rows of {table}, or remove the column from not_null"
         yield failed("not null", name, "null_found", f"NULL in {columns}", hint)
     elif facts.unproven:
-        hint = f"ALTER TABLE {table} … SET NOT NULL proves it; or grant SELECT, or verify at a quiet hour"
-        found = f"not decided in time, or not permitted, for {_columns(facts.unproven)}"
+        column = quote_identifier(facts.unproven[0])
+        hint = f"rerun verify at a quiet hour, or prove it: ALTER TABLE {table} ALTER {column} SET NOT NULL"
+        found = f"not decided in time, or SELECT not permitted, for {_columns(facts.unproven)}"
         yield unknown("not null", name, "not_proven", found, hint)
     else:
         yield passed("not null", name, "no_null", f"no NULL in {_columns(declared.not_null)}")
@@ -155,11 +156,11 @@ def _statistics(facts: IndexFacts, built_at: datetime | None) -> Finding:
     hint = f"ANALYZE {declared.table.quoted}"
     analyzed_at = facts.table_last_analyze
     if analyzed_at is None:
-        found = "when the table was last analyzed is not known; the counters may have been reset"
+        found = "time of the last ANALYZE unknown; the counters may have been reset"
         return unknown(criterion, name, "analyze_unknown", found, hint)
     if built_at is None:
-        found = f"analyzed at {moment(analyzed_at)}; when the index was built is not known"
-        return unknown(criterion, name, "build_unknown", found, f"{hint}, if it was built after that")
+        found = f"analyzed at {moment(analyzed_at)}; time of the build unknown"
+        return unknown(criterion, name, "build_unknown", found, f"if it was built later: {hint}")
     if analyzed_at < built_at:
         found = f"analyzed at {moment(analyzed_at)}, built at {moment(built_at)}"
         return failed(criterion, name, "stale", found, hint)

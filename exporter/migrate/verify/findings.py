@@ -1,10 +1,10 @@
-"""How the findings of verify are made, and what they name."""
+"""Constructors of the findings of verify, and their subjects."""
 
 from __future__ import annotations
 
 from exporter.model import DeclaredIndex, Finding, IndexFacts, Probe, RelationName, Verdict
 
-# Below this the planner rightly reads the whole table, and one page more or less decides a ratio.
+# Below this reading the whole table is cheaper, and a single page changes a ratio.
 SMALL_TABLE_PAGES = 100
 
 
@@ -16,17 +16,17 @@ def concerns(finding: Finding, declared: DeclaredIndex) -> bool:
 
 
 def subject_of(declared: DeclaredIndex) -> str:
-    """What findings about an index name."""
+    """The subject of findings about an index."""
     return declared.relation.quoted
 
 
 def probe_subject(declared: DeclaredIndex, probe: Probe) -> str:
-    """What findings about a probe name."""
+    """The subject of findings about a probe."""
     return f"{subject_of(declared)}, probe {probe.name}"
 
 
 def partition_subject(declared: DeclaredIndex, partition: RelationName) -> str:
-    """What findings about a partition of a partitioned table name."""
+    """The subject of findings about a partition of a partitioned table."""
     return _partition_prefix(subject_of(declared)) + partition.quoted
 
 
@@ -35,12 +35,12 @@ def _partition_prefix(subject: str) -> str:
 
 
 def is_small(facts: IndexFacts) -> bool:
-    """True where the table is too small to judge by."""
+    """True when the table is too small to judge."""
     return facts.table_pages is not None and facts.table_pages < SMALL_TABLE_PAGES
 
 
 def passed(criterion: str, subject: str, reason: str, found: str) -> Finding:
-    """A finding that nothing is wrong with."""
+    """A criterion that holds."""
     return Finding(criterion, subject, Verdict.PASS, reason, found)
 
 

@@ -1,4 +1,4 @@
-"""Whether every partition of a partitioned table has the index: a finding for each that has not. Pure."""
+"""Whether every partition of a partitioned table has the index: a finding for each without it. Pure."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from exporter.model import Finding, IndexState, ObservedIndex, ObservedPartition
 _CRITERION = "partitions"
 _INIT = "run init to complete it"
 _ADOPT = "run init --adopt-invalid to replace it"
-_WAIT = "verify again when that has ended"
+_WAIT = "rerun verify when that has ended"
 _REASONS = {
     IndexState.ABSENT: ("absent", "it has no such index", _INIT),
     IndexState.INVALID_OURS: ("invalid", "", _INIT),
     IndexState.DEGRADED: ("invalid", "", _INIT),
     IndexState.INVALID_FOREIGN: ("invalid", "", _ADOPT),
-    IndexState.CONFLICT: ("conflict", "", "see what bears the name, and repair, rename or drop it"),
+    IndexState.CONFLICT: ("conflict", "", "repair, rename or drop the relation of that name"),
 }
 _AT_WORK = {
     IndexState.BUILDING_OURS: "being_built",
@@ -31,12 +31,12 @@ def lacking(observed: ObservedIndex) -> Sequence[ObservedPartition]:
 
 
 def judge_partitions(observed: ObservedIndex) -> Iterator[Finding]:
-    """One finding for each partition that lacks the index, or one that says that none does."""
-    leaves, wanting = _leaves(observed), lacking(observed)
-    if leaves and not wanting:
-        found = f"all {len(leaves)} partitions have theirs, valid and attached"
+    """One finding for each partition that lacks the index, or one if none does."""
+    leaves, without = _leaves(observed), lacking(observed)
+    if leaves and not without:
+        found = f"all {len(leaves)} partitions have it, valid and attached"
         yield passed(_CRITERION, subject_of(observed.declared), "complete", found)
-    for one in wanting:
+    for one in without:
         yield _judge(observed, one)
 
 
@@ -48,7 +48,7 @@ def _judge(root: ObservedIndex, one: ObservedPartition) -> Finding:
     if state in _REASONS:
         reason, found, hint = _REASONS[state]
         return failed(_CRITERION, subject, reason, f"{name}: {found or one.observed.detail}", hint)
-    return failed(_CRITERION, subject, "not_attached", f"{name} is valid, and not attached", _INIT)
+    return failed(_CRITERION, subject, "not_attached", f"{name} is valid but not attached", _INIT)
 
 
 def _leaves(observed: ObservedIndex) -> Sequence[ObservedPartition]:

@@ -8,7 +8,7 @@ from exporter.migrate.verify.findings import failed, is_small, passed, probe_sub
 from exporter.model import Finding, IndexFacts, Probe, ProbeMeasurement, Role
 from exporter.text.figures import duration, faster_by, speedup, taken
 
-# A probe that became slower by less than one of these differs by noise.
+# A probe that is slower by less than either is not judged slower: noise.
 SLOWER_FACTOR = 2.0
 SLOWER_SECONDS = 0.005
 FASTER_FACTOR = 1.5
@@ -31,7 +31,7 @@ def judge_probes(
         subject = probe_subject(declared, probe)
         after = measured.get(key)
         if after is None:
-            yield unknown("plan uses the index", subject, "not_measured", "not measured", "verify again")
+            yield unknown("plan uses the index", subject, "not_measured", "not measured", "rerun verify")
             continue
         yield _plan(facts, subject, after)
         if after.samples_using_index is None:
@@ -41,9 +41,9 @@ def judge_probes(
 
 
 _UNPLANNED_HINTS = {
-    "no_sample": "correct the sample so that it returns rows, or verify when the table has such rows",
+    "no_sample": "correct the sample so that it returns rows, or rerun verify when the table has such rows",
     "not_permitted": "grant SELECT on the tables of the probe to this role",
-    "timed_out": "verify at a quiet hour, or shorten the sample",
+    "timed_out": "rerun verify at a quiet hour, or shorten the sample",
     "failed": "correct the probe in the manifest",
 }
 
@@ -52,18 +52,18 @@ def _plan(facts: IndexFacts, subject: str, after: ProbeMeasurement) -> Finding:
     criterion = "plan uses the index"
     if after.samples_using_index is None:
         reason = after.reason or "not_measured"
-        hint = _UNPLANNED_HINTS.get(reason, "verify again")
+        hint = _UNPLANNED_HINTS.get(reason, "rerun verify")
         return unknown(criterion, subject, reason, after.detail or "no plan was made", hint)
     found = f"{after.samples_using_index} of {after.samples} plans use it"
     if after.samples and after.samples_using_index == after.samples:
         return passed(criterion, subject, "used", f"{found}: {after.node}" if after.node else found)
     found += f"; the first: {after.node or 'no scan of the table'}"
     if is_small(facts):
-        hint = "verify again when the table has grown: reading all of a small table is cheaper"
+        hint = "rerun verify when the table has grown: reading a small table whole is cheaper"
         return unknown(criterion, subject, "table_too_small", found, hint)
     hint = (
-        "compare the probe's WHERE and ORDER BY with the declared columns and predicate; see its EXPLAIN; "
-        "a setting such as enable_indexscan or random_page_cost can work against indexes"
+        "compare the probe's WHERE and ORDER BY with the declared columns and predicate; read its EXPLAIN; "
+        "check settings such as enable_indexscan and random_page_cost"
     )
     reason = "used_by_some" if after.samples_using_index else "not_used"
     return failed(criterion, subject, reason, found, hint)
@@ -77,24 +77,24 @@ def _time(probe: Probe, subject: str, after: ProbeMeasurement) -> Iterator[Findi
     if after.median_seconds is None and (stopped is None or stopped <= limit):
         yield _untimed("time", subject, after)
         return
-    found = f"{taken(after)}, at most {duration(limit)} is declared"
+    found = f"{taken(after)}, declared maximum {duration(limit)}"
     if after.median_seconds is not None and after.median_seconds <= limit:
         yield passed("time", subject, "within_limit", found)
     else:
-        hint = "look at the probe with EXPLAIN (ANALYZE, BUFFERS); verify again when the server is not busy"
+        hint = "read the probe's EXPLAIN (ANALYZE, BUFFERS); rerun verify when the server is not busy"
         yield failed("time", subject, "too_slow", found, hint)
 
 
 def _change(probe: Probe, subject: str, before: ProbeMeasurement | None, after: ProbeMeasurement) -> Finding:
-    """A run that was stopped gives a lower bound: it proves a slow time only, never a fast one."""
+    """The change of the time; a stopped run is a lower bound, which proves a slow time only."""
     criterion = "time before and after"
     after_took = taken(after)
     if after_took is None:
         return _untimed(criterion, subject, after)
     before_took = None if before is None else taken(before)
     if before is None or before_took is None:
-        found = f"no figure from before, now {after_took}"
-        hint = "none is possible now: the baseline is taken before the first build"
+        found = f"no baseline, now {after_took}"
+        hint = "none is possible now: the baseline is measured before the first build"
         return unknown(criterion, subject, "no_baseline", found, hint)
     found = f"{before_took} before, now {after_took}"
     times = speedup(before, after)
@@ -107,7 +107,7 @@ def _change(probe: Probe, subject: str, before: ProbeMeasurement | None, after: 
     if _is_slower(before.median_seconds, after_seconds):
         if probe.max_seconds is not None and after_seconds <= probe.max_seconds:
             return passed(criterion, subject, "slower_within_limit", f"{found}: slower, but within its limit")
-        hint = "verify again when the server is not busy; if it stays slower, look at the probe's EXPLAIN"
+        hint = "rerun verify when the server is not busy; if it is still slower, read the probe's EXPLAIN"
         return failed(criterion, subject, "slower", found, hint)
     if after.median_seconds is None:
         return _untimed(criterion, subject, after)

@@ -6,6 +6,7 @@ and disks, so that a share of a whole build is a good guess, and the share of on
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 WAITING_FOR_TABLE = "waiting for the table"
@@ -95,8 +96,9 @@ def span(phase: str, *, method: str | None, concurrently: bool) -> tuple[float, 
     weights = WEIGHTS.get(method or "btree", WEIGHTS["gist"])
     if not concurrently:
         weights = {name: weight for name, weight in weights.items() if not name.startswith(_VALIDATION)}
-    whole = sum(weights.values())
-    building = sum(weight for name, weight in weights.items() if name.startswith(_BUILDING)) / whole
+    # The same sum in every Python: since 3.12 `sum` rounds as fsum does.
+    whole = math.fsum(weights.values())
+    building = math.fsum(weight for name, weight in weights.items() if name.startswith(_BUILDING)) / whole
     if phase in _WAITS_BEFORE_BUILDING or phase == f"{_BUILDING}: initializing":
         return 0.0, 0.0
     if phase in _WAITS_BEFORE_VALIDATION:

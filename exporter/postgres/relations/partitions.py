@@ -27,6 +27,7 @@ class Partition:
     relpages: int
     is_owner: bool
     owner_name: str
+    owner_is_superuser: bool
     may_create: bool
 
     @property

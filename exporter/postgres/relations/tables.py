@@ -27,6 +27,7 @@ class TableFacts:
     relpages: int
     is_owner: bool
     owner_name: str
+    owner_is_superuser: bool
     may_create: bool
     may_analyze: bool
     last_analyze: float | None

@@ -34,6 +34,11 @@ class SessionFacts:
     backend_pid: int
     usename: str
 
+    @property
+    def is_monitor(self) -> bool:
+        """True for a role with the settings of deploy/sql/monitor.sql: it reads, and is not counted."""
+        return self.read_only_of_role and not self.track_counts
+
 
 @dataclass(frozen=True, slots=True)
 class SessionIdentity:

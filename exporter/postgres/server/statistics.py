@@ -43,6 +43,14 @@ def read_wal_position(connection: Connection) -> int | None:
     return fetch(connection, "wal_position", WalPosition)[0].position_bytes
 
 
+def wal_bytes_since(connection: Connection, position_bytes: int | None) -> int | None:
+    """What the whole server wrote to its log since that position, None when it is not known."""
+    now_bytes = read_wal_position(connection)
+    if position_bytes is None or now_bytes is None or now_bytes < position_bytes:
+        return None
+    return now_bytes - position_bytes
+
+
 def read_walsenders(connection: Connection) -> Walsenders:
     """How many standbys stream from this server."""
     return fetch(connection, "walsenders", Walsenders)[0]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime
 
-from exporter.postgres.fetching import fetch_one, query_for
+from exporter.postgres.fetching import fetch, fetch_one, query_for
 from exporter.postgres.target import APPLICATION_NAME, Connection
 
 _MAX_NAME_BYTES = 63
@@ -26,6 +28,14 @@ class ToolSession:
     working_seconds: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class SessionStart:
+    """When a session started its statement. Source: pg_stat_activity.query_start (14)."""
+
+    pid: int
+    query_start: datetime | None
+
+
 def session_name(run: str, subject: str) -> str:
     """The application_name of a session that works on `subject`, an index or a table; 63 bytes at most."""
     prefix = f"{APPLICATION_NAME}/{run}/"
@@ -44,6 +54,12 @@ def read_tool_session(connection: Connection, pid: int, relid: int | None) -> To
     """What the session of that process does on the table, None when it is gone."""
     parameters = {"pid": pid, "relid": relid or 0}
     return fetch_one(connection, "tool_sessions", ToolSession, **parameters)
+
+
+def read_session_starts(connection: Connection, pids: Collection[int]) -> dict[int, datetime | None]:
+    """When each of the sessions started its statement, by process."""
+    rows = fetch(connection, "session_starts", SessionStart, pids=list(pids))
+    return {row.pid: row.query_start for row in rows}
 
 
 def cancel_tool_session(connection: Connection, work: ToolSession) -> bool:

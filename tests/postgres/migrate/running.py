@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 
 import psycopg
 
+from exporter.migrate import run as command
 from exporter.migrate.events import Event, EventKind
 from exporter.migrate.execute.executor import Executor
 from exporter.migrate.observe.indexes import observe
-from exporter.migrate.options import BuildOptions, StepOptions
+from exporter.migrate.options import BuildOptions, RunOptions, StepOptions
 from exporter.migrate.plan.steps import plan_build, plan_rollback
 from exporter.model import Database, Manifest, OnFailure, Plan, Step, StepKind, StepResult, StepStatus
 from exporter.postgres.journal import Journal
@@ -109,6 +110,11 @@ class Beside:
     def results(self) -> tuple[StepResult, ...]:
         """What it gave, once it has ended."""
         return self._future.result()
+
+
+def run_with(database: TestDatabase, manifest: Manifest, journal: Journal) -> command.Run:
+    """A run of init over the journal's connection, with the default options."""
+    return command.Run("init", as_declared(database), manifest, RunOptions(), journal, command.now())
 
 
 def executed(connection: psycopg.Connection[tuple[object, ...]], statement: Statement) -> tuple[()]:

@@ -9,10 +9,12 @@ from exporter import bundled
 from exporter.errors import SettingsError, TargetTimedOut
 from exporter.manifest.loader import load_manifest
 from exporter.migrate.assessment import Assessment
-from exporter.migrate.init import check_result, initialise, only_manifest
+from exporter.migrate.init import initialise
 from exporter.migrate.options import BuildOptions, RunOptions, StepOptions
+from exporter.migrate.plan.psql_script import only_manifest
 from exporter.migrate.report import exit_code
 from exporter.migrate.rollback.run import roll_back
+from exporter.migrate.verification import check_result
 from exporter.model import IndexState, Manifest, Outcome, StepKind, StepStatus, Verdict
 from exporter.postgres.journal import EventStatus, Phase
 from tests.conftest import TestDatabase

@@ -11,11 +11,12 @@ from psycopg import sql
 from exporter.errors import ManifestError
 from exporter.migrate.assessment import Assessment
 from exporter.migrate.events import Event, EventKind
-from exporter.migrate.init import check_result, initialise
+from exporter.migrate.init import initialise
 from exporter.migrate.options import RunOptions
 from exporter.migrate.plan.steps import waves_of
 from exporter.migrate.rollback.run import roll_back
 from exporter.migrate.status import read_status
+from exporter.migrate.verification import check_result
 from exporter.model import (
     DeclaredIndex,
     IndexState,

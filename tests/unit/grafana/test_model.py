@@ -75,29 +75,29 @@ def test_all_jobs_cannot_be_chosen_at_once() -> None:
     assert [name for name in QUERY_VARIABLES if not VARIABLES[name]["includeAll"]] == ["job"]
 
 
-@pytest.mark.parametrize("panel", PANELS, ids=panel_name)
-def test_panel_says_what_it_shows(panel: dict[str, Any]) -> None:
-    assert panel["title"]
-    assert panel["description"].endswith(".")
-    defaults = panel["fieldConfig"]["defaults"]
-    assert defaults["unit"] in UNITS
-    overridden = [
-        field["value"]
-        for override in panel["fieldConfig"].get("overrides", [])
-        for field in override["properties"]
-        if field["id"] == "unit"
-    ]
-    assert set(overridden) <= UNITS
+def test_panels_say_what_they_show() -> None:
+    for panel in PANELS:
+        assert panel["title"], panel
+        assert panel["description"].endswith("."), panel["title"]
+        defaults = panel["fieldConfig"]["defaults"]
+        assert defaults["unit"] in UNITS, panel["title"]
+        overridden = [
+            field["value"]
+            for override in panel["fieldConfig"].get("overrides", [])
+            for field in override["properties"]
+            if field["id"] == "unit"
+        ]
+        assert set(overridden) <= UNITS, panel["title"]
 
 
-@pytest.mark.parametrize("panel", PANELS, ids=panel_name)
-def test_panel_queries_the_chosen_data_source(panel: dict[str, Any]) -> None:
-    assert panel["targets"]
-    for part in (panel, *panel["targets"]):
-        assert part["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
-    refs = [target["refId"] for target in panel["targets"]]
-    assert all(refs)
-    assert len(set(refs)) == len(refs)
+def test_panels_query_the_chosen_data_source() -> None:
+    for panel in PANELS:
+        assert panel["targets"], panel["title"]
+        for part in (panel, *panel["targets"]):
+            assert part["datasource"] == {"type": "prometheus", "uid": "${datasource}"}, panel["title"]
+        refs = [target["refId"] for target in panel["targets"]]
+        assert all(refs), panel["title"]
+        assert len(set(refs)) == len(refs), panel["title"]
 
 
 def test_titles_are_unique_within_their_row() -> None:

@@ -17,46 +17,43 @@ QUERIES = [*PANEL_QUERIES, *dashboard.annotation_queries(MODEL)]
 ALERT_WINDOW = timedelta(hours=1)
 
 
-def place(query: Query) -> str:
-    return query.place
+def all_selectors() -> list[tuple[Query, promql.Selector]]:
+    """The selectors of all queries, each with its query."""
+    return [(query, selector) for query in QUERIES for selector in promql.selectors(promql.parse(query.expr))]
 
 
-@pytest.mark.parametrize("query", [*QUERIES, *dashboard.variable_queries(MODEL)], ids=place)
-def test_names_only_metrics_and_labels_that_exist(query: Query) -> None:
-    labels = promql.output_labels(promql.parse(query.expr), metrics.labels_of)
+def test_names_only_metrics_and_labels_that_exist() -> None:
+    for query in [*QUERIES, *dashboard.variable_queries(MODEL)]:
+        labels = promql.output_labels(promql.parse(query.expr), metrics.labels_of)
 
-    assert labels is not None
-    assert set(re.findall(r"{{(\w+)}}", query.legend)) <= labels
-
-
-@pytest.mark.parametrize("query", QUERIES, ids=place)
-def test_is_narrowed_to_the_chosen_job_and_instance(query: Query) -> None:
-    for selector in promql.selectors(promql.parse(query.expr)):
-        assert {'job=~"$job"', 'instance=~"$instance"'} <= selector.matchers
+        assert labels is not None, query.place
+        assert set(re.findall(r"{{(\w+)}}", query.legend)) <= labels, query.place
 
 
-@pytest.mark.parametrize("query", QUERIES, ids=place)
-def test_compares_variables_as_patterns(query: Query) -> None:
+def test_is_narrowed_to_the_chosen_job_and_instance() -> None:
+    for query, selector in all_selectors():
+        assert {'job=~"$job"', 'instance=~"$instance"'} <= selector.matchers, query.place
+
+
+def test_compares_variables_as_patterns() -> None:
     """Several chosen values become a|b, which no other matcher understands."""
-    for selector in promql.selectors(promql.parse(query.expr)):
+    for query, selector in all_selectors():
         for matcher in selector.matchers:
-            assert "$" not in matcher or re.fullmatch(r'(\w+)=~"\$\1"', matcher)
+            assert "$" not in matcher or re.fullmatch(r'(\w+)=~"\$\1"', matcher), query.place
 
 
-@pytest.mark.parametrize("query", QUERIES, ids=place)
-def test_counters_are_read_through_their_rate_and_nothing_else_is(query: Query) -> None:
-    for selector in promql.selectors(promql.parse(query.expr)):
+def test_counters_are_read_through_their_rate_and_nothing_else_is() -> None:
+    for query, selector in all_selectors():
         is_counter = [name.endswith("_total") for name in selector.names]
-        assert all(is_counter) or not any(is_counter)
-        assert all(is_counter) == (selector.function in promql.COUNTER_FUNCTIONS), selector
+        assert all(is_counter) or not any(is_counter), query.place
+        assert all(is_counter) == (selector.function in promql.COUNTER_FUNCTIONS), (query.place, selector)
 
 
-@pytest.mark.parametrize("query", QUERIES, ids=place)
-def test_rates_follow_the_scrape_interval(query: Query) -> None:
-    for selector in promql.selectors(promql.parse(query.expr)):
+def test_rates_follow_the_scrape_interval() -> None:
+    for query, selector in all_selectors():
         if selector.range is not None:
             window = ALERT_WINDOW if selector.function == "increase" else promql.RATE_INTERVAL
-            assert selector.range == window, selector
+            assert selector.range == window, (query.place, selector)
 
 
 @pytest.mark.parametrize(

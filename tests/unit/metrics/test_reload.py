@@ -88,7 +88,7 @@ def test_a_request_swaps_what_changed_and_names_it(swaps: Swaps, caplog: pytest.
     ended = running(reloader, reloader.request)
 
     assert ended.faults == ()
-    assert ended.needs_restart == ("web_listen_address",)
+    assert ended.fixed == ("web_listen_address",)
     assert swaps.names == [["two"]]
     assert swaps.swapped[0].settings.max_indexes == 7
     assert reloader.is_current

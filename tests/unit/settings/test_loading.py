@@ -772,30 +772,29 @@ def told_of(
 
 
 @pytest.mark.parametrize("place", DSN_PLACES)
-@pytest.mark.parametrize("dsn", DSNS)
 def test_no_secret_is_told_where_a_dsn_may_stand(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, place: str, dsn: str
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, place: str
 ) -> None:
     caplog.set_level(logging.DEBUG)
+    for dsn in DSNS:
+        told, _ = told_of(tmp_path, DSN_PLACES[place], dsn)
 
-    told, _ = told_of(tmp_path, DSN_PLACES[place], dsn)
-
-    assert CANARY not in told
-    assert CANARY not in caplog.text
+        assert CANARY not in told, dsn
+        assert CANARY not in caplog.text, dsn
 
 
 @pytest.mark.parametrize("place", OTHER_PLACES)
-@pytest.mark.parametrize("dsn", [dsn for dsn in DSNS if re.search("://|password=|:.*@", dsn)])
 def test_a_dsn_at_a_wrong_place_is_refused_and_not_told(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, place: str, dsn: str
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, place: str
 ) -> None:
     caplog.set_level(logging.DEBUG)
+    for dsn in DSNS:
+        if re.search("://|password=|:.*@", dsn):
+            told, refused = told_of(tmp_path, OTHER_PLACES[place], dsn)
 
-    told, refused = told_of(tmp_path, OTHER_PLACES[place], dsn)
-
-    assert refused
-    assert CANARY not in told
-    assert CANARY not in caplog.text
+            assert refused, dsn
+            assert CANARY not in told, dsn
+            assert CANARY not in caplog.text, dsn
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from exporter.errors import ManifestError, SettingsError
 from exporter.settings.reading import read
 from exporter.settings.source import Reading, Source
-from exporter.settings.subprocess_reader import begin_reading, read_apart
+from exporter.settings.subprocess_reader import SubprocessReader, read_in_subprocess
 from tests.support.waiting import wait_for
 
 CANARY = "c4n4ry"
@@ -40,7 +40,7 @@ def told(reading: Reading) -> list[str]:
 
 
 def test_what_is_read_elsewhere_is_what_is_read_here(source: Source) -> None:
-    here, elsewhere = read(source), read_apart(source)
+    here, elsewhere = read(source), read_in_subprocess(source)
 
     assert elsewhere == here
     assert elsewhere.configuration.settings.max_indexes == 7
@@ -50,7 +50,9 @@ def test_what_is_read_elsewhere_is_what_is_read_here(source: Source) -> None:
 
 
 def test_one_dsn_is_a_setting_that_does_not_show_itself() -> None:
-    reading = read_apart(Source(None, {}, {"PG_INDEX_EXPORTER_DSN": f"host=h dbname=d password={CANARY}"}))
+    reading = read_in_subprocess(
+        Source(None, {}, {"PG_INDEX_EXPORTER_DSN": f"host=h dbname=d password={CANARY}"})
+    )
 
     dsn = reading.configuration.settings.dsn
     assert dsn is not None
@@ -61,14 +63,14 @@ def test_one_dsn_is_a_setting_that_does_not_show_itself() -> None:
 def test_faults_are_told_with_their_places(source: Source, tmp_path: Path) -> None:
     (tmp_path / "settings.yaml").write_text(f"max_statements: {CANARY}\n")
 
-    assert told(read_apart(source)) == told(read(source))
-    assert told(read_apart(source))[0].startswith(f"{tmp_path}/settings.yaml:1: max_statements")
+    assert told(read_in_subprocess(source)) == told(read(source))
+    assert told(read_in_subprocess(source))[0].startswith(f"{tmp_path}/settings.yaml:1: max_statements")
 
 
 def test_a_fault_of_a_manifest_stays_one(source: Source, tmp_path: Path) -> None:
     (tmp_path / "m.yaml").write_text("migration: m\n")
 
-    reading = read_apart(source)
+    reading = read_in_subprocess(source)
 
     assert isinstance(reading.outcome, ManifestError)
     assert reading.files == read(source).files
@@ -80,7 +82,7 @@ def test_a_reader_that_cannot_be_is_a_fault(
 ) -> None:
     monkeypatch.setattr(sys, "executable", program)
 
-    (fault,) = told(read_apart(source))
+    (fault,) = told(read_in_subprocess(source))
 
     assert re.search("no process can be started|ended with status [01]", fault)
 
@@ -93,20 +95,20 @@ def test_a_reader_that_is_killed_is_a_fault(
     program.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(program))
 
-    assert "ended with status -9" in told(read_apart(source))[0]
+    assert "ended with status -9" in told(read_in_subprocess(source))[0]
 
 
 def test_no_command_line_and_no_environment_has_a_secret(source: Source, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "hanging.yaml")
     hanging = Source(tmp_path / "hanging.yaml", {"dsn": CANARY}, {"PG_INDEX_EXPORTER_DSN": CANARY})
 
-    end = begin_reading(hanging)
+    reader = SubprocessReader()
     (pid,) = wait_for("the reader", lambda: readers() or None)
     seen = Path(f"/proc/{pid}/cmdline").read_bytes() + Path(f"/proc/{pid}/environ").read_bytes()
     (tmp_path / "hanging.yaml").unlink()
 
     assert CANARY.encode() not in seen
-    assert "hanging.yaml" in told(end())[0]
+    assert "hanging.yaml" in told(reader.read(hanging))[0]
 
 
 def test_a_reader_that_hangs_ends_with_whom_it_reads_for(tmp_path: Path) -> None:
@@ -114,8 +116,8 @@ def test_a_reader_that_hangs_ends_with_whom_it_reads_for(tmp_path: Path) -> None
     os.mkfifo(fifo)
     program = (
         "from pathlib import Path; from exporter.settings.source import Source;"
-        "from exporter.settings.subprocess_reader import read_apart;"
-        f"read_apart(Source(Path({str(fifo)!r}), {{}}, {{}}))"
+        "from exporter.settings.subprocess_reader import read_in_subprocess;"
+        f"read_in_subprocess(Source(Path({str(fifo)!r}), {{}}, {{}}))"
     )
     # Who opens it to write waits until somebody reads it.
     with subprocess.Popen([sys.executable, "-c", program]) as asking, fifo.open("w"):

@@ -23,6 +23,8 @@ NOTHING = replace(BEFORE, median_seconds=None)
         (130, "2 min 10 s"),
         (3900, "1 h 05 min"),
         (0, "0 s"),
+        (0.9996, "1.0 s"),
+        (59.96, "1 min 00 s"),
         (0.000001, "under 0.01 ms"),
         (47 * 3600, "47 h 00 min"),
         (74 * 3600 + 1800, "3 days 2 h"),

@@ -53,8 +53,10 @@ def decide(observation: WatchObservation, options: WatchOptions, datname: str) -
     phase = observation.phase or ""
     budget_seconds = options.budget_seconds(phase)
     if budget_seconds is not None and observation.stalled_seconds >= budget_seconds:
-        others = [one.described for one in observation.build.blockers if not one.is_own_build]
-        last = f", last for {'; '.join(others)}" if others else ""
+        others = "; ".join(
+            blocker.described for blocker in observation.build.blockers if not blocker.is_own_build
+        )
+        last = f", last for {others}" if others else ""
         yield Action(f"{phase} for more than {shown_duration(budget_seconds)}{last}")
 
 

@@ -46,7 +46,7 @@ class Waits:
         """Return the waits of one step, the longest first."""
         # A copy, as the watching thread adds to it at the same time.
         waits = [
-            Wait(phase, seconds, one.pid, one.usename, one.application_name, one.shown_query)
-            for (phase, _), (seconds, one) in dict(self._seconds.get(step, {})).items()
+            Wait(phase, seconds, blocker.pid, blocker.usename, blocker.application_name, blocker.shown_query)
+            for (phase, _), (seconds, blocker) in dict(self._seconds.get(step, {})).items()
         ]
         return tuple(sorted(waits, key=lambda wait: -wait.seconds)[:_MOST_WAITS])

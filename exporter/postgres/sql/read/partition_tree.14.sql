@@ -23,6 +23,9 @@ SELECT
     c.relpages::pg_catalog.int8 AS relpages,
     pg_catalog.pg_has_role(c.relowner, 'USAGE') AS is_owner,
     pg_catalog.pg_get_userbyid(c.relowner)::pg_catalog.text AS owner_name,
+    EXISTS (
+        SELECT FROM pg_catalog.pg_roles AS r WHERE r.oid = c.relowner AND r.rolsuper
+    ) AS owner_is_superuser,
     pg_catalog.has_schema_privilege(c.relnamespace, 'CREATE') AS may_create
 FROM tree AS t
 JOIN pg_catalog.pg_class AS c ON c.oid = t.relid

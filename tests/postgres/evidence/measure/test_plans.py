@@ -11,7 +11,13 @@ import pytest
 from psycopg import sql
 from psycopg.pq import TransactionStatus
 
-from exporter.evidence.measure.plans import MAX_SAMPLES, TIMED_RUNS, measure_probe, measure_probes
+from exporter.evidence.measure.plans import (
+    MAX_SAMPLES,
+    TIMED_RUNS,
+    ProbeOptions,
+    measure_probe,
+    measure_probes,
+)
 from exporter.model import DeclaredIndex, Manifest, Probe, ProbeMeasurement, RelationName
 from exporter.postgres import ddl
 from tests.conftest import TestDatabase
@@ -51,15 +57,15 @@ def measure(
     probe: Probe = PROBE,
     index: DeclaredIndex = INDEX,
     budget_seconds: float = 30.0,
-    **options: Any,
+    timed: bool = True,
+    covered_by: str | None = None,
 ) -> ProbeMeasurement:
     """The measurement; afterwards the session is as it was before."""
     settings = "SELECT name, setting FROM pg_settings WHERE name = ANY (%s) ORDER BY name"
     names = ["search_path", "statement_timeout", "transaction_read_only", "plan_cache_mode"]
     before = connection.execute(settings, [names]).fetchall()
-    measured = measure_probe(
-        connection, index, probe, search_path=["public"], budget_seconds=budget_seconds, **options
-    )
+    options = ProbeOptions(["public"], budget_seconds, timed=timed, covered_by=covered_by)
+    measured = measure_probe(connection, index, probe, options)
     assert connection.info.transaction_status is TransactionStatus.IDLE
     assert connection.execute(settings, [names]).fetchall() == before
     return measured
@@ -156,7 +162,7 @@ def test_names_that_need_quotes_are_found(nova: Connection) -> None:
         None,
     )
 
-    measured = measure_probe(nova, index, probe, search_path=[schema], budget_seconds=30.0)
+    measured = measure_probe(nova, index, probe, ProbeOptions([schema], 30.0))
 
     assert (measured.reason, measured.detail) == (None, None)
     assert measured.samples_using_index == measured.samples > 0

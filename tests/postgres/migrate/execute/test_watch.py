@@ -349,7 +349,9 @@ def test_a_build_outlasts_who_queues_behind_it_where_it_may(
                 wait_for(
                     "a deadlock that is not looked for, or its waiter",
                     lambda: (
-                        waits_long_for(shop, build, analyze) or "deadlock" in " ".join(notes_of(run)) or None
+                        waits_long_for(shop, build, analyze)
+                        or "deadlock detected" in " ".join(notes_of(run))
+                        or None
                     ),
                 )
             (result, _) = beside.results()

@@ -15,7 +15,6 @@ from exporter.migrate.observe.indexes import observe
 from exporter.migrate.verify import verify
 from exporter.model import DeclaredIndex, IndexFacts, IndexState, Manifest, RelationName, Verdict
 from exporter.postgres import ddl
-from exporter.postgres.fetching import read_facts
 from tests.conftest import TestDatabase
 
 MESSAGES = RelationName("public", "messages")
@@ -48,7 +47,7 @@ def read(
     """The facts of the indexes as they stand; the session is left idle."""
     manifest = Manifest("m.yaml", "090", ("public",), (), indexes)
     observed = observe(connection, manifest, {})
-    facts = read_index_facts(connection, read_facts(connection), observed, budget_seconds=budget_seconds)
+    facts = read_index_facts(connection, observed, budget_seconds=budget_seconds)
     assert connection.info.transaction_status is TransactionStatus.IDLE
     return facts
 
@@ -152,7 +151,7 @@ def test_what_the_role_may_not_read_is_unproven(nova: Connection) -> None:
     nova.execute(sql.SQL("CREATE ROLE {}").format(role))
     nova.execute(sql.SQL("SET ROLE {}").format(role))
 
-    (facts,) = read_index_facts(nova, read_facts(nova), observed, budget_seconds=30.0)
+    (facts,) = read_index_facts(nova, observed, budget_seconds=30.0)
 
     nova.execute("RESET ROLE")
     nova.execute(sql.SQL("DROP ROLE {}").format(role))
@@ -172,7 +171,7 @@ def test_behind_an_exclusive_lock_sizes_are_unknown_and_flags_are_not(
     holder.start()
     try:
         assert locked.wait(60)
-        (facts,) = read_index_facts(nova, read_facts(nova), observed, budget_seconds=30.0)
+        (facts,) = read_index_facts(nova, observed, budget_seconds=30.0)
     finally:
         release.set()
         holder.join()

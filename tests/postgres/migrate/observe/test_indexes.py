@@ -8,10 +8,11 @@ import pytest
 from psycopg import sql
 
 from exporter.errors import ManifestError
-from exporter.migrate.observe.indexes import names_by_state, observe, observe_among
+from exporter.migrate.observe.index_catalog import IndexCatalog, observe_in_catalog
+from exporter.migrate.observe.indexes import observe
 from exporter.model import DeclaredIndex, IndexState, ObservedIndex, RelationName
 from exporter.postgres import ddl
-from exporter.postgres.relations.tables import TableIndex, compile_index
+from exporter.postgres.relations.tables import compile_index
 from tests.conftest import TestDatabase
 from tests.support.builds import held_build, indexes_of, leave_invalid, look_at
 from tests.support.declared import declare, manifest_of
@@ -84,9 +85,9 @@ def test_present(shop: TestDatabase) -> None:
 def test_present_where_it_was_built_after_the_tables_indexes_were_read(shop: TestDatabase) -> None:
     with shop.connect() as connection:
         compiled = compile_index(connection, INDEX)
-        before: tuple[TableIndex, ...] = ()
+        catalog = IndexCatalog.read(connection, oid_of(shop, "messages"), {})
         shop.execute(CREATE.format("idx_sender"))
-        observed = observe_among(connection, INDEX, compiled, oid_of(shop, "messages"), before, {})
+        observed = observe_in_catalog(catalog, INDEX, compiled)
 
     assert observed.state is IndexState.PRESENT
 
@@ -465,11 +466,14 @@ def test_a_role_without_the_right_to_temporary_tables_is_told_so(shop: TestDatab
         shop.execute("DROP ROLE plain")
 
 
-def test_names_by_state_keeps_the_order_of_the_manifest(shop: TestDatabase) -> None:
+def test_the_order_is_that_of_the_manifest(shop: TestDatabase) -> None:
     manifest = manifest_of(declare("b"), declare("a", "posts"), declare("c", "messages", "sender_id"))
     shop.execute("CREATE INDEX a ON posts (id)")
 
     observed = look_at(shop, manifest)
 
-    assert names_by_state(observed, IndexState.ABSENT) == ("b", "c")
-    assert names_by_state(observed, IndexState.ABSENT, IndexState.PRESENT) == ("b", "a", "c")
+    assert [(index.declared.name, index.state) for index in observed] == [
+        ("b", IndexState.ABSENT),
+        ("a", IndexState.PRESENT),
+        ("c", IndexState.ABSENT),
+    ]

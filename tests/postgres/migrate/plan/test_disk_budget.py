@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from exporter.migrate.assessment import look
+from exporter.migrate.assessment import assess
 from exporter.migrate.events import Event, EventKind
 from exporter.migrate.init import initialise
 from exporter.migrate.options import BuildOptions, PreflightOptions, RunOptions
@@ -21,8 +21,8 @@ OPTIONS = RunOptions(build=BuildOptions(steps=QUICK))
 
 def needs_of(shop: TestDatabase) -> dict[str, int]:
     """What the builds of each table take, by the preflight."""
-    situation = look(as_declared(shop), MANIFEST, OPTIONS)
-    return {one.index.table.relname: one.index_bytes + one.wal_bytes for one in situation.estimates}
+    assessment = assess(as_declared(shop), MANIFEST, OPTIONS)
+    return {one.index.table.relname: one.index_bytes + one.wal_bytes for one in assessment.estimates}
 
 
 @pytest.mark.parametrize("by_volume", [True, False], ids=["free space", "given budget"])

@@ -8,15 +8,15 @@ import pytest
 
 from exporter import bundled
 from exporter.manifest.loader import load_manifest
-from exporter.migrate.assessment import read_situation
+from exporter.migrate.assessment import read_assessment
 from exporter.migrate.observe.indexes import observe
-from exporter.migrate.options import RunOptions
 from exporter.migrate.plan.psql_script import as_script
 from exporter.migrate.plan.steps import plan_build
 from exporter.model import DeclaredIndex, IndexState, Manifest, RelationName
 from exporter.postgres.journal import Journal
 from exporter.postgres.sessions.locks import acquire_table_lock
 from tests.conftest import TestDatabase
+from tests.postgres.migrate.running import run_with
 from tests.support.builds import session
 from tests.support.declared import declare, manifest_of
 from tests.support.tools import find_tool
@@ -216,10 +216,9 @@ def test_a_run_that_was_stopped_is_finished_by_the_next(database: TestDatabase, 
         (None, "done", "done"),
     ]
     with session(database) as connection:
-        situation = read_situation(
-            connection, manifest, Journal(connection, "public", "001_test", "test"), RunOptions()
-        )
-    assert situation.plan.steps == ()
+        journal = Journal(connection, "public", "001_test", "test")
+        assessment = read_assessment(run_with(database, manifest, journal))
+    assert assessment.plan.steps == ()
 
 
 def test_it_stops_while_another_run_works_on_the_table(database: TestDatabase, tmp_path: Path) -> None:

@@ -6,11 +6,10 @@ from exporter.migrate.assessment import read_plan
 from exporter.migrate.execute.context import ExecutionContext
 from exporter.migrate.execute.step_runs import StepRuns
 from exporter.migrate.execute.steps.run import run_step
-from exporter.migrate.options import RunOptions
 from exporter.model import Manifest, Step, StepKind, StepStatus
 from exporter.postgres.journal import EventStatus, Journal, Phase
 from tests.conftest import TestDatabase
-from tests.postgres.migrate.running import QUICK
+from tests.postgres.migrate.running import QUICK, run_with
 from tests.support.builds import as_declared, indexes_of, journal_of, leave_invalid
 from tests.support.declared import declare, manifest_of
 
@@ -24,9 +23,8 @@ DEFINITIONS = (
 )
 
 
-def plan_again(journal: Journal, manifest: Manifest) -> tuple[Step, ...]:
-    situation = read_plan(journal.connection, manifest, journal, RunOptions())
-    return situation.plan.steps
+def plan_again(shop: TestDatabase, journal: Journal, manifest: Manifest) -> tuple[Step, ...]:
+    return read_plan(run_with(shop, manifest, journal)).plan.steps
 
 
 def runs_in(shop: TestDatabase, journal: Journal) -> StepRuns:
@@ -50,7 +48,7 @@ def test_after_each_step_planning_again_gives_the_rest(shop: TestDatabase) -> No
     with journal_of(shop) as journal:
         journal.append(Phase.BUILDING, EventStatus.IN_PROGRESS, index_name="idx_sender")
         leave_invalid(shop, "CREATE INDEX CONCURRENTLY idx_sender ON messages (sender_id)")
-        steps = plan_again(journal, MANIFEST)
+        steps = plan_again(shop, journal, MANIFEST)
         assert [step.kind for step in steps] == [
             StepKind.DROP_INVALID,
             StepKind.BUILD,
@@ -63,7 +61,7 @@ def test_after_each_step_planning_again_gives_the_rest(shop: TestDatabase) -> No
         step_runs = runs_in(shop, journal)
         for done, step in enumerate(steps, 1):
             apply(step_runs, [step])
-            assert plan_again(journal, MANIFEST) == steps[done:]
+            assert plan_again(shop, journal, MANIFEST) == steps[done:]
 
     assert indexes_of(shop) == dict.fromkeys(("idx_sender", "idx_content", "idx_post", "idx_standing"), True)
 
@@ -73,7 +71,7 @@ def test_after_any_number_of_steps_undoing_them_gives_the_start(shop: TestDataba
     tables = [["messages", "posts", "users"]]
     with journal_of(shop) as journal:
         start = shop.execute(DEFINITIONS, tables)
-        steps = plan_again(journal, MANIFEST)
+        steps = plan_again(shop, journal, MANIFEST)
         step_runs = runs_in(shop, journal)
         for done in range(1, len(steps) + 1):
             apply(step_runs, steps[:done])
@@ -81,4 +79,4 @@ def test_after_any_number_of_steps_undoing_them_gives_the_start(shop: TestDataba
                 if step.undo is not None:
                     shop.execute(step.undo)
             assert shop.execute(DEFINITIONS, tables) == start
-            assert plan_again(journal, MANIFEST) == steps
+            assert plan_again(shop, journal, MANIFEST) == steps

@@ -7,8 +7,8 @@ import pytest
 from psycopg import sql
 
 from exporter.cli import main
-from exporter.migrate.init import check_readiness
 from exporter.migrate.options import RunOptions
+from exporter.migrate.readiness import check_readiness
 from exporter.model import Verdict
 from tests.conftest import TestDatabase
 from tests.postgres.migrate.preflight.looking import INDEX, OPTIONS, only, told

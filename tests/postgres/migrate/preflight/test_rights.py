@@ -6,7 +6,7 @@ import pytest
 from psycopg import sql
 
 from exporter.errors import ExporterError
-from exporter.migrate.assessment import look, require_passed
+from exporter.migrate.assessment import assess, require_passed
 from exporter.migrate.options import RunOptions
 from exporter.migrate.preflight import check_before_build
 from exporter.model import Finding, Manifest, Verdict
@@ -73,7 +73,7 @@ def test_the_owner_passes_everything(shop: TestDatabase, role: str) -> None:
                 "ownership",
                 "public.messages",
                 Verdict.FAIL,
-                'GRANT postgres TO "the ""builder""", or run as the owner: only owners create indexes',
+                'ALTER TABLE public.messages OWNER TO "the ""builder"""',
             ),
         ),
         (
@@ -82,7 +82,7 @@ def test_the_owner_passes_everything(shop: TestDatabase, role: str) -> None:
                 "may analyze",
                 "public.posts",
                 Verdict.FAIL,
-                'GRANT postgres TO "the ""builder""": the server would skip it with a warning',
+                'ALTER TABLE public.posts OWNER TO "the ""builder"""',
             ),
         ),
         (
@@ -109,7 +109,7 @@ def test_the_owner_passes_everything(shop: TestDatabase, role: str) -> None:
                 "statistics collector",
                 "the server",
                 Verdict.FAIL,
-                'ALTER ROLE "the ""builder""" RESET track_counts: ANALYZE reports through it',
+                "use the builder's connection: the role that deploy/sql/builder.sql creates",
             ),
         ),
     ],
@@ -131,8 +131,39 @@ def test_temporary_tables_are_needed(shop: TestDatabase, role: str) -> None:
             "temporary tables",
             "the server",
             Verdict.FAIL,
-            f'GRANT TEMPORARY ON DATABASE {shop.name} TO "the ""builder""": '
-            "declarations are compiled on an empty clone",
+            f'GRANT TEMPORARY ON DATABASE {shop.name} TO "the ""builder"""',
+        )
+    ]
+
+
+def test_every_missing_table_is_named_at_once_and_a_kind_before_the_rights_on_it(
+    shop: TestDatabase, role: str
+) -> None:
+    shop.execute("CREATE VIEW recent AS SELECT * FROM messages")
+    tables = ("nowhere", "recent", "messages")
+    indexes = [declare(f"idx_{number}", table) for number, table in enumerate(tables)]
+    manifest = manifest_of(*indexes, analyze=("gone", "posts"))
+
+    found = findings_of(shop, role, manifest)
+
+    assert [(one.criterion, one.subject, one.reason) for one in found if one.verdict is Verdict.FAIL] == [
+        ("table kind", "public.nowhere", "no_table"),
+        ("table kind", "public.recent", "not_a_table"),
+        ("table kind", "public.gone", "no_table"),
+    ]
+
+
+def test_the_monitor_role_is_sent_to_the_builders_connection(shop: TestDatabase, role: str) -> None:
+    for statement in ("SET default_transaction_read_only = on", "SET track_counts = off"):
+        shop.execute(sql.SQL("ALTER ROLE {} " + statement).format(sql.Identifier(role)))
+    shop.execute("ALTER TABLE messages OWNER TO postgres")
+
+    assert not_passed(findings_of(shop, role)) == [
+        (
+            "role",
+            "the server",
+            Verdict.FAIL,
+            "use the builder's connection: the role that deploy/sql/builder.sql creates",
         )
     ]
 
@@ -177,11 +208,11 @@ def test_a_standby_is_refused(own_server: OwnServer, own_standby: OwnServer, kin
 def test_a_failed_preflight_is_told_whole(shop: TestDatabase, role: str) -> None:
     shop.execute("ALTER TABLE messages OWNER TO postgres")
     shop.execute("ALTER TABLE posts OWNER TO postgres")
-    situation = look(as_declared(shop, role, "throw-away"), MANIFEST, RunOptions())
+    assessment = assess(as_declared(shop, role, "throw-away"), MANIFEST, RunOptions())
 
     with pytest.raises(ExporterError) as caught:
-        require_passed(situation)
+        require_passed(assessment)
 
-    assert situation.observed == ()
+    assert assessment.observed == ()
     assert str(caught.value).count("\n  -> ") == 2
     assert "public.messages, ownership: owned by postgres" in str(caught.value)

@@ -57,7 +57,7 @@ def test_a_standby_that_falls_behind_is_told(own_shop: TestDatabase, own_standby
     standby = own_standby(own_shop.server)
 
     def streams() -> bool | None:
-        return True if "1 stream" in only(findings_of(own_shop), "replica lag").found else None
+        return True if "1 standby" in only(findings_of(own_shop), "replica lag").found else None
 
     wait_for("the standby", streams)
     own_shop.execute(sql.SQL("CREATE ROLE stranger LOGIN PASSWORD {}").format(PASSWORD))

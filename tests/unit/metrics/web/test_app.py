@@ -10,8 +10,8 @@ import pytest
 from exporter.errors import Fault
 from exporter.metrics.exposition.page import Page, PageFormat
 from exporter.metrics.exposition.segment import Segment
-from exporter.metrics.reload_result import ReloadResult
 from exporter.metrics.web.app import CHUNK_BYTES, make_app
+from exporter.metrics.web.lifecycle import Reload
 from exporter.metrics.web.service_discovery import target_groups
 
 BIG = b"x" * (2 * CHUNK_BYTES + 17)
@@ -53,12 +53,12 @@ class FixedPages:
 class FixedReload:
     """A reload that ends as it was told to."""
 
-    def __init__(self, ended: ReloadResult, *, is_enabled: bool = True) -> None:
+    def __init__(self, ended: Reload, *, is_enabled: bool = True) -> None:
         self.is_enabled = is_enabled
         self.requests = 0
         self._ended = ended
 
-    async def request(self) -> ReloadResult:
+    async def request(self) -> Reload:
         self.requests += 1
         return self._ended
 
@@ -198,7 +198,20 @@ def test_targets_are_compressed_and_have_a_head_as_other_pages() -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["", "a b", "x/y", 'x"', "user:secret@host", "host:port", "host:65536", "[::1"]
+    "host",
+    [
+        "",
+        "a b",
+        "x/y",
+        'x"',
+        "user:secret@host",
+        "host:port",
+        "host:65536",
+        "[::1",
+        "[::::]",
+        "[::1]:99999",
+        "[1.2.3.4]",
+    ],
 )
 def test_a_host_that_is_none_is_not_handed_on(host: str) -> None:
     answer = request(FixedPages("primary"), "/sd", headers={"Host": host})
@@ -210,8 +223,8 @@ def test_a_host_that_is_none_is_not_handed_on(host: str) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "PUT"])
 def test_a_reload_says_how_it_ended(method: str) -> None:
-    good = FixedReload(ReloadResult(needs_restart=("web_listen_address",)))
-    bad = FixedReload(ReloadResult((Fault("s.yaml:3", "unknown key 'hots'", "did you mean 'host'?"),)))
+    good = FixedReload(Reload(fixed=("web_listen_address",)))
+    bad = FixedReload(Reload((Fault("s.yaml:3", "unknown key 'hots'", "did you mean 'host'?"),)))
 
     done = request(FixedPages(), "/-/reload", method, lifecycle=good)
     refused = request(FixedPages(), "/-/reload", method, lifecycle=bad)
@@ -222,7 +235,7 @@ def test_a_reload_says_how_it_ended(method: str) -> None:
     assert (good.requests, bad.requests) == (1, 1)
 
 
-@pytest.mark.parametrize("lifecycle", [None, FixedReload(ReloadResult(), is_enabled=False)])
+@pytest.mark.parametrize("lifecycle", [None, FixedReload(Reload(), is_enabled=False)])
 @pytest.mark.parametrize("method", ["POST", "PUT"])
 def test_a_reload_that_is_not_allowed_says_what_would_allow_it(
     method: str, lifecycle: FixedReload | None
@@ -236,7 +249,7 @@ def test_a_reload_that_is_not_allowed_says_what_would_allow_it(
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE"])
 def test_a_reload_is_never_asked_for_by_another_method(method: str) -> None:
-    lifecycle = FixedReload(ReloadResult())
+    lifecycle = FixedReload(Reload())
 
     answer = request(FixedPages(), "/-/reload", method, lifecycle=lifecycle)
 

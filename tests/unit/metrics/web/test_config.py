@@ -14,7 +14,8 @@ from tests.support.certificates import Authority
 
 DOCS = Path(__file__).parents[4] / "docs" / "web-config.md"
 CANARY = "c4n4ry"
-HASH = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
+# The same in every process of a run, because names of tests hold it.
+HASH = bcrypt.hashpw(b"secret", b"$2b$04$abcdefghijklmnopqrstuu").decode()
 SERVER = "tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\n"
 
 
@@ -169,8 +170,29 @@ def test_every_cipher_suite_of_go_is_known_to_openssl(certificates: Path, suite:
 
 
 @pytest.mark.parametrize("curve", CURVES)
-def test_every_curve_is_known_to_openssl(certificates: Path, curve: str) -> None:
-    assert load(certificates, f"{SERVER}  curve_preferences: [{curve}]\n").scheme == "https"
+def test_every_curve_is_set_or_refused_with_the_reason(certificates: Path, curve: str) -> None:
+    text = f"{SERVER}  curve_preferences: [{curve}]\n"
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).set_ecdh_curve(CURVES[curve])
+    except (ssl.SSLError, ValueError):
+        # As Python 3.11.2 does with X25519.
+        assert curve == "X25519"
+        assert faults_of(certificates, text)
+    else:
+        assert load(certificates, text).scheme == "https"
+
+
+def test_a_curve_that_cannot_be_set_is_a_fault_at_its_line(
+    certificates: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_context: ssl.SSLContext, name: str) -> None:
+        raise ValueError(f"unknown elliptic curve name {name!r}")
+
+    monkeypatch.setattr(ssl.SSLContext, "set_ecdh_curve", refuse)
+
+    (fault,) = faults_of(certificates, f"{SERVER}  curve_preferences: [X25519]\n")
+
+    assert "X25519 cannot be set with this Python" in fault.what
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What http_sd_configs is told of one and of several targets."""
+"""The target groups of one and of several targets."""
 
 import json
 from typing import Any

@@ -74,7 +74,7 @@ def test_what_is_built_keeps_its_room() -> None:
         schedule.release(steps_of("c"))
         schedule.release(steps_of("a"))
         assert waiting.result() == "b"
-    assert told == [("b", "/data: needs up to 50 bytes, 10 bytes are left beside what is built now")]
+    assert told == [("b", "/data: needs up to 50 bytes, 10 bytes left besides the running builds")]
 
 
 def test_each_volume_counts_alone() -> None:

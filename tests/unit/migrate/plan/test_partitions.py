@@ -177,7 +177,7 @@ def test_a_rollback_drops_what_is_not_attached_concurrently_and_the_rest_with_th
 def test_an_index_that_stood_before_keeps_the_whole_from_being_dropped() -> None:
     tree = Tree(IndexState.PRESENT, {1: Node(0, True, IndexState.PRESENT, True)})
 
-    plan = plan_rollback(MANIFEST, [tree.observed()], {ROOT.name}, stood_before={relation("idx_t1")})
+    plan = plan_rollback(MANIFEST, [tree.observed()], {ROOT.name}, attached_only={relation("idx_t1")})
 
     assert plan.steps == ()
     assert [index.declared for index in plan.refused] == [ROOT]

@@ -15,7 +15,7 @@ MAKERS = {"passed", "failed", "warned", "unknown"}
 
 def criteria() -> Iterator[str]:
     """The first argument of every call that makes a finding."""
-    for path in FOLDER.glob("*.py"):
+    for path in FOLDER.rglob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         known = {
             target.id: node.value.value
@@ -24,7 +24,8 @@ def criteria() -> Iterator[str]:
             for target in node.targets
             if isinstance(target, ast.Name)
         }
-        module = import_module(f"{preflight.__name__}.{path.stem}")
+        name = ".".join(path.relative_to(FOLDER).with_suffix("").parts).removesuffix("__init__").rstrip(".")
+        module = import_module(f"{preflight.__name__}.{name}".rstrip("."))
         for call in ast.walk(tree):
             if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in MAKERS:
                 yield from _words(call.args[0], {**vars(module), **known})

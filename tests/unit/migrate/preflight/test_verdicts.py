@@ -11,8 +11,9 @@ from exporter.migrate.preflight.declarations import check_declarations, not_comp
 from exporter.migrate.preflight.limits import check_duration, check_temporary_files
 from exporter.migrate.preflight.replication import check_archiving, check_lag, check_slots
 from exporter.migrate.preflight.session import check_session
-from exporter.migrate.preflight.tables import check_table_age, check_wraparound
+from exporter.migrate.preflight.tables import check_built_on, check_table_age, check_wraparound
 from exporter.model import Finding, IndexEstimate, IndexState, ObservedIndex, Verdict
+from exporter.postgres.relations.tables import TableFacts
 from exporter.postgres.server.replication import ArchiverFacts, ReplicationLag, ReplicationSlot, RunningBackup
 from exporter.postgres.server.session_facts import SessionFacts
 from exporter.postgres.server.storage import StorageFacts, TableAge, WraparoundFacts
@@ -52,13 +53,45 @@ def test_a_session_that_lacks_nothing_passes_each_check() -> None:
 
     assert {one.verdict for one in found} == {PASS}
     assert {one.criterion for one in found} == {
-        *("version", "primary", "writable", "direct connection", "temporary tables"),
+        *("version", "primary", "role", "writable", "direct connection", "temporary tables"),
         *("statistics collector", "sees other sessions", "may cancel sessions", "may outwait deadlocks"),
     }
     assert judged(check_session(SESSION, "why", "nova", needs_signal=True), "direct connection") == (
         FAIL,
         "pooler",
     )
+
+
+def test_the_monitor_role_is_sent_to_the_builders_connection_and_to_nothing_else() -> None:
+    monitor = replace(
+        SESSION,
+        read_only_default=True,
+        read_only_of_role=True,
+        track_counts=False,
+        may_create_temporary=False,
+        may_signal_backend=False,
+        usename="index_monitor",
+    )
+
+    wanting = [
+        one for one in check_session(monitor, None, "nova", needs_signal=True) if one.verdict is not PASS
+    ]
+
+    assert [(one.criterion, one.verdict, one.reason) for one in wanting] == [("role", FAIL, "monitor_role")]
+    assert "builder's connection" in (wanting[0].hint or "")
+
+
+@pytest.mark.parametrize(
+    ("owner_is_superuser", "hint"),
+    [(False, "GRANT shop_owner TO builder"), (True, "ALTER TABLE public.messages OWNER TO builder")],
+)
+def test_membership_in_a_superuser_is_never_advised(owner_is_superuser: bool, hint: str) -> None:
+    facts = TableFacts(1, "r", 0.0, 0, False, "shop_owner", owner_is_superuser, True, True, None)
+
+    found = list(check_built_on(relation("messages"), facts, "builder"))
+
+    assert judged(found, "ownership") == (FAIL, "not_owner")
+    assert [one.hint for one in found if one.hint] == [hint]
 
 
 @pytest.mark.parametrize(

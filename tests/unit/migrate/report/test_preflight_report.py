@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from exporter.migrate.preflight.estimate import SpaceNeeded, needed_together
+from exporter.migrate.preflight.disk.estimate import SpaceNeeded, needed_together
 from exporter.migrate.preflight.findings import failed, passed, unknown, warned
 from exporter.migrate.report import PREFLIGHT_FORMS, preflight_exit_code
 from exporter.model import Finding, Readiness

@@ -236,7 +236,7 @@ def test_a_plan_tells_where_it_would_be_done_and_repeats_no_lock() -> None:
     text = plan_as_text(plan_of(MESSAGES, POSTS), origin=("database 'nova' at 127.0.0.1:5432",))
 
     assert text.splitlines()[1] == "database 'nova' at 127.0.0.1:5432"
-    assert text.count("reads and writes go on") == 2
+    assert text.count("ShareUpdateExclusiveLock on the table") == 2
     assert text.count("lock, done when: as in step 1") == 1
     assert text.count("lock, done when: as in step 2") == 1
 

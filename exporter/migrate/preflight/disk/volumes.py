@@ -1,4 +1,4 @@
-"""Free space as the operating system tells it, where the server's files can be seen from here."""
+"""Free space as the operating system reports it, where the server's files are mounted here."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    """A mounted file system. `device` tells volumes apart. Units: bytes. Source: statvfs(2)."""
+    """A mounted file system. `device` identifies it. Units: bytes. Source: statvfs(2)."""
 
     device: int
     path: Path
@@ -19,14 +19,14 @@ class Volume:
 
 
 def read_volume(path: Path) -> Volume | None:
-    """The volume that a file or folder lies on, None when it cannot be seen from here."""
+    """The volume of a file or folder, None when it cannot be read from here."""
     try:
-        told = os.statvfs(path)
+        system = os.statvfs(path)
         device = path.stat().st_dev
     except OSError:
         return None
     # Not f_bfree: the rest is kept for root.
-    return Volume(device, path, told.f_bavail * told.f_frsize, told.f_blocks * told.f_frsize)
+    return Volume(device, path, system.f_bavail * system.f_frsize, system.f_blocks * system.f_frsize)
 
 
 def system_identifier_of(data_directory: Path) -> str | None:

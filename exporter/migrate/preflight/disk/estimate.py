@@ -1,4 +1,4 @@
-"""What a build will take: bytes of index, temporary files and WAL, and about how long. Pure.
+"""What a build takes: bytes of index, temporary files and WAL, and roughly how long. Pure.
 
 The formula for b-trees was measured: an entry takes MAXALIGN(8 + the columns' average widths) + 4 bytes; the
 sort writes that much once when it exceeds maintenance_work_mem; the second pass sorts 12 bytes for each row,
@@ -20,21 +20,21 @@ _ITEM_POINTER_BYTES = 4
 _TUPLE_HEADER_BYTES = 8
 _TID_SORT_BYTES = 12
 _PAGE_OVERHEAD_BYTES = 40
-# What the memory of a sort holds of an entry beside it.
+# What a sort in memory adds to each entry.
 _SORT_OVERHEAD_BYTES = 32
 _TID_MEMORY_BYTES = 24
 _HASH_TUPLE_BYTES = 16
 _INNER_FILL_SHARE = 0.7
 _DEFAULT_FILLFACTOR = {"btree": 90.0, "hash": 75.0, "gist": 70.0, "spgist": 70.0}
 _DEFAULT_PAGES_PER_RANGE = 128
-# Slow enough for a server that does other work as well.
+# Conservative: the server does other work too.
 _READ_BYTES_PER_SECOND = 100 * 1024**2
 _SECONDS_PER_ROW = 3e-6
 
 
 @dataclass(frozen=True, slots=True)
 class SpaceNeeded:
-    """What builds take while they run: those of one table, or of several together. Units: bytes."""
+    """What the builds of one or several tables take while they run. Units: bytes."""
 
     index_bytes: int
     temporary_bytes: int
@@ -84,10 +84,9 @@ def estimate_index(
 
 
 def needed_together(by_table: Iterable[SpaceNeeded], *, max_parallel: int | None) -> SpaceNeeded:
-    """What the builds of several tables take at their worst moment.
+    """The most that the builds of several tables take at one time.
 
-    Indexes and WAL stay; temporary files are given back. Of `max_parallel` tables at a time, None for all,
-    the largest sorts count.
+    Indexes and WAL stay, temporary files are removed: the `max_parallel` largest sorts count, None for all.
     """
     listed = list(by_table)
     largest = sorted((one.temporary_bytes for one in listed), reverse=True)[:max_parallel]
@@ -100,9 +99,9 @@ def needed_together(by_table: Iterable[SpaceNeeded], *, max_parallel: int | None
 
 def _pages(rows: float, entry_bytes: int, fill_share: float, block_bytes: int) -> float:
     """Leaves filled to their share, each with a high key beside its entries, the levels above, a metapage."""
-    room = block_bytes - _PAGE_OVERHEAD_BYTES
-    leaves = math.ceil(rows / max(1, (room - block_bytes * (1 - fill_share)) // entry_bytes - 1))
-    fanout = max(2, room * _INNER_FILL_SHARE // entry_bytes)
+    usable_bytes = block_bytes - _PAGE_OVERHEAD_BYTES
+    leaves = math.ceil(rows / max(1, (usable_bytes - block_bytes * (1 - fill_share)) // entry_bytes - 1))
+    fanout = max(2, usable_bytes * _INNER_FILL_SHARE // entry_bytes)
     pages, level = leaves, leaves
     while level > 1:
         level = math.ceil(level / fanout)

@@ -8,8 +8,8 @@ import pytest
 
 from exporter.migrate.options import PreflightOptions
 from exporter.migrate.plan.disk_budget import DiskBudget, DiskNeed
-from exporter.migrate.preflight.disk import GIVEN_BUDGET, budget_of, check_disk
-from exporter.migrate.preflight.free_space import Place, Room, Rooms, find_rooms
+from exporter.migrate.preflight.disk.check import GIVEN_BUDGET, budget_of, check_disk
+from exporter.migrate.preflight.disk.free_space import FreeSpace, FreeSpaces, Place, find_free_space
 from exporter.model import Finding, IndexEstimate, Verdict
 from exporter.postgres.server.storage import StorageFacts, TablespaceFacts
 from tests.support.declared import declare, relation
@@ -26,16 +26,16 @@ def estimate(
     return IndexEstimate(declare(name or f"i_{table}", table), size, sort, size, 1.0, 1.0, is_rough=rough)
 
 
-def on(free: int, size: int | None = None) -> Rooms:
+def on(free: int, size: int | None = None) -> FreeSpaces:
     """All on one volume."""
-    room = Room("volume of /data", free, size)
-    return Rooms({DATA: room, WAL: room})
+    space = FreeSpace("volume of /data", free, size)
+    return FreeSpaces({DATA: space, WAL: space})
 
 
 def findings(
-    estimates: Sequence[IndexEstimate], rooms: Rooms, options: PreflightOptions = OPTIONS
+    estimates: Sequence[IndexEstimate], spaces: FreeSpaces, options: PreflightOptions = OPTIONS
 ) -> list[Finding]:
-    return list(check_disk(estimates, STORAGE, rooms, options))
+    return list(check_disk(estimates, STORAGE, spaces, options))
 
 
 TWO = (estimate("a", 100, 300), estimate("b", 50, 200))
@@ -81,8 +81,8 @@ def test_the_reserve_is_a_share_of_the_volume() -> None:
 
 
 def test_each_volume_is_judged_by_what_is_written_there() -> None:
-    rooms = Rooms({DATA: Room("volume of /data", 10_000), WAL: Room("volume of /wal", 149)})
-    data, wal = findings(TWO, rooms)
+    spaces = FreeSpaces({DATA: FreeSpace("volume of /data", 10_000), WAL: FreeSpace("volume of /wal", 149)})
+    data, wal = findings(TWO, spaces)
 
     assert (data.subject, data.verdict) == ("volume of /data", Verdict.PASS)
     assert [dict(data.facts)[name] for name in ("index_bytes", "temporary_bytes", "wal_bytes")] == [
@@ -95,13 +95,13 @@ def test_each_volume_is_judged_by_what_is_written_there() -> None:
 
 
 def test_where_nothing_tells_it_is_unknown_and_bounds_nothing() -> None:
-    rooms = Rooms({DATA: Room("volume of /data", 10_000)})
-    _, wal = findings(TWO, rooms)
+    spaces = FreeSpaces({DATA: FreeSpace("volume of /data", 10_000)})
+    _, wal = findings(TWO, spaces)
 
     assert (wal.subject, wal.verdict, wal.reason) == ("pg_wal", Verdict.UNKNOWN, "no_source")
-    assert budget_of(TWO, STORAGE, rooms, OPTIONS).ceilings == {"volume of /data": 9000}
-    assert budget_of(TWO, STORAGE, Rooms(), OPTIONS).ceilings == {}
-    (nothing,) = findings(TWO, Rooms())
+    assert budget_of(TWO, STORAGE, spaces, OPTIONS).ceilings == {"volume of /data": 9000}
+    assert budget_of(TWO, STORAGE, FreeSpaces(), OPTIONS).ceilings == {}
+    (nothing,) = findings(TWO, FreeSpaces())
     assert (nothing.subject, nothing.verdict) == ("the server", Verdict.UNKNOWN)
 
 
@@ -139,23 +139,23 @@ def test_a_rough_estimate_is_shown_as_one() -> None:
 # ------------------------------------------------------------------ where the volumes are
 
 
-def rooms_of(options: PreflightOptions, storage: StorageFacts = STORAGE, *names: str) -> Rooms:
+def rooms_of(options: PreflightOptions, storage: StorageFacts = STORAGE, *names: str) -> FreeSpaces:
     known = {name: TablespaceFacts(1000 + number, name, True, False) for number, name in enumerate(names)}
     indexes = [replace(declare(f"i{name}", "a"), tablespace=name) for name in names] or [declare("i", "a")]
     estimates = [IndexEstimate(index, 1, 1, 1, 1.0, 1.0, is_rough=False) for index in indexes]
-    return find_rooms(estimates, storage, known, "7000000000000000001", options)
+    return find_free_space(estimates, storage, known, "7000000000000000001", options)
 
 
 def test_somebodys_word_is_by_tablespace_and_for_the_log() -> None:
     told = rooms_of(PreflightOptions(free_bytes={"": 10, "fast": 20, "pg_wal": 30}), STORAGE, "fast")
 
     assert told.by_place == {
-        Place("fast"): Room("tablespace fast", 20),
-        DATA: Room("data directory", 10),
-        WAL: Room("pg_wal", 30),
+        Place("fast"): FreeSpace("tablespace fast", 20),
+        DATA: FreeSpace("data directory", 10),
+        WAL: FreeSpace("pg_wal", 30),
     }
     alone = rooms_of(PreflightOptions(free_bytes={"": 10}), STORAGE, "fast")
-    assert alone.by_place == {DATA: Room("data directory", 10), WAL: Room("data directory", 10)}
+    assert alone.by_place == {DATA: FreeSpace("data directory", 10), WAL: FreeSpace("data directory", 10)}
 
 
 def test_every_temporary_tablespace_must_hold_the_sorts() -> None:
@@ -180,7 +180,7 @@ def test_a_log_behind_a_link_that_cannot_be_followed_is_unknown(tmp_path: Path) 
     assert beside.by_place.keys() == {DATA, WAL}
     assert elsewhere.by_place.keys() == {DATA}
     told = rooms_of(PreflightOptions(data_directory=tmp_path, free_bytes={"": 10}))
-    assert told.by_place == {DATA: Room("data directory", 10)}
+    assert told.by_place == {DATA: FreeSpace("data directory", 10)}
 
 
 def test_a_tablespace_that_cannot_be_entered_is_unknown(tmp_path: Path) -> None:
