@@ -1,4 +1,4 @@
-"""Trying everything that `serve` will need: the settings' files, its address, every target and database."""
+"""Try everything that `serve` will need: the settings' files, its address, every target and database."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _REASONS: tuple[tuple[type[TargetError], str], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class DatabaseCheck:
-    """What was found in one database of one target; `server_version` is None when it did not answer."""
+    """The findings of one database of a target; `server_version` is None when it did not answer."""
 
     target: str
     datname: str
@@ -58,13 +58,13 @@ class DatabaseCheck:
 
     @property
     def answered(self) -> bool:
-        """True when the database could be asked."""
+        """True when the database could be queried."""
         return self.server_version is not None
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """Everything found: of the exporter itself and of each database."""
+    """The findings of the exporter itself and of each database."""
 
     findings: tuple[Finding, ...]
     databases: tuple[DatabaseCheck, ...]
@@ -76,7 +76,7 @@ class CheckResult:
 
     @property
     def exit_code(self) -> int:
-        """0 nothing failed, 1 something did, 4 a database could not be asked."""
+        """0: nothing failed, 1: something failed, 4: a database did not answer."""
         if not all(database.answered for database in self.databases):
             return UNREACHABLE_EXIT_CODE
         is_failed = any(finding.verdict is Verdict.FAIL for finding in self.all_findings)
@@ -84,7 +84,7 @@ class CheckResult:
 
 
 def check(settings: Settings) -> CheckResult:
-    """The exporter and everything that it is to watch, tried once. Changes nothing.
+    """Try the exporter and everything that it is to watch once. Changes nothing.
 
     Raises: SettingsError, with all faults of settings, manifests and web configuration.
     """
@@ -127,11 +127,11 @@ def _exporter_findings(settings: Settings, targets: Sequence[Target]) -> list[Fi
             "variables of libpq",
             SETTINGS,
             not settings.ignored_variables,
-            f"{', '.join(settings.ignored_variables)}: set, and without effect"
+            f"{', '.join(settings.ignored_variables)}: set but ignored, because the settings name a server"
             if settings.ignored_variables
-            else "none is set in vain",
+            else "none is ignored",
             reason="ignored",
-            hint="a server is named elsewhere, so they do not count; unset them, or name no other server",
+            hint="unset them, or name no server in the settings",
             otherwise=Verdict.UNKNOWN,
         ),
         _command_line(settings),
@@ -155,7 +155,7 @@ def _manifests(targets: Sequence[Target]) -> Finding:
         if watches == {"declared"}
         else "indexes by pattern",
         reason="nothing_declared",
-        hint="name a manifest: --manifest FILE; or watch indexes that are not declared: --watch all",
+        hint="name a manifest with --manifest FILE, or watch undeclared indexes too with --watch all",
     )
 
 
@@ -166,9 +166,9 @@ def _command_line(settings: Settings) -> Finding:
         "no password on the command line",
         SETTINGS,
         not shows,
-        "every user of this machine can read it in the list of processes" if shows else "none",
+        "every user of this machine can read it in the process list" if shows else "none",
         reason="visible",
-        hint="PG_INDEX_EXPORTER_DSN, or a file: --dsn-file",
+        hint="use PG_INDEX_EXPORTER_DSN, or a file: --dsn-file",
     )
 
 
@@ -199,7 +199,7 @@ def _check_target(target: Target, settings: Settings) -> list[DatabaseCheck]:
         except TargetError as error:
             checks.append(_unanswered(target, target.maintenance, error))
         else:
-            # Its version is told by its databases.
+            # Its databases show its version.
             checks.append(
                 _answered(target, target.maintenance, "", (_matching(target, databases, settings),))
             )
@@ -207,7 +207,7 @@ def _check_target(target: Target, settings: Settings) -> list[DatabaseCheck]:
 
 
 def _matching(target: Target, databases: Sequence[Database], settings: Settings) -> Finding:
-    """What the target's patterns mean now."""
+    """Which databases the target's patterns match now."""
     found = len(databases) - len(target.databases)
     patterns = ", ".join(pattern.pattern for pattern in target.patterns)
     if found == 0:
@@ -217,10 +217,10 @@ def _matching(target: Target, databases: Sequence[Database], settings: Settings)
             Verdict.UNKNOWN,
             "no_database",
             f"no database matches {patterns}",
-            "correct the pattern, or create the database: it is found at a scrape",
+            "correct the pattern, or create the database; the next scrape discovers it",
         )
     return judged(
-        "fit into max_databases",
+        "at most max_databases",
         SERVER,
         found <= settings.max_databases,
         f"{found} match {patterns}, {settings.max_databases} are published",
@@ -256,7 +256,7 @@ def _observe(connection: Connection, database: Database, wanted: Wanted) -> Obse
             migrations = [manifest.migration for manifest in wanted.manifests]
             definitions = ask(connection, journal_definitions(schema, migrations))
         except psycopg.errors.ProgrammingError:
-            # Not to be read: another finding says so.
+            # Not readable: another finding says so.
             definitions = None
     declared = [index.relation for index in database.declared]
     is_more = database.watch != "declared"

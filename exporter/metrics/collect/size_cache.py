@@ -31,7 +31,7 @@ ReadSizes = Callable[[Sequence[int]], Sequence[RelationSize]]
 
 @dataclass(frozen=True, slots=True)
 class SizesRead:
-    """Bytes by oid; how many relations are locked or gone, and how many there was no time to ask for."""
+    """Bytes by oid; how many relations are locked or gone, and for how many there was no time."""
 
     sizes: Mapping[int, int]
     missing: int
@@ -137,7 +137,7 @@ class SizeCache:
     def _learn_in_time(
         self, due: Sequence[int], writes: Mapping[int, Sequence[Value]], until: float, read_sizes: ReadSizes
     ) -> Sequence[int]:
-        """Reads what is due, batch by batch; what there was no time for."""
+        """Read what is due, batch by batch; return what there was no time for."""
         longest, position = 0.0, 0
         while position < len(due):
             began = time.monotonic()
@@ -166,7 +166,7 @@ class SizeCache:
         self._publish(due)
 
     def _publish(self, tables: Iterable[int]) -> None:
-        """Makes the sizes anew where those of these tables changed; whoever has the old ones keeps them."""
+        """Make a new mapping if sizes of these tables changed; earlier snapshots keep theirs."""
         found = {
             oid: self._known[table].sizes.get(oid) for table in tables for oid in self._groups[table].oids
         }

@@ -17,7 +17,7 @@ Key = tuple[str, int | None, bool | None]
 
 
 class StatementSelection:
-    """The statements of one database that are published; what was chosen stays chosen while it exists."""
+    """The published statements of one database; what was chosen stays chosen while it exists."""
 
     def __init__(self, *, max_statements: int, query_text_length: int) -> None:
         self._max_statements = max_statements
@@ -34,7 +34,7 @@ class StatementSelection:
         return self._rejected
 
     def watch(self, tables: Iterable[str]) -> None:
-        """Decide by these tables from now on; other tables than before forget every decision."""
+        """Decide by these tables from now on; when they change, every decision is made anew."""
         tables = frozenset(tables)
         if tables != self._tables or len(self._rejected) > MOST_REJECTED:
             self._tables = tables
@@ -42,12 +42,12 @@ class StatementSelection:
             self._texts, self._rejected = {}, set()
 
     def unknown(self, rows: Iterable[StatementRow]) -> list[int]:
-        """The query identifiers among `rows` that need their text for a decision."""
+        """The query identifiers among `rows` whose text is needed for a decision."""
         seen = {row.queryid for row in rows if row.queryid is not None}
         return sorted(seen - self._texts.keys() - self._rejected)
 
     def learn(self, queryids: Iterable[int], texts: Mapping[int, str | None]) -> None:
-        """Decide about `queryids`; one that has no text any more is asked for again when it returns."""
+        """Decide about `queryids`; an identifier without a text is asked for again when it returns."""
         for queryid in queryids:
             if queryid not in texts:
                 continue
@@ -61,7 +61,7 @@ class StatementSelection:
         """The rows to publish and how many more there were than max_statements allows."""
         wanted = [row for row in rows if row.queryid in self._texts]
         present = {_key(row) for row in wanted}
-        # An evicted entry gives up its place only when somebody waits for it.
+        # An evicted entry loses its place only when another statement needs it.
         if len(self._chosen | present) > self._max_statements:
             self._chosen &= present
         by_calls = sorted(wanted, key=lambda row: (-row.calls, row.queryid, row.user))

@@ -163,7 +163,7 @@ class TargetCollector:
 
     def _states(self) -> Sequence[DatabaseState]:
         """The databases of the target as far as they are known, each with its collector."""
-        databases = (*self._target.databases, *self._discovery.found)
+        databases = (*self._target.databases, *self._discovery.matched)
         collectors = self._pool.assign(databases, self._discovery.oids or {}, self._options)
         return [
             DatabaseState(collector, database, collector.unknown(database))

@@ -11,7 +11,7 @@ from exporter.postgres.counters.journal import journal_births, journal_definitio
 
 
 class JournalCollector:
-    """Collects from the table of events, once it is known that reading it runs no code of its owner."""
+    """Collects from the table of events, after a check that reading it runs no code of its owner."""
 
     name = "journal"
 
