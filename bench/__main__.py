@@ -43,6 +43,7 @@ def main() -> int:
         bench = Bench(server, Path(folder), peer, arguments.rounds, say=progress.print)
         # First, while pg_stat_statements has as few entries as on a server of ordinary size.
         found += bench.sidecar()
+        found += bench.distance()
         found += bench.compare(arguments.indexes)
         if arguments.full:
             found += bench.large(arguments.large_indexes, smaller=arguments.indexes)

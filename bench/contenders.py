@@ -47,6 +47,18 @@ class Contender(Protocol):
         ...
 
 
+class Addresses(Protocol):
+    """Where a server's databases are for one of the roles."""
+
+    def dsn(self, role: str, dbname: str) -> str:
+        """The conninfo of a database."""
+        ...
+
+    def url(self, role: str, dbname: str) -> str:
+        """The same as a URL."""
+        ...
+
+
 class HttpContender:
     """An exporter that runs as a program of its own."""
 
@@ -130,7 +142,7 @@ class QueryContender:
 
 @contextmanager
 def our_exporter(
-    server: BenchServer,
+    server: Addresses,
     database: Database,
     folder: Path,
     flags: Sequence[str] = ("--watch", "all", "--max-statements", "0", "--max-indexes", "1000000"),
@@ -145,9 +157,7 @@ def our_exporter(
 
 
 @contextmanager
-def peer_exporter(
-    server: BenchServer, database: Database, folder: Path, peer: Peer
-) -> Iterator[HttpContender]:
+def peer_exporter(server: Addresses, database: Database, folder: Path, peer: Peer) -> Iterator[HttpContender]:
     """The peer on the database with the same facts as custom queries and nothing else."""
     port = free_port()
     queries: dict[str, object] = {}

@@ -64,13 +64,20 @@ class BenchServer:
         self._maintenance.execute(create)
         self._maintenance.execute(sql.SQL("GRANT pg_monitor TO {}").format(role))
 
-    def dsn(self, role: str, dbname: str) -> str:
-        """The conninfo of a database for a role made by `create_role`."""
-        return make_conninfo(self._server.dsn(dbname), user=role, password=self._password)
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return self._server.port
 
-    def url(self, role: str, dbname: str) -> str:
+    def dsn(self, role: str, dbname: str, port: int | None = None) -> str:
+        """The conninfo of a database for a role made by `create_role`, by way of a proxy's port if given."""
+        return make_conninfo(
+            self._server.dsn(dbname), user=role, password=self._password, port=port or self.port
+        )
+
+    def url(self, role: str, dbname: str, port: int | None = None) -> str:
         """The same as a URL, as other programs take it."""
-        address = f"{self._server.host}:{self._server.port}"
+        address = f"{self._server.host}:{port or self.port}"
         return f"postgresql://{role}:{self._password}@{address}/{dbname}?sslmode=disable"
 
     def execution_seconds(self, role: str) -> float:

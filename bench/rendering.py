@@ -19,7 +19,9 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from exporter.metrics.exposition import segment
 from exporter.metrics.exposition.page import PageFormat
 from exporter.metrics.exposition.render import RenderCache, render
-from exporter.metrics.snapshot import DatabaseSnapshot, IndexRow, TargetSnapshot, Value, Watched
+from exporter.metrics.snapshot import DatabaseSnapshot, TargetSnapshot, Watched
+from exporter.postgres.counters.figures import Value
+from exporter.postgres.counters.indexes import IndexRow
 
 REPEATS = 5
 INDEXES_PER_TABLE = 5

@@ -17,6 +17,8 @@ from bench.contenders import (
     query_contenders,
 )
 from bench.database import BenchServer, Database
+from bench.distance import INDEXES as DISTANT_INDEXES
+from bench.distance import Distance, measure_distance
 from bench.figures import Bound, Figure, megabytes, milliseconds, ratio, seconds, under
 from bench.peer import MISSING, Peer
 from bench.sidecar import measure_sidecar
@@ -29,6 +31,10 @@ LARGE_ROUNDS = 5
 SMALLER = 10
 # Fixed costs make the time of an index fall as there are more; a larger share would be more than linear.
 GROWTH_LIMIT = 1.2
+
+# What a round trip to the server takes longer.
+DELAYS_SECONDS = (0.0, 0.005)
+MOST_ROUND_TRIPS = 4
 
 Say = Callable[[str], None]
 
@@ -101,11 +107,23 @@ class Bench:
         return under(
             "sidecar, 2 declared indexes",
             [
-                milliseconds("scrape", sidecar.scrape_seconds, 10),
-                megabytes("resident memory", sidecar.resident_bytes, 60),
+                milliseconds("scrape", sidecar.scrape_seconds, 8),
+                megabytes("resident memory", sidecar.resident_bytes, 55),
                 seconds("first good scrape after the start", sidecar.first_good_seconds, 1),
             ],
         )
+
+    def distance(self) -> list[Figure]:
+        """A small database at no distance and at some, beside the peer with the same facts."""
+        database = self._create(DISTANT_INDEXES)
+        found: list[Figure] = []
+        for delay_seconds in DELAYS_SECONDS:
+            case = f"{DISTANT_INDEXES} indexes, {delay_seconds * 1000:g} ms to the server and back"
+            self._say(case)
+            measured = measure_distance(self._server, database, self._folder, self._peer, delay_seconds)
+            found += under(case, _distance_figures(measured))
+        self._server.drop_database(database)
+        return found
 
     def _create(self, indexes: int) -> Database:
         self._say(f"a database with {indexes} indexes")
@@ -155,6 +173,23 @@ def _memory(ours: HttpContender, peer: HttpContender | None) -> list[Figure]:
         *found,
         megabytes("peak memory, the peer's", theirs),
         ratio(name, mine, theirs, "at most", 0.5),
+    ]
+
+
+def _distance_figures(measured: Mapping[str, Distance]) -> list[Figure]:
+    ours, peer = measured["ours"], measured.get("peer")
+    found = [
+        milliseconds("scrape, ours", ours.scrape_seconds),
+        Figure("round trips, ours", ours.round_trips, "", "at most", MOST_ROUND_TRIPS),
+    ]
+    name = "scrape, the peer to ours"
+    if peer is None:
+        return [*found, _missing(name, "at least", 1)]
+    return [
+        *found,
+        milliseconds("scrape, the peer", peer.scrape_seconds),
+        Figure("round trips, the peer", peer.round_trips, ""),
+        ratio(name, peer.scrape_seconds, ours.scrape_seconds, "at least", 1),
     ]
 
 

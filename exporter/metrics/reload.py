@@ -1,6 +1,7 @@
 """Reading the settings again while the exporter runs: on request, and when one of their files changed.
 
-What was read is checked first and swapped whole. Where anything is wrong, the last good settings stay.
+New settings are checked first and replace the old ones as a whole. If anything is invalid, the last valid
+settings stay in use.
 """
 
 from __future__ import annotations
@@ -19,18 +20,18 @@ from exporter.settings.source import Configuration, Reading
 
 logger = logging.getLogger(__name__)
 
-# How often the files are looked at.
+# How often the files are checked for changes.
 CHECK_SECONDS = 5.0
-# What failed for a reason that no file shows, such as too many open ones, is tried again after this.
+# What failed for a reason that no file shows, such as too many open files, is tried again after this.
 RETRY_SECONDS = 30.0
-# A file on a server that is gone keeps its reader waiting for ever; longer than this nobody waits with it.
-PATIENCE_SECONDS = 30.0
-# What a listening server cannot change.
-FIXED = ("web_listen_address", "web_telemetry_path", "web_config_file")
+# Reading a file on an unreachable file server does not return; a reload gives up after this.
+READ_TIMEOUT_SECONDS = 30.0
+# Settings that a listening server cannot change.
+NEED_RESTART = ("web_listen_address", "web_telemetry_path", "web_config_file")
 
 
 class Reloader:
-    """Keeps the exporter at what its settings say. Lives in the event loop."""
+    """Applies changed settings to the exporter; runs on the event loop."""
 
     def __init__(
         self,
@@ -40,12 +41,12 @@ class Reloader:
         web: LiveWebConfig | None = None,
         *,
         check_seconds: float = CHECK_SECONDS,
-        patience_seconds: float = PATIENCE_SECONDS,
+        read_timeout_seconds: float = READ_TIMEOUT_SECONDS,
     ) -> None:
         """Raises: SettingsError, when the first reading failed."""
         self._read, self._swap = read, swap
         self._web = web or LiveWebConfig()
-        self._check_seconds, self._patience_seconds = check_seconds, patience_seconds
+        self._check_seconds, self._read_timeout_seconds = check_seconds, read_timeout_seconds
         self._configuration = first.configuration
         self._started_with = first.configuration.settings
         self._files = first.files
@@ -54,33 +55,33 @@ class Reloader:
         self._last_success = time.time()
         self._wanted = asyncio.Event()
         self._waiting: list[asyncio.Future[Reload]] = []
-        # Looks at the files or reads them; there is never a second one, even where it hangs.
+        # Checks the files or reads them; there is never a second one, even if it hangs.
         self._thread: asyncio.Future[None] | None = None
 
     @property
     def is_enabled(self) -> bool:
-        """True when the settings allow to ask for a reload over HTTP."""
+        """True when the settings allow a reload by an HTTP request."""
         return self._configuration.settings.web_enable_lifecycle
 
     @property
     def is_current(self) -> bool:
-        """False while the settings or the web configuration have faults, and the last good ones are used."""
+        """False while the settings or the web configuration have faults; the last valid ones are in use."""
         return not self._last.faults and self._web.is_current
 
     @property
     def last_success(self) -> float:
-        """When either of them was last read and found good, in Unix time."""
+        """When either of them was last read and valid, in Unix time."""
         return max(self._last_success, self._web.last_success)
 
     def request(self) -> asyncio.Future[Reload]:
-        """Asks for a reload that begins from now on; how it ended."""
+        """The result of a reload that begins after this request."""
         asked: asyncio.Future[Reload] = asyncio.get_running_loop().create_future()
         self._waiting.append(asked)
         self._wanted.set()
         return asked
 
     async def run(self) -> None:
-        """Reloads when asked to and when a file changed, once at a time, until it is cancelled."""
+        """Reload on request and when a file changed, one reload at a time, until cancelled."""
         while True:
             try:
                 async with asyncio.timeout(self._check_seconds):
@@ -88,7 +89,7 @@ class Reloader:
             except TimeoutError:
                 if not await self._is_due():
                     continue
-            # Whoever asks from here on wants what is in the files then.
+            # Later requests need a reload that begins after them.
             self._wanted.clear()
             waiting, self._waiting = self._waiting, []
             ended = await self._reload()
@@ -113,7 +114,7 @@ class Reloader:
             ended = Reload((Fault("settings", "an unexpected error", "see the log, and report it"),))
             if ended.faults != self._last.faults:
                 logger.exception("the settings could not be read again")
-        self._tell(ended)
+        self._log(ended)
         self._last = ended
         self._web.check()
         return Reload((*ended.faults, *self._web.faults), ended.fixed)
@@ -121,8 +122,8 @@ class Reloader:
     async def _take_new(self) -> Reload:
         readings: list[Reading] = []
         if not await self._done(lambda: readings.append(self._read())):
-            what = f"its files cannot be read within {self._patience_seconds:g} seconds"
-            return Reload((Fault("settings", what, "look whether a file system or a pipe hangs"),))
+            what = f"its files cannot be read within {self._read_timeout_seconds:g} seconds"
+            return Reload((Fault("settings", what, "check whether a file system or a pipe hangs"),))
         (reading,) = readings
         self._files = reading.files
         if isinstance(reading.outcome, SettingsError):
@@ -131,13 +132,13 @@ class Reloader:
         if after != before:
             self._swap(after)
             self._configuration = after
-            _tell_changes(before, after)
+            _log_changes(before, after)
         self._last_success = time.time()
-        names = (name for name in FIXED if getattr(after.settings, name) != getattr(self._started_with, name))
-        return Reload(fixed=tuple(names))
+        changed = self._started_with.changes(after.settings)
+        return Reload(fixed=tuple(name for name in NEED_RESTART if name in changed))
 
     async def _done(self, work: Callable[[], None]) -> bool:
-        """True once the work was done in a thread, False where it hangs, or earlier work does."""
+        """True once the work was done in a thread, False when it hangs, or earlier work does."""
         if not await self._is_free():
             return False
         self._thread = thread = in_thread(work)
@@ -147,27 +148,28 @@ class Reloader:
         return True
 
     async def _is_free(self) -> bool:
-        """True once no thread works any more, False where one hangs."""
+        """True once no thread is working, False when one hangs."""
         if self._thread is not None:
-            await asyncio.wait({self._thread}, timeout=self._patience_seconds)
+            await asyncio.wait({self._thread}, timeout=self._read_timeout_seconds)
             if not self._thread.done():
                 return False
             self._thread = None
         return True
 
-    def _tell(self, ended: Reload) -> None:
-        """Logs what is new in it."""
+    def _log(self, ended: Reload) -> None:
+        """Log what differs from the last reload."""
         if ended.faults and ended.faults != self._last.faults:
             faults = "; ".join(map(str, ended.faults))
             logger.warning("the settings have faults, the last good ones stay", extra={"faults": faults})
         elif self._last.faults and not ended.faults:
             logger.info("the settings have no faults any more")
         if ended.fixed and ended.fixed != self._last.fixed:
-            logger.warning("settings that changed count after a restart", extra={"settings": ended.fixed})
+            names = ended.fixed
+            logger.warning("settings that changed count after a restart", extra={"settings": names})
 
 
-def _tell_changes(before: Configuration, after: Configuration) -> None:
-    """Logs the names of what changed, and none of the values."""
+def _log_changes(before: Configuration, after: Configuration) -> None:
+    """Log the names of what changed, and none of the values."""
     old, new = ({target.name: target for target in each.targets} for each in (before, after))
     changes = {
         "added": sorted(new.keys() - old.keys()),

@@ -1,4 +1,4 @@
-"""The exporter as a whole: its options, its pages, and running it until it is told to stop."""
+"""The exporter as a whole: its options, its pages, and running it until it is stopped."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.openmetrics import exposition as openmetrics
 
 from exporter import __version__
-from exporter.metrics.collect.draft import CollectOptions
-from exporter.metrics.collect.target import TargetService
+from exporter.metrics.collect.context import CollectOptions
+from exporter.metrics.collect.target import TargetCollector
 from exporter.metrics.exposition.page import Page, PageFormat
 from exporter.metrics.exposition.render import render_exporter
 from exporter.metrics.exposition.segment import Segment
@@ -42,7 +42,7 @@ OPENMETRICS_END = b"# EOF\n"
 
 @dataclass(frozen=True, slots=True)
 class ServiceOptions:
-    """What `serve` is told. Units: seconds, characters."""
+    """The options of `serve`. Units: seconds, characters."""
 
     listen_address: str = DEFAULTS.web_listen_address
     telemetry_path: str = DEFAULTS.web_telemetry_path
@@ -81,10 +81,10 @@ class ServiceOptions:
 
     @property
     def collect(self) -> CollectOptions:
-        """What of it bounds a collection."""
+        """The subset of options that limits one collection."""
         return CollectOptions(
             connect_timeout_seconds=min(self.connect_timeout_seconds, self.scrape_timeout_seconds),
-            # The server's own limit, for the case that nobody is left to cancel.
+            # The server's own limit, in case this process can no longer cancel.
             statement_timeout_seconds=self.scrape_timeout_seconds,
             max_indexes=self.max_indexes,
             max_statements=self.max_statements,
@@ -95,21 +95,21 @@ class ServiceOptions:
 
 
 class ConfigStatus(Protocol):
-    """Who knows how the settings in use stand to their files."""
+    """A source of whether the settings in use are those of their files."""
 
     @property
     def is_current(self) -> bool:
-        """True when they are the same."""
+        """True when they are."""
         ...
 
     @property
     def last_success(self) -> float:
-        """When the files were last read and found good, in Unix time."""
+        """When the files were last read and valid, in Unix time."""
         ...
 
 
 class _Constant:
-    """The status of settings that nobody reads again."""
+    """The status of settings that are read once."""
 
     is_current = True
 
@@ -123,27 +123,27 @@ class Exporter:
     def __init__(self, targets: Sequence[Target], options: ServiceOptions) -> None:
         self.telemetry_path = options.telemetry_path
         self.status: ConfigStatus = _Constant()
-        self._targets: Mapping[str, TargetService] = {}
-        self._retired: list[TargetService] = []
+        self._targets: Mapping[str, TargetCollector] = {}
+        self._retired: list[TargetCollector] = []
         self.apply(targets, options)
         self._registry = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=self._registry)
 
     @property
     def target_names(self) -> tuple[str, ...]:
-        """The names that /probe knows."""
+        """The target names that /probe accepts."""
         return tuple(self._targets)
 
     def apply(self, targets: Sequence[Target], options: ServiceOptions) -> None:
-        """Serves these from the next request on; what is under way ends as it began.
+        """Serve these from the next request on; what is under way ends as it began.
 
-        A target keeps its connections and what it knows, as far as they are the same.
+        A target keeps its connections and what it knows, as far as they still apply.
         """
         self._external_url = options.external_url
         self._longest_seconds = options.scrape_timeout_seconds
-        before, now = self._targets, dict[str, TargetService]()
+        before, now = self._targets, dict[str, TargetCollector]()
         for target in targets:
-            now[target.name] = service = before.get(target.name) or TargetService(
+            now[target.name] = service = before.get(target.name) or TargetCollector(
                 target, options.collect, options.max_databases
             )
             service.apply(target, options.collect, options.max_databases)
@@ -171,7 +171,7 @@ class Exporter:
         return self._target_page(target, page_format, scrape_timeout_seconds)
 
     def targets_page(self, requested_url: str | None) -> Page | None:
-        """Where the targets are scraped, None where neither the settings nor the request tell our URL."""
+        """The URLs of the targets; None if neither the settings nor the request contain our URL."""
         url = self._external_url or requested_url
         if url is None:
             return None
@@ -179,23 +179,23 @@ class Exporter:
         return Page(CONTENT_TYPE, (Segment.of(body),))
 
     def cut(self) -> None:
-        """Ends all collections under way."""
+        """End all collections under way."""
         for target in (*self._targets.values(), *self._retired):
             target.cut()
 
     def close(self) -> None:
-        """Ends all connections."""
+        """Close all connections."""
         for target in (*self._targets.values(), *self._retired):
             target.close()
 
     async def _target_page(
-        self, target: TargetService, page_format: PageFormat, scrape_timeout_seconds: float | None
+        self, target: TargetCollector, page_format: PageFormat, scrape_timeout_seconds: float | None
     ) -> Page:
         segments = await target.body(page_format, self._deadline(scrape_timeout_seconds))
         return _page(segments, page_format)
 
     def _deadline(self, scrape_timeout_seconds: float | None) -> float:
-        """How long a collection may take, some of the scraper's patience being left to send the page."""
+        """How long a collection may take, so that time is left to send the page."""
         if scrape_timeout_seconds is None:
             return self._longest_seconds
         margin = min(0.5, scrape_timeout_seconds / 2)
@@ -220,11 +220,11 @@ def _page(segments: tuple[Segment, ...], page_format: PageFormat) -> Page:
 
 
 def run(begun: Callable[[], Reading], read: Callable[[], Reading]) -> int:
-    """Serves until SIGTERM or SIGINT and logs to standard error; the exit code.
+    """Serve until SIGTERM or SIGINT and log to standard error; return the exit code.
 
     `begun` gives the first reading of the settings, `read` each one after it.
 
-    Raises: SettingsError when the settings or the web configuration are wrong, or nobody may listen there.
+    Raises: SettingsError when the settings or the web configuration are invalid, or the address is taken.
     """
     hangup = server.Hangup()
     reading = begun()
@@ -258,7 +258,7 @@ def run(begun: Callable[[], Reading], read: Callable[[], Reading]) -> int:
 
 @contextmanager
 def serving(targets: Sequence[Target], options: ServiceOptions) -> Iterator[str]:
-    """Serves in a thread of this process; gives the base URL.
+    """Serve in a thread of this process; give the base URL.
 
     Raises: SettingsError when the address cannot be listened on.
     """

@@ -1,8 +1,8 @@
-"""What one collection found, as frozen data: the noun between collecting and rendering.
+"""What one collection observed, as frozen data: the noun between collecting and rendering.
 
-A row's attributes are the columns of its SQL file, and the catalogue's `field` names the attribute that a
-family publishes. Counts are plain numbers, times seconds since the epoch, sizes bytes. None means "not
-known" and gives no sample; a whole part that is None was not collected, and its outcome says why.
+The catalogue's `field` names the attribute that a family publishes. Counts are plain numbers, times seconds
+since the epoch, sizes bytes. None means "not known" and gives no sample; a whole part that is None was not
+collected, and its outcome says why.
 """
 
 from __future__ import annotations
@@ -13,44 +13,12 @@ from typing import Generic, TypeVar
 
 from exporter.model import DeclaredIndex, RelationName, ServerFacts
 from exporter.postgres.builds.progress import BuildProgress
+from exporter.postgres.counters.figures import Value
+from exporter.postgres.counters.indexes import IndexRow
+from exporter.postgres.counters.statements import StatementRow, StatementsInfo
+from exporter.postgres.counters.tables import TableRow
 
 Row = TypeVar("Row")
-Value = int | float | None
-
-
-@dataclass(frozen=True, slots=True)
-class IndexRow:
-    """One watched index: who it is and in which state.
-
-    Source: pg_index, pg_class, pg_am, pg_constraint. `catalogue_version` changes with the index's catalogue
-    rows. `parents` are the declared partitioned indexes that this one is a leaf of.
-    """
-
-    indexrelid: int
-    relid: int
-    schemaname: str
-    relname: str
-    indexname: str
-    indisvalid: bool
-    indisready: bool
-    method: str
-    indisunique: bool
-    indisprimary: bool
-    contype: str | None
-    is_partial: bool
-    is_expression: bool
-    catalogue_version: str
-    parents: Sequence[int] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TableRow:
-    """One table of a watched index. Source: pg_class. `catalogue_version` changes with its row there."""
-
-    relid: int
-    schemaname: str
-    relname: str
-    catalogue_version: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,34 +34,14 @@ class Watched(Generic[Row]):
 
 
 @dataclass(frozen=True, slots=True)
-class StatementRow:
-    """One entry of pg_stat_statements.
+class JournalFacts:
+    """What the journal says of the declared indexes.
 
-    `queryid` is None for an entry of another role that we may not read; `toplevel` is None before version
-    1.9 of the extension. Units: seconds; blocks.
+    `canonical` are definitions by the index's name, `births` seconds since the epoch by its oid.
     """
 
-    user: str
-    queryid: int | None
-    toplevel: bool | None
-    calls: int
-    exec_seconds: float
-    plan_seconds: float
-    rows: int
-    shared_blks_hit: int
-    shared_blks_read: int
-    shared_blks_dirtied: int
-    shared_blks_written: int
-    temp_blks_read: int
-    temp_blks_written: int
-
-
-@dataclass(frozen=True, slots=True)
-class StatementsInfo:
-    """Source: pg_stat_statements_info (extension 1.9)."""
-
-    dealloc: int
-    stats_reset: float | None
+    canonical: Mapping[RelationName, str]
+    births: Mapping[int, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +75,7 @@ class DatabaseSnapshot:
     indexes_cut: int | None = None
     tables: Watched[TableRow] | None = None
     builds: tuple[BuildProgress, ...] | None = None
+    journal: JournalFacts | None = None
     observed_since: Mapping[int, float] = field(default_factory=dict)
     locked: Collection[int] | None = None
     definition_matches: Mapping[RelationName, bool] = field(default_factory=dict)

@@ -25,7 +25,7 @@ def in_thread(work: Callable[[], None]) -> asyncio.Future[None]:
         error: Exception | None = None
         try:
             work()
-        except Exception as raised:  # noqa: BLE001 - handed to whoever awaits
+        except Exception as raised:  # noqa: BLE001 - raised where the future is awaited
             error = raised
         # The loop may be gone when a hung server lets go of the thread.
         with suppress(RuntimeError):

@@ -9,7 +9,7 @@ from exporter.postgres.target import Connection
 from tests.conftest import TestDatabase
 from tests.faults.scraping import Scrape, scrape
 from tests.faults.test_database_faults import exporter_of
-from tests.postgres.metrics.collecting import declare, described
+from tests.postgres.metrics.collecting import declare, described, replace_builds_read
 from tests.support.statistics import wait_for_statistics
 
 NAME = "idx_messages_id"
@@ -61,7 +61,7 @@ def test_a_change_in_mid_scrape_costs_what_comes_after_it(
         return read_builds(connection)
 
     # After the counters, before the sizes.
-    monkeypatch.setattr("exporter.metrics.collect.collectors.read_builds", change_and_read)
+    replace_builds_read(monkeypatch, change_and_read)
     during = scrape(url)
     wait_for_statistics(database)
     after = scrape(url)

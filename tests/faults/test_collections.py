@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from exporter.metrics.collect.context import CollectOptions, Limit
 from exporter.metrics.collect.database import DatabaseCollector
-from exporter.metrics.collect.draft import CollectOptions, Draft
-from exporter.metrics.collect.target import TargetService
+from exporter.metrics.collect.target import TargetCollector
 from exporter.metrics.exposition import render
 from exporter.metrics.exposition.page import PageFormat
 from exporter.metrics.exposition.render import RenderCache
@@ -22,11 +22,16 @@ from exporter.metrics.service import ServiceOptions, serving
 from exporter.metrics.snapshot import DatabaseSnapshot
 from exporter.model import Target
 from exporter.postgres.builds import progress
-from exporter.postgres.server import statistics as servers
 from exporter.postgres.target import Connection
 from tests.conftest import TestDatabase
 from tests.faults.scraping import Scrape, scrape
-from tests.postgres.metrics.collecting import declare, described
+from tests.postgres.metrics.collecting import (
+    collected_within,
+    declare,
+    described,
+    replace_builds_read,
+    replace_builds_statement,
+)
 from tests.support.snapshots import whole
 from tests.support.waiting import wait_for
 
@@ -45,12 +50,7 @@ def messages(database: TestDatabase) -> TestDatabase:
 @pytest.fixture
 def slow_messages(messages: TestDatabase, monkeypatch: pytest.MonkeyPatch) -> TestDatabase:
     """A database in which reading the builds takes until it is cancelled: no short read can be made slow."""
-
-    def sleep(connection: Connection) -> list[object]:
-        connection.execute("SELECT pg_sleep(3600)")
-        return []
-
-    monkeypatch.setattr("exporter.metrics.collect.collectors.read_builds", sleep)
+    replace_builds_statement(monkeypatch, "SELECT pg_catalog.pg_sleep(3600)")
     # On a busy machine a server may take long to cancel, and its connection would be cut off.
     monkeypatch.setattr("exporter.metrics.collect.pool.CANCEL_GRACE_SECONDS", 60)
     return messages
@@ -74,7 +74,7 @@ def scrape_up_to_the_builds(url: str) -> Scrape:
 
 
 def test_scrapes_at_once_share_one_collection(messages: TestDatabase) -> None:
-    service = TargetService(Target("default", (described(messages, DECLARED),)), CollectOptions())
+    service = TargetCollector(Target("default", (described(messages, DECLARED),)), CollectOptions())
 
     async def scrapes() -> list[tuple[Segment, ...]]:
         return await asyncio.gather(*(service.body(PageFormat.TEXT, 30) for _ in range(20)))
@@ -87,7 +87,7 @@ def test_scrapes_at_once_share_one_collection(messages: TestDatabase) -> None:
 
 
 def test_scrapes_one_after_another_are_collections_of_their_own(messages: TestDatabase) -> None:
-    service = TargetService(Target("default", (described(messages, DECLARED),)), CollectOptions())
+    service = TargetCollector(Target("default", (described(messages, DECLARED),)), CollectOptions())
 
     async def scrapes() -> list[bytes]:
         return [whole(await service.body(PageFormat.TEXT, 30)) for _ in range(2)]
@@ -115,11 +115,11 @@ def test_fifty_scrapes_at_once_are_one_collection(
 ) -> None:
     arrived = threading.Semaphore(0)
     collections = []
-    body = TargetService.body
+    body = TargetCollector.body
     reads_builds = progress.read_builds
 
     async def arriving(
-        service: TargetService, page_format: PageFormat, seconds: float
+        service: TargetCollector, page_format: PageFormat, seconds: float
     ) -> tuple[Segment, ...]:
         arrived.release()
         return await body(service, page_format, seconds)
@@ -130,8 +130,8 @@ def test_fifty_scrapes_at_once_are_one_collection(
         collections.append(connection.info.backend_pid)
         return reads_builds(connection)
 
-    monkeypatch.setattr(TargetService, "body", arriving)
-    monkeypatch.setattr("exporter.metrics.collect.collectors.read_builds", waiting)
+    monkeypatch.setattr(TargetCollector, "body", arriving)
+    replace_builds_read(monkeypatch, waiting)
     options = dataclasses.replace(OPTIONS, scrape_timeout_seconds=60)
     with (
         serving([Target("default", (described(messages, DECLARED),))], options) as url,
@@ -157,14 +157,14 @@ def test_the_page_is_begun_while_the_server_works_for_the_rest(
         render.prepare(snapshot, cache)
         is_written.set()
 
-    def waiting(_connection: Connection) -> list[object]:
+    def waiting(_connection: Connection) -> list[progress.BuildProgress]:
         is_written.wait()
         return []
 
     monkeypatch.setattr("exporter.metrics.collect.target.prepare", written)
-    for room in ("flight", "render"):
+    for room in ("collect.target", "exposition.render"):
         monkeypatch.setattr(f"exporter.metrics.{room}.SEGMENT_LINES", 1)
-    monkeypatch.setattr("exporter.metrics.collect.collectors.read_builds", waiting)
+    replace_builds_read(monkeypatch, waiting)
     options = dataclasses.replace(OPTIONS, scrape_timeout_seconds=60)
     with serving([Target("default", (described(messages, DECLARED),))], options) as url:
         answer = scrape(url)
@@ -204,11 +204,11 @@ def test_the_deadline_is_the_earlier_one(
 ) -> None:
     deadlines = []
 
-    async def body(service: TargetService, page_format: PageFormat, seconds: float) -> tuple[Segment, ...]:
+    async def body(service: TargetCollector, page_format: PageFormat, seconds: float) -> tuple[Segment, ...]:
         deadlines.append(seconds)
         return ()
 
-    monkeypatch.setattr(TargetService, "body", body)
+    monkeypatch.setattr(TargetCollector, "body", body)
     options = dataclasses.replace(OPTIONS, scrape_timeout_seconds=own_seconds)
     with serving([Target("default", ())], options) as url:
         for path in ("/metrics", "/probe?target=default"):
@@ -229,7 +229,7 @@ def test_the_own_limit_ends_a_collection_too(slow_messages: TestDatabase) -> Non
 
 
 def test_a_scraper_with_less_time_takes_what_is_there(slow_messages: TestDatabase) -> None:
-    service = TargetService(Target("default", (described(slow_messages, DECLARED),)), CollectOptions())
+    service = TargetCollector(Target("default", (described(slow_messages, DECLARED),)), CollectOptions())
 
     async def scrapes() -> tuple[bytes, bytes, bool]:
         patient = asyncio.create_task(service.body(PageFormat.TEXT, 3600))
@@ -268,21 +268,21 @@ def test_when_the_scraper_leaves_the_server_cancels(slow_messages: TestDatabase)
 def test_a_cancel_between_two_statements_is_asked_again(
     messages: TestDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    interrupt, requests, is_lost = DatabaseCollector.interrupt, threading.Semaphore(0), threading.Event()
+    cancel, requests, is_lost = DatabaseCollector.cancel, threading.Semaphore(0), threading.Event()
 
-    def interrupted(collector: DatabaseCollector) -> None:
-        interrupt(collector)
+    def cancelled(collector: DatabaseCollector) -> None:
+        cancel(collector)
         requests.release()
         is_lost.set()
 
-    def sleep(connection: Connection) -> list[object]:
+    def sleep(connection: Connection) -> list[progress.BuildProgress]:
         # The session is idle until the first request has come and gone.
         is_lost.wait()
         connection.execute("SELECT pg_sleep(3600)")
         return []
 
-    monkeypatch.setattr(DatabaseCollector, "interrupt", interrupted)
-    monkeypatch.setattr("exporter.metrics.collect.collectors.read_builds", sleep)
+    monkeypatch.setattr(DatabaseCollector, "cancel", cancelled)
+    replace_builds_read(monkeypatch, sleep)
     monkeypatch.setattr("exporter.metrics.collect.pool.CANCEL_GRACE_SECONDS", 60)
     options = dataclasses.replace(OPTIONS, scrape_timeout_seconds=0.5)
     with serving([Target("default", (described(messages, DECLARED),))], options) as url:
@@ -296,13 +296,13 @@ def test_a_cancel_between_two_statements_is_asked_again(
 
 
 def test_a_collection_that_was_cut_begins_no_further_statement(messages: TestDatabase) -> None:
-    collector, draft = DatabaseCollector(described(messages, DECLARED), CollectOptions()), Draft()
-    draft.cut = True
+    collector, stop = DatabaseCollector(described(messages, DECLARED), CollectOptions()), threading.Event()
+    stop.set()
 
-    collector.collect(draft, time.monotonic() + 3600)
+    snapshot = collected_within(collector, 3600, stop)
     collector.close()
 
-    reasons = {outcome.collector: outcome.reason for outcome in collector.freeze(draft).outcomes}
+    reasons = {outcome.collector: outcome.reason for outcome in snapshot.outcomes}
     assert reasons.pop("server") is None
     assert set(reasons.values()) == {"not reached before the deadline"}
 
@@ -310,7 +310,7 @@ def test_a_collection_that_was_cut_begins_no_further_statement(messages: TestDat
 def test_a_scrape_after_one_that_left_gets_a_collection_of_its_own(
     messages: TestDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    service = TargetService(Target("default", (described(messages, DECLARED),)), CollectOptions())
+    service = TargetCollector(Target("default", (described(messages, DECLARED),)), CollectOptions())
 
     async def scrapes() -> bytes:
         leaving = asyncio.create_task(service.body(PageFormat.TEXT, 30))
@@ -329,25 +329,29 @@ def test_a_scrape_after_one_that_left_gets_a_collection_of_its_own(
 
 def test_closing_in_mid_collection_ends_the_connection(slow_messages: TestDatabase) -> None:
     collector = DatabaseCollector(described(slow_messages, DECLARED), CollectOptions())
-    draft = Draft()
-    thread = threading.Thread(target=collector.collect, args=(draft, time.monotonic() + 3600))
+    published: list[DatabaseSnapshot] = []
+    limit = Limit(time.monotonic() + 3600, threading.Event())
+    thread = threading.Thread(target=collector.collect, args=(limit, published.append))
     thread.start()
+    wait_for("the counters", lambda: (published and published[-1].tables is not None) or None)
     wait_for("the slow read", lambda: running(slow_messages) or None)
+    before = published[-1]
 
     collector.close()
     thread.join()
 
-    assert not collector.freeze(draft).up
-    assert not collector._warm.is_open
+    assert before.up
+    assert not published[-1].up
+    assert not collector.is_connected
 
 
 def test_a_bug_in_a_collector_is_logged_and_not_a_lost_page(
     messages: TestDatabase, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(connection: Connection) -> int:
+    def fail() -> int:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(servers, "read_walsenders", fail)
+    monkeypatch.setattr("exporter.metrics.collect.collectors.builds.running_builds", fail)
     with serving([Target("default", (described(messages, DECLARED),))], OPTIONS) as url:
         answer = scrape(url)
 
@@ -369,7 +373,7 @@ def test_silent_clients_do_not_keep_a_scrape_out(messages: TestDatabase) -> None
 
 
 def test_a_scrape_that_begins_as_its_target_goes_leaves_no_connection(messages: TestDatabase) -> None:
-    service = TargetService(Target("default", (described(messages, DECLARED),)), CollectOptions())
+    service = TargetCollector(Target("default", (described(messages, DECLARED),)), CollectOptions())
 
     async def scrapes() -> bytes:
         await service.body(PageFormat.TEXT, 30)

@@ -6,8 +6,8 @@ import httpx
 import pytest
 from psycopg import sql
 
+from exporter.metrics.collect.context import CollectOptions
 from exporter.metrics.collect.database import DatabaseCollector
-from exporter.metrics.collect.draft import CollectOptions
 from exporter.metrics.exposition.page import PageFormat
 from exporter.metrics.service import ServiceOptions, serving
 from exporter.model import Database, DeclaredIndex, RelationName, Target

@@ -22,6 +22,13 @@ class Tripwire:
     passes_on: bool
 
 
+@dataclass(slots=True)
+class Conversation:
+    """Which side of a connection sent last."""
+
+    client_sent_last: bool = False
+
+
 class Proxy:
     """Passes bytes both ways until it is told to cut."""
 
@@ -36,6 +43,8 @@ class Proxy:
         self._tripwire: Tripwire | None = None
         self._sockets: list[socket.socket] = []
         self.questions = 0
+        # How often a client sent something after it had waited for an answer.
+        self.round_trips = 0
         self.cuts = 0
         self.swallowed = 0
         threading.Thread(target=self._accept, daemon=True).start()
@@ -98,12 +107,18 @@ class Proxy:
                     self._end(client)
                     continue
                 self._sockets += [client, server]
+                conversation = Conversation()
                 for source, sink, asks in ((client, server, True), (server, client, False)):
-                    threading.Thread(target=self._pass_on, args=(source, sink, asks), daemon=True).start()
+                    arguments = (source, sink, asks, conversation)
+                    threading.Thread(target=self._pass_on, args=arguments, daemon=True).start()
 
-    def _pass_on(self, source: socket.socket, sink: socket.socket, asks: bool) -> None:
+    def _pass_on(
+        self, source: socket.socket, sink: socket.socket, asks: bool, conversation: Conversation
+    ) -> None:
         with suppress(OSError):
             while received := source.recv(CHUNK_BYTES):
+                self.round_trips += asks and not conversation.client_sent_last
+                conversation.client_sent_last = asks
                 if asks:
                     if self.questions == self._cut_at:
                         self._cut_at = None

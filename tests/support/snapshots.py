@@ -17,16 +17,15 @@ from exporter.metrics.snapshot import (
     CollectorOutcome,
     DatabaseSnapshot,
     ExporterFacts,
-    IndexRow,
-    StatementRow,
-    StatementsInfo,
-    TableRow,
     TargetSnapshot,
-    Value,
     Watched,
 )
 from exporter.model import DeclaredIndex, RelationName, ServerFacts
 from exporter.postgres.builds.progress import BuildProgress
+from exporter.postgres.counters.figures import Value
+from exporter.postgres.counters.indexes import IndexRow
+from exporter.postgres.counters.statements import StatementRow, StatementsInfo
+from exporter.postgres.counters.tables import TableRow
 from tests.support.watched import ALTERING, SESSION
 
 Row = TypeVar("Row")

@@ -1,4 +1,4 @@
-"""Will `serve` work as it is set? Everything tried once, each shortcoming with its hint.
+"""Will `serve` work with these settings? Everything is tried once; each failure has a hint.
 
-`run` tries the targets, `findings` judges what was found, `report` writes it down.
+`run` tries the targets, `findings` judges what was observed, `report` writes it.
 """

@@ -1,7 +1,7 @@
-"""What the exporter needs of a database, held against what it has. Pure.
+"""What the exporter needs of a database, compared with what it has. Pure.
 
-Fail: something that the settings ask for is missing from the page. Unknown: the page is whole, but something
-it says cannot be told apart or is not there yet.
+Fail: something that the settings ask for is missing from the page. Unknown: the page is complete, but
+something on it cannot be distinguished, or does not exist yet. SQL in a hint runs as it is.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from exporter.metrics.collect.reads import JournalDefinition
 from exporter.model import Finding, Manifest, RelationName, Verdict, quote_identifier
+from exporter.postgres.counters.journal import JournalDefinition
 from exporter.postgres.journal import JournalRelation
 from exporter.postgres.server.rights import RoleFacts, TableRights
 
@@ -24,10 +24,10 @@ MOST_NAMES = 5
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What was found in one database.
+    """What was observed in one database.
 
-    `journal_definitions` is None where the journal could not be read, `watched` the number of indexes that
-    are watched though not declared, None where only the declared ones are.
+    `journal_definitions` is None if the journal could not be read. `watched` counts the watched indexes that
+    are not declared; None if only declared indexes are watched.
     """
 
     server_version: str
@@ -56,7 +56,7 @@ class Wanted:
 
 
 def judge(wanted: Wanted, observed: Observed) -> tuple[Finding, ...]:
-    """Every criterion of one database that answers."""
+    """Every criterion of a database that answers."""
     return (
         *_server(observed),
         *_role(wanted, observed.role),
@@ -91,28 +91,30 @@ def _server(observed: Observed) -> Iterator[Finding]:
         "identity",
         SERVER,
         role.may_read_control_system,
-        "pg_control_system() may " + ("be read" if role.may_read_control_system else "not be read"),
+        "pg_control_system() can be read"
+        if role.may_read_control_system
+        else "cannot read pg_control_system(), by which the rules distinguish clusters",
         reason="not_permitted",
-        hint="GRANT EXECUTE ON FUNCTION pg_catalog.pg_control_system() "
-        f"TO {quote_identifier(role.rolname)}: the rules tell clusters apart by it",
+        hint=f"GRANT EXECUTE ON FUNCTION pg_catalog.pg_control_system() TO {quote_identifier(role.rolname)}",
     )
     yield judged(
         "statistics are counted",
         SERVER,
         not role.counts_nothing,
-        "track_counts is off for everybody" if role.counts_nothing else "counters move",
+        "track_counts is off on the server" if role.counts_nothing else "counters move",
         reason="track_counts_off",
-        hint="track_counts = on, for the server and for the database",
+        hint="set track_counts = on for the server and the database",
     )
 
 
 def _role(wanted: Wanted, role: RoleFacts) -> Iterator[Finding]:
     name = quote_identifier(role.rolname)
     subject = f"role {name}"
-    # Set for a role that others use too, either would take their figures away.
-    of_its_own = "read with a role of its own, as deploy/sql/monitor.sql makes one"
+    # Set for a role that others use too, either would remove their figures.
+    is_shared = "; turn it off only if nothing else uses this role"
+    own_role = "connect as a role for the exporter alone: deploy/sql/monitor.sql creates one"
     yield judged(
-        "statistics of others",
+        "can read all statistics",
         subject,
         role.may_read_all_stats,
         "a member of pg_read_all_stats"
@@ -122,27 +124,25 @@ def _role(wanted: Wanted, role: RoleFacts) -> Iterator[Finding]:
         hint=f"GRANT pg_monitor TO {name}",
     )
     yield judged(
-        "own reads are not counted",
+        "own queries are not counted",
         subject,
         not role.track_counts,
-        f"track_counts is {'on' if role.track_counts else 'off'} for the role",
+        f"track_counts is on for the role{is_shared}"
+        if role.track_counts
+        else "track_counts is off for the role",
         reason="own_reads_counted",
-        hint=of_its_own
-        if role.is_superuser
-        else f"if nobody else uses the role, as a superuser: ALTER ROLE {name} SET track_counts = off",
+        hint=own_role if role.is_superuser else f"ALTER ROLE {name} SET track_counts = off",
         otherwise=Verdict.UNKNOWN,
     )
     if wanted.with_statements and role.statements_track is not None:
         yield judged(
-            "own statements are not recorded",
+            "own queries are not recorded",
             subject,
             role.statements_track == "none",
-            f"pg_stat_statements.track is {role.statements_track} for the role",
+            f"pg_stat_statements.track is {role.statements_track} for the role"
+            + ("" if role.statements_track == "none" else is_shared),
             reason="own_statements_recorded",
-            hint=of_its_own
-            if role.is_superuser
-            else "if nobody else uses the role, as a superuser: "
-            f"ALTER ROLE {name} SET pg_stat_statements.track = none",
+            hint=own_role if role.is_superuser else f"ALTER ROLE {name} SET pg_stat_statements.track = none",
             otherwise=Verdict.UNKNOWN,
         )
 
@@ -157,7 +157,7 @@ def _statements(wanted: Wanted, role: RoleFacts) -> Iterator[Finding]:
         else "not in shared_preload_libraries: no statement is recorded",
         reason="not_preloaded",
         hint="add pg_stat_statements to shared_preload_libraries and restart PostgreSQL; "
-        "or do without statements: --max-statements 0",
+        "or leave statements out: --max-statements 0",
     )
     if role.statements_version is None:
         yield _not_installed(wanted, role)
@@ -169,7 +169,7 @@ def _statements(wanted: Wanted, role: RoleFacts) -> Iterator[Finding]:
         functions = ", ".join(f"{schema}.{function}" for function in role.statements_functions_refused)
         grants.append(f"GRANT EXECUTE ON FUNCTION {functions} TO {name}")
     yield judged(
-        "may be read",
+        "can be read",
         STATEMENTS,
         not grants,
         f"in schema {schema}",
@@ -182,17 +182,17 @@ def _statements(wanted: Wanted, role: RoleFacts) -> Iterator[Finding]:
         role.compute_query_id != "off",
         f"compute_query_id is {role.compute_query_id}",
         reason="compute_query_id_off",
-        hint="compute_query_id = auto: without identifiers nothing is recorded",
+        hint="set compute_query_id = auto; without identifiers no statement is recorded",
     )
     yield judged(
         "records statements",
         STATEMENTS,
         not role.records_nothing,
-        "pg_stat_statements.track is none for everybody"
+        "pg_stat_statements.track is none on the server"
         if role.records_nothing
         else "statements are recorded",
         reason="track_none",
-        hint="pg_stat_statements.track = top, and none for the exporter's role alone",
+        hint="set pg_stat_statements.track = top for the server, none for the exporter's role only",
     )
 
 
@@ -200,10 +200,10 @@ def _not_installed(wanted: Wanted, role: RoleFacts) -> Finding:
     datname = quote_identifier(wanted.datname)
     if role.statements_available_version is None:
         found = "the server does not have its files"
-        hint = f"install PostgreSQL's contrib package, then in {datname}: CREATE EXTENSION pg_stat_statements"
+        hint = "install PostgreSQL's contrib package, then CREATE EXTENSION pg_stat_statements"
     else:
-        found = f"not installed in {datname}"
-        hint = f"in {datname}, as a superuser: CREATE EXTENSION pg_stat_statements"
+        found = f"not installed in {datname}; a superuser can install it there"
+        hint = "CREATE EXTENSION pg_stat_statements"
     return Finding("installed", STATEMENTS, Verdict.FAIL, "not_installed", found, hint)
 
 
@@ -218,7 +218,7 @@ def _statements_version(wanted: Wanted, role: RoleFacts) -> Finding:
         version >= STATEMENTS_WITH_INFO,
         found,
         reason="too_old" if version < OLDEST_STATEMENTS else "evictions_unknown",
-        hint=f"in {quote_identifier(wanted.datname)}: ALTER EXTENSION pg_stat_statements UPDATE",
+        hint="ALTER EXTENSION pg_stat_statements UPDATE",
         otherwise=Verdict.FAIL if version < OLDEST_STATEMENTS else Verdict.UNKNOWN,
     )
 
@@ -232,9 +232,9 @@ def _tables(wanted: Wanted, observed: Observed) -> Iterator[Finding]:
             "exists",
             subject,
             rights is not None,
-            "there" if rights else f"no table of that name in {quote_identifier(wanted.datname)}",
+            "exists" if rights else f"no table of that name in {quote_identifier(wanted.datname)}",
             reason="absent",
-            hint="create it, or correct the manifest or where it is bound",
+            hint="create it, or correct the manifest or the database that it is bound to",
         )
         if rights is None:
             continue
@@ -244,10 +244,10 @@ def _tables(wanted: Wanted, observed: Observed) -> Iterator[Finding]:
         if not rights.may_select:
             grants.append(f"GRANT SELECT ON TABLE {table.quoted} TO {role}")
         yield judged(
-            "may be planned",
+            "can be planned",
             subject,
             not grants,
-            "EXPLAIN wants the rights of the query" if grants else "SELECT is granted",
+            "EXPLAIN requires the rights of the query" if grants else "SELECT is granted",
             reason="not_permitted",
             hint="; ".join(grants),
         )
@@ -264,17 +264,17 @@ def _journal(wanted: Wanted, observed: Observed) -> Iterator[Finding]:
             subject,
             Verdict.UNKNOWN,
             "not_created",
-            "no journal: whether indexes are defined as declared is not known",
-            "pg-index-exporter init creates it; where it lies elsewhere, say --journal-schema",
+            "no journal: it is unknown whether indexes are defined as declared",
+            "pg-index-exporter init creates it; if it is in another schema: --journal-schema",
         )
         return
     yield judged(
-        "is ours",
+        "belongs to this tool",
         subject,
         events.is_readable_journal,
         f"{schema}.migration_events",
         reason="not_ours",
-        hint="another program's relation bears its name; choose another schema: --journal-schema",
+        hint="a relation of another program has its name; choose another schema: --journal-schema",
     )
     role = quote_identifier(observed.role.rolname)
     grants = []
@@ -283,10 +283,10 @@ def _journal(wanted: Wanted, observed: Observed) -> Iterator[Finding]:
     if not events.may_select:
         grants.append(f"GRANT SELECT ON TABLE {schema}.migration_events TO {role}")
     yield judged(
-        "may be read",
+        "can be read",
         subject,
         not grants,
-        "not without these rights" if grants else "SELECT is granted",
+        "rights are missing" if grants else "SELECT is granted",
         reason="not_permitted",
         hint="; ".join(grants),
     )
@@ -308,19 +308,19 @@ def _definitions(wanted: Wanted, rows: Collection[JournalDefinition], subject: s
         "canonical definitions",
         subject,
         not missing,
-        f"none of {shown}{more}" if missing else "on record for every declared index",
+        f"missing for {shown}{more}" if missing else "in the journal for every declared index",
         reason="no_definition",
-        hint="pg-index-exporter init puts them on record, also of indexes that stand already",
+        hint="pg-index-exporter init writes them, also for indexes that exist already",
         otherwise=Verdict.UNKNOWN,
     )
 
 
 def _watched(wanted: Wanted, watched: int) -> Iterator[Finding]:
     yield judged(
-        "fit into max_indexes",
+        "at most max_indexes",
         INDEXES,
         watched <= wanted.max_indexes,
-        f"{watched} beside the declared ones, {wanted.max_indexes} are published",
+        f"{watched} besides the declared ones, {wanted.max_indexes} are published",
         reason="cut",
         hint=f"--max-indexes {watched}, or watch fewer",
     )

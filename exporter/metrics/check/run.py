@@ -1,4 +1,4 @@
-"""Trying everything that `serve` will need: the settings' files, its address, every target and database."""
+"""Try everything that `serve` will need: the settings' files, its address, every target and database."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ from exporter.errors import (
     TargetUnsupported,
 )
 from exporter.metrics.check.findings import SERVER, Observed, Wanted, judge, judged
-from exporter.metrics.collect import reads
 from exporter.metrics.web import server
 from exporter.metrics.web.config import load_web_config
 from exporter.metrics.web.healthcheck import check_health
 from exporter.model import Database, DatabasePattern, Finding, Target, Verdict
+from exporter.postgres.counters.indexes import index_count
+from exporter.postgres.counters.journal import journal_definitions, journal_relations
+from exporter.postgres.requests import ask
 from exporter.postgres.server.discovery import find_databases
 from exporter.postgres.server.rights import read_role_facts, read_table_rights
 from exporter.postgres.target import Connection, SessionLimits, address, connect, mapped_errors
@@ -46,7 +48,7 @@ _REASONS: tuple[tuple[type[TargetError], str], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class DatabaseCheck:
-    """What was found in one database of one target; `server_version` is None when it did not answer."""
+    """The findings of one database of a target; `server_version` is None when it did not answer."""
 
     target: str
     datname: str
@@ -56,13 +58,13 @@ class DatabaseCheck:
 
     @property
     def answered(self) -> bool:
-        """True when the database could be asked."""
+        """True when the database could be queried."""
         return self.server_version is not None
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """Everything found: of the exporter itself and of each database."""
+    """The findings of the exporter itself and of each database."""
 
     findings: tuple[Finding, ...]
     databases: tuple[DatabaseCheck, ...]
@@ -74,7 +76,7 @@ class CheckResult:
 
     @property
     def exit_code(self) -> int:
-        """0 nothing failed, 1 something did, 4 a database could not be asked."""
+        """0: nothing failed, 1: something failed, 4: a database did not answer."""
         if not all(database.answered for database in self.databases):
             return UNREACHABLE_EXIT_CODE
         is_failed = any(finding.verdict is Verdict.FAIL for finding in self.all_findings)
@@ -82,7 +84,7 @@ class CheckResult:
 
 
 def check(settings: Settings) -> CheckResult:
-    """The exporter and everything that it is to watch, tried once. Changes nothing.
+    """Try the exporter and everything that it is to watch once. Changes nothing.
 
     Raises: SettingsError, with all faults of settings, manifests and web configuration.
     """
@@ -125,11 +127,11 @@ def _exporter_findings(settings: Settings, targets: Sequence[Target]) -> list[Fi
             "variables of libpq",
             SETTINGS,
             not settings.ignored_variables,
-            f"{', '.join(settings.ignored_variables)}: set, and without effect"
+            f"{', '.join(settings.ignored_variables)}: set but ignored, because the settings name a server"
             if settings.ignored_variables
-            else "none is set in vain",
+            else "none is ignored",
             reason="ignored",
-            hint="a server is named elsewhere, so they do not count; unset them, or name no other server",
+            hint="unset them, or name no server in the settings",
             otherwise=Verdict.UNKNOWN,
         ),
         _command_line(settings),
@@ -153,7 +155,7 @@ def _manifests(targets: Sequence[Target]) -> Finding:
         if watches == {"declared"}
         else "indexes by pattern",
         reason="nothing_declared",
-        hint="name a manifest: --manifest FILE; or watch indexes that are not declared: --watch all",
+        hint="name a manifest with --manifest FILE, or watch undeclared indexes too with --watch all",
     )
 
 
@@ -164,9 +166,9 @@ def _command_line(settings: Settings) -> Finding:
         "no password on the command line",
         SETTINGS,
         not shows,
-        "every user of this machine can read it in the list of processes" if shows else "none",
+        "every user of this machine can read it in the process list" if shows else "none",
         reason="visible",
-        hint="PG_INDEX_EXPORTER_DSN, or a file: --dsn-file",
+        hint="use PG_INDEX_EXPORTER_DSN, or a file: --dsn-file",
     )
 
 
@@ -197,7 +199,7 @@ def _check_target(target: Target, settings: Settings) -> list[DatabaseCheck]:
         except TargetError as error:
             checks.append(_unanswered(target, target.maintenance, error))
         else:
-            # Its version is told by its databases.
+            # Its databases show its version.
             checks.append(
                 _answered(target, target.maintenance, "", (_matching(target, databases, settings),))
             )
@@ -205,7 +207,7 @@ def _check_target(target: Target, settings: Settings) -> list[DatabaseCheck]:
 
 
 def _matching(target: Target, databases: Sequence[Database], settings: Settings) -> Finding:
-    """What the target's patterns mean now."""
+    """Which databases the target's patterns match now."""
     found = len(databases) - len(target.databases)
     patterns = ", ".join(pattern.pattern for pattern in target.patterns)
     if found == 0:
@@ -215,10 +217,10 @@ def _matching(target: Target, databases: Sequence[Database], settings: Settings)
             Verdict.UNKNOWN,
             "no_database",
             f"no database matches {patterns}",
-            "correct the pattern, or create the database: it is found at a scrape",
+            "correct the pattern, or create the database; the next scrape discovers it",
         )
     return judged(
-        "fit into max_databases",
+        "at most max_databases",
         SERVER,
         found <= settings.max_databases,
         f"{found} match {patterns}, {settings.max_databases} are published",
@@ -245,16 +247,16 @@ def _check_database(target: Target, database: Database, settings: Settings) -> D
 
 def _observe(connection: Connection, database: Database, wanted: Wanted) -> Observed:
     schema = wanted.journal_schema
-    journal = reads.read_journal_relations(connection, schema)
+    journal = ask(connection, journal_relations(schema))
     definitions = None
     if wanted.manifests and any(
         relation.relname == "migration_events" and relation.is_readable_journal for relation in journal
     ):
         try:
             migrations = [manifest.migration for manifest in wanted.manifests]
-            definitions = reads.read_journal_definitions(connection, schema, migrations)
+            definitions = ask(connection, journal_definitions(schema, migrations))
         except psycopg.errors.ProgrammingError:
-            # Not to be read: another finding says so.
+            # Not readable: another finding says so.
             definitions = None
     declared = [index.relation for index in database.declared]
     is_more = database.watch != "declared"
@@ -264,7 +266,7 @@ def _observe(connection: Connection, database: Database, wanted: Wanted) -> Obse
         read_table_rights(connection, wanted.tables),
         journal,
         definitions,
-        watched=reads.count_indexes(connection, declared, database.watch) if is_more else None,
+        watched=ask(connection, index_count(declared, database.watch))[0].indexes if is_more else None,
     )
 
 

@@ -1,6 +1,6 @@
-"""One warm connection to one database: made when needed, replaced when dead, never more than one.
+"""One persistent connection to one database: made when needed, replaced when dead, never more than one.
 
-Used by one collecting thread at a time. `interrupt` and `sever` are for another thread, which watches the
+Used by one collecting thread at a time. `cancel` and `shut_down` are for another thread, which watches the
 deadline: the first asks the server to stop what it does, the second no longer waits for an answer.
 """
 
@@ -18,6 +18,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from exporter.errors import TargetError
 from exporter.model import Database
+from exporter.postgres.pipeline import Pipeline
 from exporter.postgres.target import (
     Connection,
     SessionLimits,
@@ -30,46 +31,45 @@ from exporter.postgres.target import (
 FIRST_BACKOFF_SECONDS = 0.5
 LONGEST_BACKOFF_SECONDS = 5.0
 CANCEL_SECONDS = 1.0
-# How a session is let in; a change of them makes no other session of it.
+# How a session authenticates: a change of these leads to the same session.
 SECRETS = frozenset(("password", "passfile", "sslpassword"))
 # Our reads are short: compiling them or starting workers costs the server more than it saves.
 SESSION = {"jit": "off", "max_parallel_workers_per_gather": "0", "idle_session_timeout": "0"}
-# The same few statements again and again: planning them is most of what a small scrape costs the server.
-PREPARE_AFTER = 2
 
 
-class WarmConnection:
+class PersistentConnection:
     """The connection to one database, kept between collections."""
 
     def __init__(self, database: Database, limits: SessionLimits) -> None:
         self._database = database
         self._limits = limits
         self._connection: Connection | None = None
+        self._pipeline: Pipeline | None = None
         self._lock = threading.Lock()
         self._failures = 0
         self._not_before = 0.0
         self._error: TargetError | None = None
 
     def rebind(self, database: Database) -> None:
-        """The next connection is made as `database` says, and at once; the open one stays."""
+        """Connect as `database` says from the next connection on, without a pause; an open one stays."""
         if database.conninfo != self._database.conninfo:
             self._failures, self._not_before, self._error = 0, 0.0, None
         self._database = database
 
     @property
     def is_open(self) -> bool:
-        """True when there is a connection that was not found dead."""
-        connection = self._connection
-        return connection is not None and not connection.closed
+        """True when there is a connection that is not known to be dead."""
+        connection, pipeline = self._connection, self._pipeline
+        is_broken = pipeline is not None and pipeline.is_broken
+        return connection is not None and not connection.closed and not is_broken
 
-    def get(self) -> Connection:
-        """The open connection, a new one when there is none.
+    def get(self) -> Pipeline:
+        """The reads of the open connection, of a new one when there is none.
 
         Raises: TargetError, the one of the last attempt while the next one has to wait.
         """
-        connection = self._connection
-        if connection is not None and not connection.closed:
-            return connection
+        if self._pipeline is not None and self.is_open:
+            return self._pipeline
         self.close()
         if self._error is not None and time.monotonic() < self._not_before:
             # Without its traceback, which would grow with every time it is raised.
@@ -85,24 +85,24 @@ class WarmConnection:
         try:
             with mapped_errors(self._database):
                 set_session(connection, SESSION)
-                if is_direct(connection):
-                    connection.prepare_threshold = PREPARE_AFTER
+                # A pooler may give every statement to another process: it gets none that is prepared.
+                self._pipeline = Pipeline(connection, is_pipelined=is_direct(connection))
         except TargetError:
             self.close()
             raise
-        return connection
+        return self._pipeline
 
-    def interrupt(self) -> None:
-        """Asks the server to cancel the running statement."""
+    def cancel(self) -> None:
+        """Ask the server to cancel the running statement."""
         connection = self._connection
         if connection is None or connection.closed:
             return
-        # A server that does not take the request is what `sever` is for.
+        # A server that does not take the request is what `shut_down` is for.
         with contextlib.suppress(psycopg.Error, OSError):
             connection.cancel_safe(timeout=CANCEL_SECONDS)
 
-    def sever(self) -> None:
-        """Ends the connection under whoever waits for an answer on it."""
+    def shut_down(self) -> None:
+        """End the connection while a thread waits for an answer on it."""
         with self._lock:
             connection = self._connection
             if connection is None or connection.closed:
@@ -115,25 +115,26 @@ class WarmConnection:
                 twin.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Ends the connection; the next `get` makes a new one."""
+        """End the connection; the next `get` makes a new one."""
         with self._lock:
             connection, self._connection = self._connection, None
+            self._pipeline = None
             if connection is not None:
                 connection.close()
 
     def _wait_longer(self, error: TargetError) -> None:
         pause = min(FIRST_BACKOFF_SECONDS * 2**self._failures, LONGEST_BACKOFF_SECONDS)
         self._failures = min(self._failures + 1, 10)
-        # Jitter, so that the exporters of a fleet do not return to a restarted server at once.
+        # Jitter, so that many exporters do not return to a restarted server at once.
         self._not_before = time.monotonic() + pause * random.uniform(0.5, 1.0)  # noqa: S311 - not a secret
         self._error = error
 
 
-def is_same_session(one: Database, other: Database) -> bool:
-    """True when a session of one is as good as a session of the other: they differ in secrets at most."""
-    if (one.datname, one.conninfo) == (other.datname, other.conninfo):
+def is_same_session(first: Database, second: Database) -> bool:
+    """True when both lead to the same session: they differ in secrets at most."""
+    if (first.datname, first.conninfo) == (second.datname, second.conninfo):
         return True
-    return _without_secrets(one) == _without_secrets(other)
+    return _without_secrets(first) == _without_secrets(second)
 
 
 def _without_secrets(database: Database) -> dict[str, object]:

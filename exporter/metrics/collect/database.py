@@ -1,40 +1,62 @@
-"""Database -> DatabaseSnapshot: in which order it is asked, within which time, and what a failure leaves.
+"""The collectors of one database, in their order, and the connection that they use.
 
 Counters come first because reading them never waits for a lock; sizes and definitions come last, because
-they can. A collector that fails leaves a gap with its reason and never takes another one with it.
+they can.
 """
 
 from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from collections.abc import Iterator
 
-import psycopg
-
-from exporter.catalogue.metrics import COLLECTORS
-from exporter.errors import ExporterError, TargetError
-from exporter.metrics.collect.collectors import Parts
-from exporter.metrics.collect.connection import WarmConnection, is_same_session
-from exporter.metrics.collect.draft import CollectOptions, Draft
-from exporter.metrics.snapshot import CollectorOutcome, DatabaseSnapshot
+from exporter.metrics.collect.collection import DatabaseCollection, Publish, unknown_snapshot
+from exporter.metrics.collect.collectors.builds import BuildsCollector
+from exporter.metrics.collect.collectors.definitions import DefinitionsCollector
+from exporter.metrics.collect.collectors.epoch import EpochCollector
+from exporter.metrics.collect.collectors.indexes import IndexesCollector
+from exporter.metrics.collect.collectors.journal import JournalCollector
+from exporter.metrics.collect.collectors.locks import LocksCollector
+from exporter.metrics.collect.collectors.server import ServerCollector
+from exporter.metrics.collect.collectors.sizes import SizesCollector
+from exporter.metrics.collect.collectors.statements import StatementsCollector
+from exporter.metrics.collect.collectors.tables import TablesCollector
+from exporter.metrics.collect.connection import PersistentConnection, is_same_session
+from exporter.metrics.collect.context import CollectOptions, Collector, Limit
+from exporter.metrics.snapshot import DatabaseSnapshot
 from exporter.model import Database
 from exporter.postgres.server.discovery import read_databases
-from exporter.postgres.target import Connection, SessionLimits, describe_error, mapped_errors
+from exporter.postgres.target import SessionLimits, mapped_errors
 
-# A lock that is not free at once is somebody's DDL: a gap is better than the wait.
+# A lock that is not free at once belongs to a DDL statement: a gap is better than the wait.
 LOCK_TIMEOUT_SECONDS = 0.1
-# What is worth to be written to a page while the rest is read.
-COUNTERS = frozenset(("indexes", "tables"))
+
+
+def make_collectors(options: CollectOptions) -> tuple[Collector, ...]:
+    """The collectors of one database, in the order in which they are asked."""
+    statements = StatementsCollector(
+        options.max_statements, query_text=options.query_text, query_text_length=options.query_text_length
+    )
+    return (
+        ServerCollector(),
+        IndexesCollector(options.max_indexes),
+        TablesCollector(),
+        BuildsCollector(),
+        JournalCollector(options.journal_schema),
+        EpochCollector(),
+        *((statements,) if options.max_statements else ()),
+        LocksCollector(),
+        SizesCollector(),
+        DefinitionsCollector(),
+    )
 
 
 class DatabaseCollector:
-    """Collects one database over one warm connection; one thread at a time."""
+    """Collects one database over one persistent connection; one thread at a time."""
 
     def __init__(self, database: Database, options: CollectOptions) -> None:
         self._options = options
-        self._warm = WarmConnection(
+        self._connection = PersistentConnection(
             database,
             SessionLimits(
                 connect_timeout_seconds=options.connect_timeout_seconds,
@@ -42,7 +64,8 @@ class DatabaseCollector:
                 lock_timeout_seconds=LOCK_TIMEOUT_SECONDS,
             ),
         )
-        self._parts = Parts(database, options)
+        self._database = database
+        self._collectors = make_collectors(options)
         self._last_success: dict[str, float] = {}
         self._collecting = threading.Lock()
         self._closed = False
@@ -50,21 +73,21 @@ class DatabaseCollector:
     @property
     def database(self) -> Database:
         """The database as the last settings describe it."""
-        return self._parts.database
+        return self._database
 
     @property
     def is_connected(self) -> bool:
-        """True when there is a connection that was not found dead."""
-        return self._warm.is_open
+        """True when there is a connection that is not known to be dead."""
+        return self._connection.is_open
 
     def serves(self, database: Database, options: CollectOptions) -> bool:
         """True when `rebind` suffices to collect that database within those bounds."""
-        return options == self._options and is_same_session(database, self.database)
+        return options == self._options and is_same_session(database, self._database)
 
     def rebind(self, database: Database) -> None:
-        """What is declared and watched, and how to connect next, from the next collection on."""
-        self._parts.rebind(database)
-        self._warm.rebind(database)
+        """Take what is declared and watched, and how to connect, from the next collection on."""
+        self._database = database
+        self._connection.rebind(database)
 
     def read_databases(self) -> dict[str, int]:
         """The oids of all databases of this server that can be connected to, by their names.
@@ -72,19 +95,43 @@ class DatabaseCollector:
         Raises: TargetError.
         """
         with self._working():
-            connection = self._warm.get()
-            with mapped_errors(self.database):
-                return read_databases(connection)
+            pipeline = self._connection.get()
+            with mapped_errors(self._database):
+                return read_databases(pipeline.connection)
 
-    def collect(self, draft: Draft, deadline: float) -> None:
-        """Fills the draft, part by part, and starts none after `deadline` (of time.monotonic()) or a cut."""
-        draft.deadline = deadline
+    def unknown(self, database: Database) -> DatabaseSnapshot:
+        """The snapshot before anything was asked."""
+        return unknown_snapshot(database, self._collectors, self._last_success)
+
+    def collect(self, limit: Limit, publish: Publish) -> None:
+        """Publish the snapshot as it grows; start no statement once the limit is over."""
         with self._working():
-            self._collect(draft)
+            DatabaseCollection(
+                self._database, self._collectors, self._connection, self._last_success, limit, publish
+            ).run()
+
+    def cancel(self) -> None:
+        """Cancel the running statement on the server; for the thread that watches the deadline."""
+        self._connection.cancel()
+
+    def shut_down(self) -> None:
+        """End the connection to a server that does not even answer the cancel request."""
+        self._connection.shut_down()
+
+    def close(self) -> None:
+        """End the connection; a collection that still runs loses it and closes it then."""
+        self._closed = True
+        if self._collecting.acquire(blocking=False):
+            try:
+                self._connection.close()
+            finally:
+                self._collecting.release()
+        else:
+            self._connection.shut_down()
 
     @contextlib.contextmanager
     def _working(self) -> Iterator[None]:
-        """Nobody else uses the connection meanwhile, or closes it under us."""
+        """Keep other threads from using or closing the connection meanwhile."""
         try:
             with self._collecting:
                 yield
@@ -92,103 +139,3 @@ class DatabaseCollector:
             # Closed meanwhile: only the thread that used the connection can end it safely.
             if self._closed:
                 self.close()
-
-    def _collect(self, draft: Draft) -> None:
-        was_open = self._warm.is_open
-        try:
-            connection = self._warm.get()
-            self._run("server", connection, draft)
-            # A connection that died since the last collection says nothing about the server.
-            if connection.closed and was_open and not draft.is_over:
-                connection = self._warm.get()
-                self._run("server", connection, draft)
-        except TargetError as error:
-            self._fail_everything(draft, error)
-            return
-        for name in COLLECTORS[1:]:
-            if name not in self._parts.by_name:
-                continue
-            if connection.closed:
-                self._note(draft, name, None, "the connection was lost")
-            elif draft.is_over:
-                self._note(draft, name, None, "not reached before the deadline")
-            else:
-                self._run(name, connection, draft)
-                if name in COUNTERS:
-                    draft.tell()
-        draft.lost = draft.lost or connection.closed
-
-    def interrupt(self) -> None:
-        """Cancels the running statement on the server; for the thread that watches the deadline."""
-        self._warm.interrupt()
-
-    def sever(self, draft: Draft) -> None:
-        """Gives up a server that does not even answer the cancel request."""
-        draft.lost = True
-        self._warm.sever()
-
-    def close(self) -> None:
-        """Ends the connection; a collection that still runs is given up and ends it then."""
-        self._closed = True
-        if self._collecting.acquire(blocking=False):
-            try:
-                self._warm.close()
-            finally:
-                self._collecting.release()
-        else:
-            self._warm.sever()
-
-    def freeze(self, draft: Draft) -> DatabaseSnapshot:
-        """What the draft holds now; a collector without an outcome yet did not reach its end."""
-        outcomes = dict(draft.outcomes)
-        for name in self._parts.by_name:
-            if name not in outcomes:
-                outcomes[name] = CollectorOutcome(
-                    name, False, None, self._last_success.get(name), "did not end before the deadline"
-                )
-        return DatabaseSnapshot(
-            datname=self.database.datname,
-            up=draft.answered and not draft.lost,
-            declared=self._parts.declared,
-            outcomes=tuple(outcomes[name] for name in COLLECTORS if name in outcomes),
-            facts=draft.facts,
-            walsenders=draft.walsenders,
-            indexes=draft.indexes,
-            indexes_cut=draft.indexes_cut,
-            tables=draft.tables,
-            builds=draft.builds,
-            observed_since=draft.observed_since,
-            locked=draft.locked,
-            definition_matches=draft.definition_matches,
-            sizes=draft.sizes,
-            statements=draft.statements,
-            statements_cut=draft.statements_cut,
-            statements_info=draft.statements_info,
-            query_texts=draft.query_texts,
-        )
-
-    def _run(self, name: str, connection: Connection, draft: Draft) -> None:
-        started = time.monotonic()
-        try:
-            reason = self._parts.by_name[name](connection, draft)
-        except psycopg.Error as error:
-            reason = str(describe_error(self.database, error).what)
-            draft.answered = draft.answered or not connection.closed
-        except ExporterError as error:
-            reason = error.what
-        else:
-            draft.answered = True
-        self._note(draft, name, time.monotonic() - started, reason)
-
-    def _note(
-        self, draft: Draft, name: str, seconds: float | None, reason: str | None, hint: str | None = None
-    ) -> None:
-        if reason is None:
-            self._last_success[name] = time.time()
-        draft.outcomes[name] = CollectorOutcome(
-            name, reason is None, seconds, self._last_success.get(name), reason, hint
-        )
-
-    def _fail_everything(self, draft: Draft, error: TargetError) -> None:
-        for name in self._parts.by_name:
-            self._note(draft, name, None, error.what, error.hint)

@@ -1,6 +1,6 @@
-"""Which databases of a target are collected: those with a name, and those that its patterns mean now.
+"""Which databases of a target are collected: those with a name, and those that its patterns match now.
 
-The server says which exist. While it does not, those that it named last are meant.
+The server says which exist. While it does not answer, its last answer applies.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from exporter.postgres.server.discovery import match_databases
 NOT_ANSWERED = "did not answer before the deadline"
 
 
-class Asked(Protocol):
-    """Whom to ask."""
+class DatabaseOids(Protocol):
+    """A source of database OIDs."""
 
     def read_databases(self) -> Mapping[str, int]:
         """The oid of each database by its name. Raises: TargetError."""
@@ -28,7 +28,7 @@ class Asked(Protocol):
 
 
 class Question:
-    """The question which databases there are; a thread asks it, any thread may look for the answer."""
+    """The question which databases there are; asked in a thread, its answer is read in any."""
 
     def __init__(self) -> None:
         self._started = time.monotonic()
@@ -36,10 +36,10 @@ class Question:
         self.reason: str | None = NOT_ANSWERED
         self.hint: str | None = None
 
-    def ask(self, asked: Asked) -> None:
-        """Asks, and keeps the answer or why there is none."""
+    def ask(self, source: DatabaseOids) -> None:
+        """Ask, and keep the answer or why there is none."""
         try:
-            self.oids = asked.read_databases()
+            self.oids = source.read_databases()
         except TargetError as error:
             self.reason, self.hint = error.what, error.hint
         else:
@@ -59,7 +59,7 @@ class Discovery:
     """
 
     oids: Mapping[str, int] | None = None
-    found: tuple[Database, ...] = ()
+    matched: tuple[Database, ...] = ()
     databases_cut: int | None = None
     outcome: CollectorOutcome | None = None
 
@@ -72,15 +72,15 @@ class Discovery:
             DISCOVERY, success, question.seconds, last_success, question.reason, question.hint
         )
         oids = self.oids if question.oids is None else question.oids
-        found, cut = select_databases(target, oids or {}, max_databases)
-        return Discovery(oids, found, None if oids is None else cut, outcome)
+        matched, cut = select_databases(target, oids or {}, max_databases)
+        return Discovery(oids, matched, None if oids is None else cut, outcome)
 
     def matched_again(self, target: Target, max_databases: int) -> Discovery:
         """What is known after a change of the patterns; the server was not asked anew."""
         if self.oids is None:
             return self
-        found, cut = select_databases(target, self.oids, max_databases)
-        return replace(self, found=found, databases_cut=cut)
+        matched, cut = select_databases(target, self.oids, max_databases)
+        return replace(self, matched=matched, databases_cut=cut)
 
     def unanswered(self) -> Discovery:
         """What is known while the server was not asked, or has not answered yet."""
@@ -98,5 +98,5 @@ def select_databases(
         return matching, 0
     kept = sorted(oids[database.datname] for database in matching)[:max_databases]
     oldest = frozenset(kept)
-    found = tuple(database for database in matching if oids[database.datname] in oldest)
-    return found, len(matching) - max_databases
+    kept_databases = tuple(database for database in matching if oids[database.datname] in oldest)
+    return kept_databases, len(matching) - max_databases

@@ -1,19 +1,19 @@
 """The collectors of one target, each with the threads that it works in, at most one of which collects.
 
 A thread that waits for a server cannot be ended. So the event loop watches the deadline, has the server
-cancel what still runs when it passes, and goes on without a server that does not even answer that.
+cancel what still runs when it passes, and continues without a server that does not even answer that.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 
+from exporter.metrics.collect.context import CollectOptions, Limit
 from exporter.metrics.collect.database import DatabaseCollector
-from exporter.metrics.collect.draft import CollectOptions, Draft
 from exporter.metrics.threads import in_thread
 from exporter.model import Database
 
@@ -21,41 +21,45 @@ logger = logging.getLogger(__name__)
 
 # How long a server may take to act on a cancel request, and a thread to notice that its socket is gone.
 CANCEL_GRACE_SECONDS = 0.15
-# A cancel request that comes between two statements is lost, and a client is not told.
+# A cancel request that comes between two statements is lost, and the client does not learn of it.
 CANCEL_AGAIN_SECONDS = 0.05
-SEVER_GRACE_SECONDS = 0.05
+SHUT_DOWN_GRACE_SECONDS = 0.05
 
 
-class Crew:
-    """Who collects the databases of one target. Lives in the event loop."""
+class CollectorPool:
+    """Own the collectors of one target; runs on the event loop."""
 
     def __init__(self, target_name: str) -> None:
         self._target_name = target_name
         self._collectors: dict[str, DatabaseCollector] = {}
         self._oids: dict[str, int] = {}
-        # Asks for databases while none is connected to.
-        self._scout: DatabaseCollector | None = None
-        self._dismissed: set[DatabaseCollector] = set()
+        # Asks for databases while no collector is connected.
+        self._discovery_collector: DatabaseCollector | None = None
+        self._released: set[DatabaseCollector] = set()
         # The threads of each collector that were not seen to end.
         self._threads: dict[DatabaseCollector, list[asyncio.Future[None]]] = {}
+        self._collections: set[asyncio.Task[None]] = set()
         self._closing: set[asyncio.Task[None]] = set()
 
     @property
     def is_idle(self) -> bool:
-        """True when no connection is left that is to be closed."""
-        return not self._dismissed
+        """True when no collection runs and no connection is left that is to be closed."""
+        return not self._collections and not self._released
+
+    def start(self, collection: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        """Run a collection as a task; the collectors that it uses stay connected until it ends."""
+        task = asyncio.create_task(collection)
+        self._collections.add(task)
+        task.add_done_callback(self._collections.discard)
+        return task
 
     def assign(
-        self,
-        databases: Iterable[Database],
-        oids: Mapping[str, int],
-        options: CollectOptions,
-        busy: Collection[asyncio.Task[None]],
+        self, databases: Iterable[Database], oids: Mapping[str, int], options: CollectOptions
     ) -> list[DatabaseCollector]:
         """One collector for each database, those of before where they serve it still.
 
-        The others are dismissed, their connections closed as soon as the `busy` collections are over. `oids`
-        are the databases' own, as far as they are known: by them one made anew under an old name is noticed.
+        The others are released. `oids` are the databases' own, as far as they are known: a database created
+        anew under an old name has another one.
         """
         before, self._collectors = self._collectors, {}
         for database in databases:
@@ -67,80 +71,83 @@ class Crew:
             self._collectors[name] = collector
         self._oids = {name: oid for name, oid in oids.items() if name in self._collectors}
         kept = set(self._collectors.values())
-        self.dismiss([collector for collector in before.values() if collector not in kept], busy)
+        self.release([collector for collector in before.values() if collector not in kept])
         return list(self._collectors.values())
 
-    def scouts(
-        self, maintenance: Database, options: CollectOptions, busy: Collection[asyncio.Task[None]]
-    ) -> list[DatabaseCollector]:
-        """Whom to ask which databases there are, in this order: whoever is connected, then by connecting."""
-        at_hand = self._collectors.get(maintenance.datname)
+    def discovery_collectors(self, maintenance: Database, options: CollectOptions) -> list[DatabaseCollector]:
+        """The collectors to ask which databases there are, in this order: a connected one comes first."""
+        own = self._collectors.get(maintenance.datname)
         connected = [
             collector
             for collector in self._collectors.values()
-            if collector is not at_hand and collector.is_connected and not self._unfinished(collector)
+            if collector is not own and collector.is_connected and not self._unfinished(collector)
         ]
-        if at_hand is not None:
-            return [at_hand, *connected[:1]] if at_hand.is_connected else [*connected[:1], at_hand]
-        if self._scout is None or not self._scout.serves(maintenance, options):
-            self.release_scout(busy)
-            self._scout = DatabaseCollector(maintenance, options)
-        self._scout.rebind(maintenance)
-        return [*connected[:1], self._scout]
+        if own is not None:
+            return [own, *connected[:1]] if own.is_connected else [*connected[:1], own]
+        if self._discovery_collector is None or not self._discovery_collector.serves(maintenance, options):
+            self.release_discovery_collector()
+            self._discovery_collector = DatabaseCollector(maintenance, options)
+        self._discovery_collector.rebind(maintenance)
+        return [*connected[:1], self._discovery_collector]
 
-    def release_scout(self, busy: Collection[asyncio.Task[None]]) -> None:
-        """Has the connection closed that is for asking only, as `dismiss`."""
-        if self._scout is not None:
-            self.dismiss([self._scout], busy)
-            self._scout = None
+    def release_discovery_collector(self) -> None:
+        """Release the collector that only asks for databases."""
+        if self._discovery_collector is not None:
+            self.release([self._discovery_collector])
+            self._discovery_collector = None
 
-    def dismiss(self, collectors: Iterable[DatabaseCollector], busy: Collection[asyncio.Task[None]]) -> None:
-        """Has the connections closed as soon as nobody can use them any more."""
+    def release(self, collectors: Iterable[DatabaseCollector]) -> None:
+        """Close these connections as soon as the collections that may use them have ended."""
         for collector in collectors:
-            self._dismissed.add(collector)
-            closing = asyncio.create_task(self._close_later(collector, busy))
+            self._released.add(collector)
+            closing = asyncio.create_task(self._close_later(collector))
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)
 
-    def dismiss_all(self, busy: Collection[asyncio.Task[None]]) -> None:
-        """Has all connections closed, as `dismiss`."""
-        self.release_scout(busy)
+    def release_all(self) -> None:
+        """Release all collectors."""
+        self.release_discovery_collector()
         collectors, self._collectors = list(self._collectors.values()), {}
-        self.dismiss(collectors, busy)
+        self.release(collectors)
 
     def close(self) -> None:
-        """Ends the connections. For the end, when the event loop is gone."""
-        scout = () if self._scout is None else (self._scout,)
-        for collector in (*self._collectors.values(), *scout, *self._dismissed):
+        """Close all connections. For the end, when the event loop is gone."""
+        discovering = () if self._discovery_collector is None else (self._discovery_collector,)
+        for collector in (*self._collectors.values(), *discovering, *self._released):
             collector.close()
 
     async def run(
         self,
         collector: DatabaseCollector,
-        work: Callable[[], None],
-        draft: Draft,
-        cut: asyncio.Event,
+        work: Callable[[Limit], None],
+        cancelled: asyncio.Event,
         deadline: float,
-    ) -> None:
-        """Has the collector do that work, until the deadline (of time.monotonic()) or a cut ends it."""
-        cutting = asyncio.create_task(cut.wait())
-        try:
-            if not await self._ended(collector, cutting, deadline):
-                return
-            self._begin(collector, work)
-            if await self._ended(collector, cutting, deadline):
-                return
-            draft.cut = True
-            if not await self._interrupted(collector, time.monotonic() + CANCEL_GRACE_SECONDS):
-                collector.sever(draft)
-                await self._ended(collector, None, time.monotonic() + SEVER_GRACE_SECONDS)
-        finally:
-            cutting.cancel()
+    ) -> bool:
+        """Have the collector do that work until the deadline (of time.monotonic()) or `cancelled`.
 
-    async def _interrupted(self, collector: DatabaseCollector, deadline: float) -> bool:
+        False when the server did not even answer the cancel request, so that its connection was ended.
+        """
+        limit = Limit(deadline, threading.Event())
+        cancelling = asyncio.create_task(cancelled.wait())
+        try:
+            if not await self._ended(collector, cancelling, deadline):
+                return True
+            self._begin(collector, lambda: work(limit))
+            if await self._ended(collector, cancelling, deadline):
+                return True
+            limit.stop.set()
+            if await self._cancelled(collector, time.monotonic() + CANCEL_GRACE_SECONDS):
+                return True
+            collector.shut_down()
+            await self._ended(collector, None, time.monotonic() + SHUT_DOWN_GRACE_SECONDS)
+            return False
+        finally:
+            cancelling.cancel()
+
+    async def _cancelled(self, collector: DatabaseCollector, deadline: float) -> bool:
         """True once the server cancelled what ran and the collector's threads ended."""
         while time.monotonic() < deadline:
-            self._begin(collector, collector.interrupt)
+            self._begin(collector, collector.cancel)
             again = min(deadline, time.monotonic() + CANCEL_AGAIN_SECONDS)
             if await self._ended(collector, None, again):
                 return True
@@ -150,14 +157,16 @@ class Crew:
         self._threads.setdefault(collector, []).append(in_thread(work))
 
     async def _ended(
-        self, collector: DatabaseCollector, cutting: asyncio.Task[bool] | None, deadline: float
+        self, collector: DatabaseCollector, cancelling: asyncio.Task[bool] | None, deadline: float
     ) -> bool:
-        """True once all threads of the collector ended, False when the deadline or a cut came first."""
+        """True once all threads of the collector ended, False when the deadline or a cancel came first."""
         while unfinished := self._unfinished(collector):
             remaining = deadline - time.monotonic()
-            if remaining <= 0 or (cutting is not None and cutting.done()):
+            if remaining <= 0 or (cancelling is not None and cancelling.done()):
                 return False
-            waiting: set[asyncio.Future[Any]] = {*unfinished, *([cutting] if cutting is not None else [])}
+            waiting: set[asyncio.Future[None] | asyncio.Task[bool]] = {*unfinished}
+            if cancelling is not None:
+                waiting.add(cancelling)
             await asyncio.wait(waiting, timeout=remaining, return_when=asyncio.FIRST_COMPLETED)
         return True
 
@@ -175,10 +184,11 @@ class Crew:
             self._threads[collector] = unfinished
         return unfinished
 
-    async def _close_later(self, collector: DatabaseCollector, busy: Collection[asyncio.Task[None]]) -> None:
-        if busy:
-            await asyncio.wait(busy)
+    async def _close_later(self, collector: DatabaseCollector) -> None:
+        # Not those that begin later: they have collectors of their own.
+        if collections := set(self._collections):
+            await asyncio.wait(collections)
         while unfinished := self._unfinished(collector):
             await asyncio.wait(unfinished)
         collector.close()
-        self._dismissed.discard(collector)
+        self._released.discard(collector)

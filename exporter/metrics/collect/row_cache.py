@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
-from exporter.metrics.collect.reads import Figures
 from exporter.metrics.snapshot import Watched
+from exporter.postgres.counters.figures import Figures
 from exporter.postgres.target import Connection
 
 Row = TypeVar("Row")
@@ -21,28 +21,27 @@ class RowCache(Generic[Row]):
         self._oids: Sequence[int] = ()
         self._fingerprint: Sequence[int | None] | None = None
 
-    def read(
-        self,
-        connection: Connection,
-        read_figures: Callable[[], Figures],
-        read_rows: Callable[[Sequence[int]], Mapping[int, Row]],
-    ) -> Watched[Row]:
-        """The rows with their figures of now."""
-        if self._fingerprint is not None:
-            figures = read_figures()
-            if (figures.fingerprint, figures.oids) == (self._fingerprint, self._oids):
-                return Watched(self._rows, figures.columns)
-        # The same snapshot of the catalogue for both, whatever is changed in between.
-        with _one_snapshot(connection):
-            figures = read_figures()
-            rows = read_rows(figures.oids) if figures.oids else {}
+    @property
+    def is_filled(self) -> bool:
+        """True when rows were read before, so that the figures alone may be enough."""
+        return self._fingerprint is not None
+
+    def unchanged(self, figures: Figures) -> Watched[Row] | None:
+        """The known rows with these figures; None when the rows are to be read again."""
+        if (figures.fingerprint, figures.oids) != (self._fingerprint, self._oids):
+            return None
+        return Watched(self._rows, figures.columns)
+
+    def renew(self, figures: Figures, rows: Mapping[int, Row]) -> Watched[Row]:
+        """The rows, by oid, with the figures that were read in the same snapshot of the catalogue."""
         self._rows = tuple(rows[oid] for oid in figures.oids)
         self._oids, self._fingerprint = figures.oids, figures.fingerprint
         return Watched(self._rows, figures.columns)
 
 
 @contextmanager
-def _one_snapshot(connection: Connection) -> Iterator[None]:
+def one_snapshot(connection: Connection) -> Iterator[None]:
+    """The same snapshot of the catalogue for all reads inside, whatever is changed in between."""
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         yield

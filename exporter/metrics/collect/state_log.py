@@ -1,4 +1,4 @@
-"""What of a collection is worth a line: a state that changed, once, and at debug every collection."""
+"""Log lines of collections: a state that changed, once, and every collection at level debug."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from exporter.metrics.snapshot import CollectorOutcome, DatabaseSnapshot, Target
 
 logger = logging.getLogger(__name__)
 
-# Who is asked first, and so knows best why a database does not answer.
+# Asked first, so its reason is the best one if a database does not answer.
 FIRST_COLLECTOR = "server"
 
 
 class StateLog:
-    """Tells of one target when a database goes or comes back, when a collector fails or works again."""
+    """Logs when a database of one target stops or resumes answering, and a collector fails or recovers."""
 
     def __init__(self, target: str) -> None:
         self._target = target
@@ -24,9 +24,10 @@ class StateLog:
         self._failing: frozenset[tuple[str, str]] = frozenset()
 
     def observe(self, snapshot: TargetSnapshot, *, was_cut: bool) -> None:
-        """Logs what is new in a collection.
+        """Log what changed since the last collection.
 
-        One that was cut before its deadline, because nobody waited any more, says nothing of the databases.
+        A collection that was cut before its deadline, because no scrape waited for it, says nothing of the
+        databases.
         """
         if logger.isEnabledFor(logging.DEBUG):
             self._log_collection(snapshot, was_cut)
@@ -60,7 +61,7 @@ class StateLog:
             datname = database.datname
             if not database.up:
                 down.add(datname)
-                # What failed before still does, as far as one knows.
+                # What failed before still does, as far as is known.
                 failing |= {key for key in self._failing if key[0] == datname and key[1] != DISCOVERY}
                 self._log_answer(database)
                 continue
@@ -79,9 +80,9 @@ class StateLog:
             logger.info("database answers again", extra=extra)
 
     def _log_names(self, names: frozenset[str]) -> None:
-        """What the server's answer to the question for databases changes."""
+        """Log the databases that the server has and had not before, or the other way round."""
         for datname in sorted(names - self._known):
-            logger.info("database found", extra={"target": self._target, "datname": datname})
+            logger.info("database discovered", extra={"target": self._target, "datname": datname})
         for datname in sorted(self._known - names):
             logger.info("database gone", extra={"target": self._target, "datname": datname})
         self._known = names
@@ -100,7 +101,7 @@ class StateLog:
 
 
 def _undiscovered(snapshot: TargetSnapshot) -> list[CollectorOutcome]:
-    """The question for databases, when it failed."""
+    """The outcome of asking for databases, if it failed."""
     return [] if snapshot.discovery is None or snapshot.discovery.success else [snapshot.discovery]
 
 

@@ -1,4 +1,4 @@
-"""Families with a sample for every index or every table, as pieces of a page that are kept while they last.
+"""Families with a sample for every index or every table, as pieces of a page that are kept while current.
 
 Their values come as columns, their labels stay. A family of which neither changed is not written again, and
 one that changed is written and compressed a thousand lines at a time, never all of it in memory as text.
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import compress
 
 from exporter.metrics.exposition.segment import Segment
-from exporter.metrics.snapshot import Value
+from exporter.postgres.counters.figures import Value
 
 LINES = 1000
 
@@ -32,7 +32,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class _Written:
-    """What a segment was made of; not the column itself, which leads to all else that was known then."""
+    """What a segment was made of; not the column itself, which refers to the whole snapshot."""
 
     rows: Sequence[object]
     source: object
@@ -71,7 +71,7 @@ class ColumnCache:
         return segment
 
     def between(self, text: str) -> Segment:
-        """What stands between two families of very many, often no more than the second one's head."""
+        """The text between two wide families, often no more than the header of the second."""
         self._used.add(text)
         segment = self._between.get(text)
         if segment is None:

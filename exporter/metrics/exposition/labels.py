@@ -1,4 +1,4 @@
-"""Label blocks: what stands between a sample's name and its value, the same from page to page."""
+"""Label blocks: the text between a sample's name and its value, the same from page to page."""
 
 from __future__ import annotations
 
@@ -37,5 +37,5 @@ def label_block(names: Sequence[str], values: Sequence[str]) -> str:
 
 
 def escape(value: str) -> str:
-    """A label value as it stands between double quotes."""
+    """A label value as written between double quotes."""
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -62,9 +62,9 @@ def render(snapshot: TargetSnapshot, page_format: PageFormat, cache: RenderCache
 
 
 def prepare(database: DatabaseSnapshot, cache: RenderCache) -> None:
-    """Writes the figures of very many, for the page to come to find them written.
+    """Write the wide families of figures ahead, so that the next page only has to include them.
 
-    What else is in the snapshot may only be not known yet.
+    The rest of the snapshot may not be known yet.
     """
     samples = DatabaseSamples(database, cache.blocks, cache.columns)
     for metric in filter(samples.has_figures, METRICS):

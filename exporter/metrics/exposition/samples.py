@@ -14,9 +14,12 @@ from types import MappingProxyType
 from exporter.catalogue.metric import COLLECTOR, DATABASE, DECLARED, INDEX, STATEMENT, TABLE, Metric, Scope
 from exporter.metrics.exposition.columns import Column, ColumnCache
 from exporter.metrics.exposition.labels import LabelBlocks, label_block
-from exporter.metrics.snapshot import DatabaseSnapshot, IndexRow, TableRow, Value
+from exporter.metrics.snapshot import DatabaseSnapshot
 from exporter.model import DeclaredIndex
 from exporter.postgres.builds.progress import BuildProgress
+from exporter.postgres.counters.figures import Value
+from exporter.postgres.counters.indexes import IndexRow
+from exporter.postgres.counters.tables import TableRow
 
 Sample = tuple[str, Value]
 Samples = Iterable[Sample]
@@ -51,7 +54,7 @@ class DatabaseSamples:
         }
 
     def family(self, metric: Metric) -> Samples:
-        """The samples of one family; none of a family that this database has no part in."""
+        """The samples of one family; none if this database has no part in it."""
         by_scope = self._by_scope.get(metric.scope)
         return () if by_scope is None else by_scope(metric)
 
@@ -61,7 +64,7 @@ class DatabaseSamples:
         return watched is not None and metric.field in watched.figures
 
     def column(self, metric: Metric) -> Column | None:
-        """A family with a sample for every index or table; None of another."""
+        """A family with a sample for every index or table; None for other families."""
         datname, field = self._database.datname, metric.field
         if metric.scope == "index" and field == "info":
             rows = self._indexes
@@ -144,7 +147,7 @@ class DatabaseSamples:
 
     @cached_property
     def _present(self) -> set[tuple[str, str, str]]:
-        """Schema, table and name of the indexes that bear a declared one's name."""
+        """Schema, table and name of the indexes that have the name of a declared index."""
         names = {index.name for index in self._database.declared}
         found = (row for row in self._indexes if row.indexname in names)
         return {(row.schemaname, row.relname, row.indexname) for row in found}

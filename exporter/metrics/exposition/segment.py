@@ -1,4 +1,4 @@
-"""Pieces of a page, each compressed once, that stand one after the other in one gzip stream.
+"""Pieces of a page, each compressed once, that follow each other in one gzip stream.
 
 A piece that did not change since the last page, or that several pages have, need not be written,
 compressed or kept again. One stream and not one for each piece: not every client reads on after the first.
@@ -47,7 +47,7 @@ class Segment:
         for piece in pieces:
             deflated.append(compressor.compress(piece))
             crc, length = codec.crc32(piece, crc), length + len(piece)
-        # What follows refers to nothing before it, and begins with a byte of its own.
+        # What follows refers to nothing before it, and begins at a byte boundary.
         deflated.append(compressor.flush(zlib.Z_FULL_FLUSH))
         return cls(b"".join(deflated), crc, length)
 
@@ -75,7 +75,7 @@ def gzip(segments: Iterable[Segment]) -> Iterator[bytes]:
 
 
 def text(segments: Sequence[Segment], size: int) -> Iterator[bytes]:
-    """The text in parts of at most `size` bytes, so that nobody holds all of it."""
+    """The text in parts of at most `size` bytes, so that it is never whole in memory."""
     for segment in segments:
         decompressor = zlib.decompressobj(_RAW)
         rest = segment.deflated

@@ -5,13 +5,13 @@ Used by the builder, which follows its own, and by the exporter. Reads only; dec
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from itertools import groupby
 
 from exporter.postgres.builds import phases
-from exporter.postgres.fetching import fetch
+from exporter.postgres.requests import Request, ask
 from exporter.postgres.sessions.other_sessions import OtherSession
 from exporter.postgres.target import Connection
 
@@ -146,10 +146,19 @@ class BuildRow:
         return OtherSession(**{name: getattr(self, f"other_{name}") for name in names})
 
 
+def running_builds(pids: Collection[int] = ()) -> Request[BuildRow]:
+    """The builds that run in this database now, and what else the processes `pids` do."""
+    return Request("build_progress", BuildRow, {"pids": list(pids)})
+
+
+def combined_builds(rows: Iterable[BuildRow]) -> list[BuildProgress]:
+    """Each build with its blockers and waiters."""
+    return [_combined(list(group)) for _, group in groupby(rows, key=lambda row: row.pid)]
+
+
 def read_builds(connection: Connection, pids: Collection[int] = ()) -> list[BuildProgress]:
     """The builds that run in this database now, and what else the processes `pids` do."""
-    rows = fetch(connection, "build_progress", BuildRow, pids=list(pids))
-    return [_combined(list(group)) for _, group in groupby(rows, key=lambda row: row.pid)]
+    return combined_builds(ask(connection, running_builds(pids)))
 
 
 def _combined(rows: Sequence[BuildRow]) -> BuildProgress:

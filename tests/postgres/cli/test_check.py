@@ -136,17 +136,17 @@ def test_a_role_with_nothing_is_mended_by_what_is_said(shop: TestDatabase, nobod
 
     role = f"role {nobody}"
     own_traces = {
-        (role, "own reads are not counted"): "unknown own_reads_counted",
-        (role, "own statements are not recorded"): "unknown own_statements_recorded",
+        (role, "own queries are not counted"): "unknown own_reads_counted",
+        (role, "own queries are not recorded"): "unknown own_statements_recorded",
     }
     assert verdicts(document) == {
         ("server", "identity"): "fail not_permitted",
-        (role, "statistics of others"): "fail not_permitted",
+        (role, "can read all statistics"): "fail not_permitted",
         **own_traces,
-        ("pg_stat_statements", "may be read"): "fail not_permitted",
-        ("table public.messages", "may be planned"): "fail not_permitted",
-        ("table app.posts", "may be planned"): "fail not_permitted",
-        ("journal in schema public", "may be read"): "fail not_permitted",
+        ("pg_stat_statements", "can be read"): "fail not_permitted",
+        ("table public.messages", "can be planned"): "fail not_permitted",
+        ("table app.posts", "can be planned"): "fail not_permitted",
+        ("journal in schema public", "can be read"): "fail not_permitted",
     }
     assert code == 1
 
@@ -166,7 +166,7 @@ def test_a_superuser_is_told_to_read_with_a_role_of_its_own(shop: TestDatabase, 
     code, document = check(shop.dsn)
 
     hints = {hint for _, _, hint in shortcomings(document).values()}
-    assert hints == {"read with a role of its own, as deploy/sql/monitor.sql makes one"}
+    assert hints == {"connect as a role for the exporter alone: deploy/sql/monitor.sql creates one"}
     assert code == 0
 
 
@@ -221,7 +221,7 @@ def test_a_journal_of_somebody_else(every_database: TestDatabase, check: Check) 
 
     _, document = check(every_database.dsn)
 
-    assert verdicts(document)["journal in schema public", "is ours"] == "fail not_ours"
+    assert verdicts(document)["journal in schema public", "belongs to this tool"] == "fail not_ours"
 
 
 def test_an_index_without_its_canonical_definition(shop: TestDatabase, manifest: Path, check: Check) -> None:
@@ -250,7 +250,7 @@ def test_indexes_and_databases_that_are_cut(shop: TestDatabase, tmp_path: Path, 
         for database in document["databases"]
         for key, value in verdicts({"findings": [], "databases": [database]}).items()
     }
-    assert found["one", shop.name, ("watched indexes", "fit into max_indexes")] == "fail cut"
+    assert found["one", shop.name, ("watched indexes", "at most max_indexes")] == "fail cut"
     assert found["two", "postgres", ("server", "patterns match")] == "unknown no_database"
 
 

@@ -1,18 +1,28 @@
 """Collecting from a database of a test, and declarations to collect for."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from time import monotonic
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, LiteralString
 
+import pytest
+
+from exporter.metrics.collect.collectors.builds import BuildsCollector
+from exporter.metrics.collect.context import Collected, CollectOptions, DatabaseContext, Limit, Steps, Turn
 from exporter.metrics.collect.database import DatabaseCollector
-from exporter.metrics.collect.draft import CollectOptions, Draft
 from exporter.metrics.exposition.page import PageFormat
 from exporter.metrics.exposition.render import RenderCache, render
-from exporter.metrics.snapshot import DatabaseSnapshot, IndexRow, TableRow, TargetSnapshot, Watched
+from exporter.metrics.snapshot import DatabaseSnapshot, TargetSnapshot, Watched
 from exporter.model import Database, DeclaredIndex, Manifest, RelationName, WatchAll, WatchDeclared
+from exporter.postgres.builds.progress import BuildProgress, BuildRow
+from exporter.postgres.counters.indexes import IndexRow
+from exporter.postgres.counters.tables import TableRow
+from exporter.postgres.requests import Request, Row
+from exporter.postgres.server.statistics import CountersEpoch
+from exporter.postgres.target import Connection
 from exporter.secret import SecretStr
 from tests.conftest import TestDatabase
 from tests.support.snapshots import whole
@@ -46,9 +56,51 @@ def collector_of(database: Database, options: CollectOptions | None = None) -> I
 
 
 def collected(collector: DatabaseCollector) -> DatabaseSnapshot:
-    draft = Draft()
-    collector.collect(draft, monotonic() + SECONDS)
-    return collector.freeze(draft)
+    return collected_within(collector, SECONDS)
+
+
+def collected_within(
+    collector: DatabaseCollector, seconds: float, stop: threading.Event | None = None
+) -> DatabaseSnapshot:
+    """What is known at the end of a collection that may take so long, or is stopped."""
+    published: list[DatabaseSnapshot] = []
+    collector.collect(Limit(monotonic() + seconds, stop or threading.Event()), published.append)
+    return published[-1]
+
+
+def replace_builds_read(
+    monkeypatch: pytest.MonkeyPatch, read: Callable[[Connection], Sequence[BuildProgress]]
+) -> None:
+    """Calls that function where builds are read, with the connection to itself."""
+
+    def collect(_: BuildsCollector, context: DatabaseContext) -> Steps:
+        yield Turn.ALONE
+        builds = tuple(read(context.connection))
+        return Collected(dataclasses.replace(context.snapshot, builds=builds))
+
+    monkeypatch.setattr(BuildsCollector, "collect", collect)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Statement(Request[Row]):
+    """A statement that is asked in the place of a read, together with what others ask."""
+
+    text: LiteralString = "SELECT"
+
+    def query(self, server_version_num: int) -> LiteralString:
+        return self.text
+
+
+def replace_builds_statement(monkeypatch: pytest.MonkeyPatch, text: LiteralString) -> None:
+    """Asks that statement where builds are read."""
+    request = Statement("build_progress", BuildRow, text=text)
+    monkeypatch.setattr("exporter.metrics.collect.collectors.builds.running_builds", lambda: request)
+
+
+def replace_epoch_statement(monkeypatch: pytest.MonkeyPatch, text: LiteralString) -> None:
+    """Asks that statement where the epoch is read."""
+    request = Statement("epoch", CountersEpoch, text=text)
+    monkeypatch.setattr("exporter.metrics.collect.collectors.epoch.COUNTERS_EPOCH", request)
 
 
 def collect_once(database: Database, options: CollectOptions | None = None) -> DatabaseSnapshot:

@@ -8,8 +8,9 @@ import pytest
 from psycopg import sql
 
 from exporter.catalogue.metrics import COLLECTORS
-from exporter.metrics.collect import definitions, sizes
-from exporter.metrics.collect.draft import CollectOptions, Draft
+from exporter.evidence import definitions
+from exporter.metrics.collect import size_cache
+from exporter.metrics.collect.context import CollectOptions
 from exporter.metrics.exposition.page import PageFormat
 from exporter.metrics.snapshot import DatabaseSnapshot
 from exporter.model import RelationName
@@ -18,6 +19,7 @@ from tests.conftest import TestDatabase
 from tests.postgres.metrics.collecting import (
     collect_once,
     collected,
+    collected_within,
     collector_of,
     declare,
     described,
@@ -151,7 +153,7 @@ def test_a_missing_declared_index_is_not_present_and_its_table_is_there(nova_dat
     assert f'indexname="{IDX}"}} 0' in page_of([snapshot])
 
 
-def test_counters_move_with_one_warm_connection(nova_database: TestDatabase) -> None:
+def test_counters_move_with_one_persistent_connection(nova_database: TestDatabase) -> None:
     nova_database.execute(CREATE)
     with collector_of(described(nova_database, DECLARED)) as collector:
         before = index_row(collected(collector), IDX).idx_scan
@@ -183,9 +185,7 @@ def test_a_connection_that_died_between_collections_costs_nothing(nova_database:
 
 def test_nothing_is_started_after_the_deadline(nova_database: TestDatabase) -> None:
     with collector_of(described(nova_database, DECLARED)) as collector:
-        draft = Draft()
-        collector.collect(draft, monotonic() - 1)
-        snapshot = collector.freeze(draft)
+        snapshot = collected_within(collector, -1)
 
     assert snapshot.up
     assert set(failures(snapshot)) == set(COLLECTORS) - {"server"}
@@ -194,9 +194,9 @@ def test_nothing_is_started_after_the_deadline(nova_database: TestDatabase) -> N
     assert "pg_index_present" not in page_of([snapshot])
 
 
-def test_a_draft_that_was_never_filled_is_a_database_that_is_down(nova_database: TestDatabase) -> None:
+def test_a_database_that_was_not_asked_is_down(nova_database: TestDatabase) -> None:
     with collector_of(described(nova_database, DECLARED)) as collector:
-        snapshot = collector.freeze(Draft())
+        snapshot = collector.unknown(collector.database)
 
     assert not snapshot.up
     assert set(failures(snapshot)) == set(COLLECTORS)
@@ -205,17 +205,15 @@ def test_a_draft_that_was_never_filled_is_a_database_that_is_down(nova_database:
 def test_sizes_for_which_there_is_no_time_follow_in_the_next_scrapes(
     nova_database: TestDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sizes, "BATCH_RELATIONS", 1)
+    monkeypatch.setattr(size_cache, "BATCH_RELATIONS", 1)
     found = []
     with collector_of(described(nova_database, watch="all")) as collector:
         wanted = collected(collector).sizes
     with collector_of(described(nova_database, watch="all")) as collector:
         for _ in range(50):
             # A server that takes a second for each batch, and has time for one of them.
-            monkeypatch.setattr(sizes, "time", SimpleNamespace(monotonic=count(monotonic()).__next__))
-            draft = Draft()
-            collector.collect(draft, monotonic() + 6.0)
-            found.append(collector.freeze(draft))
+            monkeypatch.setattr(size_cache, "time", SimpleNamespace(monotonic=count(monotonic()).__next__))
+            found.append(collected_within(collector, 6.0))
             if len(found[-1].sizes) == len(wanted):
                 break
 
@@ -234,9 +232,9 @@ def test_sizes_for_which_there_is_no_time_follow_in_the_next_scrapes(
 def test_the_last_success_is_remembered_over_failures(nova_database: TestDatabase) -> None:
     with collector_of(described(nova_database, DECLARED)) as collector:
         first = {outcome.collector: outcome.last_success for outcome in collected(collector).outcomes}
-        draft = Draft()
-        collector.collect(draft, monotonic() - 1)
-        second = {outcome.collector: outcome.last_success for outcome in collector.freeze(draft).outcomes}
+        second = {
+            outcome.collector: outcome.last_success for outcome in collected_within(collector, -1).outcomes
+        }
 
     assert first["sizes"] is not None
     assert second["sizes"] == first["sizes"]

@@ -164,6 +164,6 @@ def test_a_role_with_one_millisecond_for_a_statement_is_read_all_the_same(two_ta
 
 def test_nothing_can_be_written_over_the_connection(two_tables: TestDatabase) -> None:
     with collector_of(described(two_tables, *DECLARED)) as collector:
-        connection = collector._warm.get()
+        connection = collector._connection.get().connection
         with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
             connection.execute("CREATE TABLE public.mine (id int)")

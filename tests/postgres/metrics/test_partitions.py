@@ -2,7 +2,7 @@
 
 import pytest
 
-from exporter.metrics.collect.draft import CollectOptions
+from exporter.metrics.collect.context import CollectOptions
 from exporter.metrics.snapshot import DatabaseSnapshot
 from tests.conftest import TestDatabase
 from tests.postgres.metrics.collecting import (

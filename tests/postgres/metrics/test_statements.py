@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from psycopg import sql
 
-from exporter.metrics.collect.draft import CollectOptions
+from exporter.metrics.collect.context import CollectOptions
 from exporter.metrics.snapshot import DatabaseSnapshot
 from tests.conftest import OwnServer, TestDatabase
 from tests.postgres.metrics.collecting import (
@@ -187,7 +187,8 @@ def test_an_extension_too_old_is_a_gap_that_says_so(messages: TestDatabase) -> N
 
     snapshot = collect_once(described(messages, DECLARED))
 
-    assert failures(snapshot) == {"statements": "statements wants version 1.8 or newer, the server has 1.7"}
+    reason = "statements requires version 1.8 or newer, the server has 1.7"
+    assert failures(snapshot) == {"statements": reason}
 
 
 def test_two_users_are_two_series(messages: TestDatabase, app_role: str) -> None:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from exporter.metrics.collect.draft import CollectOptions
-from exporter.metrics.collect.patterns import watch_pattern
+from exporter.metrics.collect.context import CollectOptions
+from exporter.postgres.counters.watch_pattern import watch_pattern
 from tests.conftest import TestDatabase
 from tests.postgres.metrics.collecting import (
     Watch,

@@ -5,7 +5,8 @@ from dataclasses import asdict
 import pytest
 from psycopg import sql
 
-from exporter.metrics.snapshot import DatabaseSnapshot, StatementRow
+from exporter.metrics.snapshot import DatabaseSnapshot
+from exporter.postgres.counters.statements import StatementRow
 from tests.conftest import TestDatabase
 from tests.postgres.metrics.collecting import collect_once, declare, described, failures, page_of
 from tests.support.rows import misfits

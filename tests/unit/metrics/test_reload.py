@@ -41,7 +41,11 @@ class Swaps:
         return [[target.name for target in each.targets] for each in self.swapped]
 
     def reloader(
-        self, *, check_seconds: float = 3600, patience_seconds: float = 30, web: LiveWebConfig | None = None
+        self,
+        *,
+        check_seconds: float = 3600,
+        read_timeout_seconds: float = 30,
+        web: LiveWebConfig | None = None,
     ) -> Reloader:
         return Reloader(
             read(self.source),
@@ -49,7 +53,7 @@ class Swaps:
             self.swapped.append,
             web,
             check_seconds=check_seconds,
-            patience_seconds=patience_seconds,
+            read_timeout_seconds=read_timeout_seconds,
         )
 
 
@@ -203,7 +207,7 @@ def test_a_file_system_that_hangs_is_a_fault_and_one_thread(swaps: Swaps) -> Non
         go_on.wait()
         return swaps.read()
 
-    reloader = Reloader(swaps.read(), hang, swaps.swapped.append, patience_seconds=0.05)
+    reloader = Reloader(swaps.read(), hang, swaps.swapped.append, read_timeout_seconds=0.05)
     swaps.write("two")
 
     async def hanging() -> None:

@@ -7,7 +7,11 @@ import pytest
 
 from exporter.errors import TargetError, TargetUnreachable
 from exporter.metrics.collect import connection as session
-from exporter.metrics.collect.connection import FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS, WarmConnection
+from exporter.metrics.collect.connection import (
+    FIRST_BACKOFF_SECONDS,
+    LONGEST_BACKOFF_SECONDS,
+    PersistentConnection,
+)
 from exporter.model import Database
 from exporter.postgres.target import Connection, SessionLimits, connect
 from exporter.secret import SecretStr
@@ -40,19 +44,19 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def warm() -> Iterator[WarmConnection]:
-    warm = WarmConnection(DATABASE, SessionLimits())
+def warm() -> Iterator[PersistentConnection]:
+    warm = PersistentConnection(DATABASE, SessionLimits())
     yield warm
     warm.close()
 
 
-def fail(warm: WarmConnection) -> TargetError:
+def fail(warm: PersistentConnection) -> TargetError:
     with pytest.raises(TargetUnreachable) as raised:
         warm.get()
     return raised.value
 
 
-def attempts_within(clock: Clock, warm: WarmConnection, seconds: float) -> list[float]:
+def attempts_within(clock: Clock, warm: PersistentConnection, seconds: float) -> list[float]:
     """The pauses between the attempts of somebody who asks all the time."""
     begin = clock.now
     while clock.now < begin + seconds:
@@ -61,7 +65,7 @@ def attempts_within(clock: Clock, warm: WarmConnection, seconds: float) -> list[
     return [later - earlier for earlier, later in zip(clock.attempts, clock.attempts[1:], strict=False)]
 
 
-def test_the_pauses_grow_up_to_a_limit(clock: Clock, warm: WarmConnection) -> None:
+def test_the_pauses_grow_up_to_a_limit(clock: Clock, warm: PersistentConnection) -> None:
     pauses = attempts_within(clock, warm, 60)
 
     step = 0.02
@@ -75,12 +79,12 @@ def test_two_exporters_do_not_return_together(clock: Clock) -> None:
     pauses = []
     for _ in range(2):
         clock.attempts.clear()
-        pauses.append(attempts_within(clock, WarmConnection(DATABASE, SessionLimits()), 60))
+        pauses.append(attempts_within(clock, PersistentConnection(DATABASE, SessionLimits()), 60))
 
     assert pauses[0] != pauses[1]
 
 
-def test_while_it_waits_the_last_reason_stands(clock: Clock, warm: WarmConnection) -> None:
+def test_while_it_waits_the_last_reason_stands(clock: Clock, warm: PersistentConnection) -> None:
     first = fail(warm)
     again = fail(warm)
 
@@ -89,7 +93,7 @@ def test_while_it_waits_the_last_reason_stands(clock: Clock, warm: WarmConnectio
     assert "127.0.0.1" in first.what
 
 
-def test_another_conninfo_is_tried_at_once(clock: Clock, warm: WarmConnection) -> None:
+def test_another_conninfo_is_tried_at_once(clock: Clock, warm: PersistentConnection) -> None:
     attempts_within(clock, warm, 60)
     clock.attempts.clear()
 

@@ -7,10 +7,13 @@ from collections.abc import Collection, Mapping, Sequence
 import pytest
 from psycopg.errors import LockNotAvailable
 
-from exporter.metrics.collect import sizes
-from exporter.metrics.collect.reads import RelationSize
-from exporter.metrics.collect.sizes import AGE_SECONDS, WRITES, Sizes
-from exporter.metrics.snapshot import IndexRow, TableRow, Value, Watched
+from exporter.metrics.collect import size_cache
+from exporter.metrics.collect.size_cache import AGE_SECONDS, WRITES, SizeCache
+from exporter.metrics.snapshot import Watched
+from exporter.postgres.counters.figures import Value
+from exporter.postgres.counters.indexes import IndexRow
+from exporter.postgres.counters.sizes import RelationSize
+from exporter.postgres.counters.tables import TableRow
 from tests.support import snapshots
 
 INDEX = dataclasses.replace(snapshots.INDEX, indexrelid=11, relid=10, indisvalid=True)
@@ -36,7 +39,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(sizes, "time", clock)
+    monkeypatch.setattr(size_cache, "time", clock)
     return clock
 
 
@@ -49,7 +52,7 @@ class Server:
         self.unread = self.answers = 0
         # What an answer takes, by that clock.
         self.clock, self.seconds = clock or Clock(), 0.0
-        self.kept = Sizes()
+        self.kept = SizeCache()
 
     def read(
         self,
@@ -205,7 +208,7 @@ def test_without_tables_the_sizes_of_indexes_are_read() -> None:
 @pytest.fixture
 def slow(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Server:
     """One that is asked for a table at a time and takes a second for it."""
-    monkeypatch.setattr(sizes, "BATCH_RELATIONS", 1)
+    monkeypatch.setattr(size_cache, "BATCH_RELATIONS", 1)
     server = Server(clock)
     server.seconds = 1.0
     return server

@@ -146,10 +146,10 @@ def test_databases_that_are_found_and_gone(log: StateLog, caplog: pytest.LogCapt
 
     for _ in range(2):
         observe_found("a", "b")
-    assert lines(caplog) == [("database found", "a", None), ("database found", "b", None)]
+    assert lines(caplog) == [("database discovered", "a", None), ("database discovered", "b", None)]
 
     observe_found("b", "c")
-    assert lines(caplog) == [("database found", "c", None), ("database gone", "a", None)]
+    assert lines(caplog) == [("database discovered", "c", None), ("database gone", "a", None)]
 
     for _ in range(2):
         observe_found("b", "c", success=False)

@@ -5,8 +5,9 @@ import random
 
 import pytest
 
-from exporter.metrics.collect.statements import StatementSelection, publishable_text
-from exporter.metrics.snapshot import StatementRow
+from exporter.evidence.statement_matching import publishable_text
+from exporter.metrics.collect.statement_selection import StatementSelection
+from exporter.postgres.counters.statements import StatementRow
 from tests.support.snapshots import STATEMENT
 
 

@@ -19,15 +19,10 @@ from exporter.metrics.exposition.columns import Column
 from exporter.metrics.exposition.page import PageFormat
 from exporter.metrics.exposition.render import SEGMENT_LINES, RenderCache, prepare, render
 from exporter.metrics.exposition.samples import DatabaseSamples
-from exporter.metrics.snapshot import (
-    CollectorOutcome,
-    DatabaseSnapshot,
-    IndexRow,
-    TargetSnapshot,
-    Value,
-    Watched,
-)
+from exporter.metrics.snapshot import CollectorOutcome, DatabaseSnapshot, TargetSnapshot, Watched
 from exporter.model import Role
+from exporter.postgres.counters.figures import Value
+from exporter.postgres.counters.indexes import IndexRow
 from tests.support import snapshots
 from tests.support.tools import find_tool
 

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import lt
 
-from exporter.metrics.snapshot import IndexRow, Value
+from exporter.postgres.counters.figures import Value
+from exporter.postgres.counters.indexes import IndexRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Births:
     ) -> Mapping[int, float]:
         """Since when each valid index counts, by its oid: the same object while that stays as it was.
 
-        `scans` are of the rows in their order, `known` are births that somebody recorded. An index without
+        `scans` are of the rows in their order, `known` are recorded births. An index without
         counters, such as that of a partitioned table, counts nothing and is left out.
         """
         if rows is self._rows and known == self._known and self._goes_on(scans):

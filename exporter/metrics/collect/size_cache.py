@@ -11,8 +11,11 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from exporter.metrics.collect.reads import RelationSize
-from exporter.metrics.snapshot import IndexRow, TableRow, Value, Watched
+from exporter.metrics.snapshot import Watched
+from exporter.postgres.counters.figures import Value
+from exporter.postgres.counters.indexes import IndexRow
+from exporter.postgres.counters.sizes import RelationSize
+from exporter.postgres.counters.tables import TableRow
 
 AGE_SECONDS = 60.0
 # Asked for together: so few that even a server which has to open every file answers within a second.
@@ -28,7 +31,7 @@ ReadSizes = Callable[[Sequence[int]], Sequence[RelationSize]]
 
 @dataclass(frozen=True, slots=True)
 class SizesRead:
-    """Bytes by oid; how many relations are locked or gone, and how many there was no time to ask for."""
+    """Bytes by oid; how many relations are locked or gone, and for how many there was no time."""
 
     sizes: Mapping[int, int]
     missing: int
@@ -55,7 +58,7 @@ class _Known:
     writes: Sequence[Value] | None
 
 
-class Sizes:
+class SizeCache:
     """The sizes of one database's watched relations."""
 
     def __init__(self) -> None:
@@ -134,7 +137,7 @@ class Sizes:
     def _learn_in_time(
         self, due: Sequence[int], writes: Mapping[int, Sequence[Value]], until: float, read_sizes: ReadSizes
     ) -> Sequence[int]:
-        """Reads what is due, batch by batch; what there was no time for."""
+        """Read what is due, batch by batch; return what there was no time for."""
         longest, position = 0.0, 0
         while position < len(due):
             began = time.monotonic()
@@ -163,7 +166,7 @@ class Sizes:
         self._publish(due)
 
     def _publish(self, tables: Iterable[int]) -> None:
-        """Makes the sizes anew where those of these tables changed; whoever has the old ones keeps them."""
+        """Make a new mapping if sizes of these tables changed; earlier snapshots keep theirs."""
         found = {
             oid: self._known[table].sizes.get(oid) for table in tables for oid in self._groups[table].oids
         }

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from exporter.metrics.collect import epoch
-from exporter.metrics.snapshot import IndexRow
+from exporter.evidence import epoch
+from exporter.postgres.counters.indexes import IndexRow
 from tests.support import snapshots
 
 

@@ -1,4 +1,4 @@
-"""What is watched, as the server is asked for it: shell patterns as one regular expression of PostgreSQL."""
+"""The watched patterns as one regular expression of PostgreSQL."""
 
 from __future__ import annotations
 

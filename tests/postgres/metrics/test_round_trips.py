@@ -1,0 +1,181 @@
+"""How many round trips a collection takes, and that what is sent together fails apart."""
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+
+from exporter.metrics.service import ServiceOptions, serving
+from exporter.model import Database, Target
+from tests.conftest import SharedServers, TestDatabase, own_database
+from tests.faults.scraping import scrape
+from tests.postgres.metrics.collecting import (
+    Watch,
+    collect_once,
+    collected,
+    collector_of,
+    declare,
+    described,
+    failures,
+    index_names,
+    replace_builds_statement,
+    replace_epoch_statement,
+)
+from tests.postgres.metrics.test_collect import indexdef, write_journal
+from tests.support.proxy import Proxy, proxy_to
+from tests.support.statistics import wait_for_statistics
+from tests.support.waiting import wait_for
+
+NAME = "idx_messages_id"
+DECLARED = declare(NAME, "messages")
+OURS = "FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'pg-index-exporter'"
+# First the server's facts and all counters; then the journal and the statements, once their place is known.
+STEADY_ROUND_TRIPS = 2
+MOST_ROUND_TRIPS = 4
+WARM_UP = 4
+
+
+@pytest.fixture(scope="module", params=["14", "18"])
+def sidecar(request: pytest.FixtureRequest, shared_servers: SharedServers) -> Iterator[TestDatabase]:
+    """A sidecar's database with a journal and statements, on the oldest and the newest version."""
+    with contextmanager(own_database)(shared_servers(request.param)) as database:
+        database.execute("CREATE EXTENSION pg_stat_statements")
+        database.execute("CREATE TABLE messages (id int)")
+        database.execute(f"CREATE INDEX {NAME} ON messages (id)")
+        database.execute("SELECT count(*) FROM messages WHERE id = 1")
+        write_journal(database, indexdef(database, NAME), NAME)
+        yield database
+
+
+def by_way_of(proxy: Proxy, database: TestDatabase, watch: Watch = "declared") -> Database:
+    """The database as settings would describe it, behind the proxy."""
+    return dataclasses.replace(
+        described(database, DECLARED, watch=watch),
+        conninfo=proxy.conninfo(database.server.dsn(database.name)),
+    )
+
+
+@pytest.mark.parametrize("watch", ["declared", "all"])
+def test_a_collection_takes_two_round_trips_and_some_more_for_what_changed(
+    sidecar: TestDatabase, watch: Watch
+) -> None:
+    with (
+        proxy_to(sidecar.server.port) as proxy,
+        collector_of(by_way_of(proxy, sidecar, watch)) as collector,
+    ):
+        for _ in range(WARM_UP):
+            collected(collector)
+        before = proxy.round_trips
+        steady = collected(collector)
+        steady_round_trips = proxy.round_trips - before
+        sidecar.execute("INSERT INTO messages SELECT generate_series(1, 1000)")
+        wait_for_statistics(sidecar)
+        # Its text is new.
+        collected(collector)
+        before = proxy.round_trips
+        sidecar.execute("INSERT INTO messages SELECT generate_series(1, 1000)")
+        wait_for_statistics(sidecar)
+        grown = collected(collector)
+        grown_round_trips = proxy.round_trips - before
+
+    assert failures(steady) == {}
+    assert NAME in index_names(steady)
+    assert steady.definition_matches == {DECLARED.relation: True}
+    assert steady.statements
+    assert steady_round_trips == STEADY_ROUND_TRIPS
+    assert failures(grown) == {}
+    assert grown.sizes != steady.sizes
+    assert STEADY_ROUND_TRIPS < grown_round_trips <= MOST_ROUND_TRIPS
+
+
+def test_a_collector_that_fails_on_the_server_fails_no_other(
+    sidecar: TestDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with collector_of(described(sidecar, DECLARED)) as collector:
+        collected(collector)
+        collected(collector)
+        with monkeypatch.context() as patch:
+            replace_builds_statement(patch, "SELECT 1 / 0")
+            during = collected(collector)
+        connections = sidecar.execute(f"SELECT pid {OURS}")
+        after = collected(collector)
+
+        assert sidecar.execute(f"SELECT pid {OURS}") == connections
+
+    assert during.up
+    assert failures(during).keys() == {"builds"}
+    assert "division by zero" in failures(during)["builds"]
+    assert during.builds is None
+    assert index_names(during) == [NAME]
+    assert during.definition_matches == {DECLARED.relation: True}
+    assert failures(after) == {}
+
+
+def test_a_cancel_at_the_deadline_ends_the_rest_of_what_was_sent(
+    sidecar: TestDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # On a busy machine a server may take long to cancel, and its connection would be cut off.
+    monkeypatch.setattr("exporter.metrics.collect.pool.CANCEL_GRACE_SECONDS", 60)
+    options = ServiceOptions(listen_address="127.0.0.1:0", log_level="error")
+    with serving([Target("default", (described(sidecar, DECLARED),))], options) as url:
+        assert scrape(url).failed == set()
+        connections = sidecar.execute(f"SELECT pid {OURS}")
+        with monkeypatch.context() as patch:
+            replace_builds_statement(patch, "SELECT pg_catalog.pg_sleep(3600)")
+            replace_epoch_statement(patch, "SELECT pg_catalog.pg_sleep(3600)")
+            answer = scrape(url, patience_seconds=4)
+        wait_for(
+            "the end of both",
+            lambda: sidecar.execute(f"SELECT pid {OURS} AND state = 'active'") == [] or None,
+        )
+        after = scrape(url)
+
+        assert sidecar.execute(f"SELECT pid {OURS}") == connections
+
+    assert answer.target_up == 1
+    assert {"builds", "epoch", "sizes"} <= answer.failed
+    assert "indexes" not in answer.failed
+    assert after.failed == set()
+
+
+def test_a_connection_lost_in_between_leaves_what_came_before(
+    sidecar: TestDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with collector_of(described(sidecar, DECLARED)) as collector:
+        collected(collector)
+        collected(collector)
+        with monkeypatch.context() as patch:
+            replace_builds_statement(
+                patch, "SELECT pg_catalog.pg_terminate_backend(pg_catalog.pg_backend_pid())"
+            )
+            during = collected(collector)
+        after = collected(collector)
+
+    assert not during.up
+    assert index_names(during) == [NAME]
+    assert failures(during)["locks"] == "the connection was lost"
+    assert after.up
+    assert failures(after) == {}
+
+
+def test_without_pipelines_the_page_is_the_same(
+    sidecar: TestDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = collect_once(described(sidecar, DECLARED))
+    monkeypatch.setattr(psycopg.Pipeline, "is_supported", lambda: False)
+    with (
+        proxy_to(sidecar.server.port) as proxy,
+        collector_of(by_way_of(proxy, sidecar)) as collector,
+    ):
+        for _ in range(WARM_UP):
+            singly = collected(collector)
+        before = proxy.round_trips
+        collected(collector)
+        round_trips = proxy.round_trips - before
+
+    assert failures(singly) == failures(together) == {}
+    assert index_names(singly) == index_names(together)
+    assert singly.sizes == together.sizes
+    assert round_trips > MOST_ROUND_TRIPS
