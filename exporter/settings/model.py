@@ -52,7 +52,7 @@ def _databases(value: object) -> object:
     items = as_list(value)
     if not isinstance(items, list | tuple):
         return items
-    # One word alone is a list too where a variable was split at its commas.
+    # A variable is split at its commas, so one word is a list too.
     if list(items) == ["all"]:
         return [{"pattern": "*"}]
     return [_database(item) for item in items]
@@ -73,7 +73,7 @@ def _database(item: object) -> object:
 class DatabaseSettings:
     """One database of a target by its name, or every one that matches a pattern.
 
-    A bare text stands for `{name: …}`, one with *, ? or [ in it for `{pattern: …}`.
+    A text is short for `{name: …}`, one with *, ? or [ in it for `{pattern: …}`.
     """
 
     name: Annotated[DatabaseName | None, Help("the database's name, as in pg_database")] = None
