@@ -89,6 +89,9 @@ class DeclaredIndex:
         return RelationName(self.table.schemaname, self.name)
 
 
+BACKUP_TIMEOUT_SECONDS = 300.0
+
+
 @dataclass(frozen=True, slots=True)
 class BackupCommand:
     """What proves, by its exit code 0, that there is a backup: words of a program, run without a shell.
@@ -97,7 +100,7 @@ class BackupCommand:
     """
 
     words: tuple[str, ...]
-    timeout_seconds: float = 300.0
+    timeout_seconds: float = BACKUP_TIMEOUT_SECONDS
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from exporter.errors import (
     TargetUnsupported,
 )
 from exporter.model import Database, quote_identifier
+from exporter.settings.model import DEFAULTS
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -53,7 +54,7 @@ SESSION = {
 class SessionLimits:
     """Deadlines of one session. Units: seconds; None leaves the server's or the role's setting."""
 
-    connect_timeout_seconds: float = 3.0
+    connect_timeout_seconds: float = DEFAULTS.connect_timeout_seconds
     statement_timeout_seconds: float | None = None
     lock_timeout_seconds: float | None = None
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated
 
 from exporter.errors import Fault
+from exporter.model import BACKUP_TIMEOUT_SECONDS
 from exporter.parsing.text import InvalidText
 from exporter.settings.annotations import Before, Help, Range
 from exporter.settings.names import Location, flag_of, nearest_place, variable_of
@@ -178,7 +179,7 @@ class Settings:
     ] = ()
     backup_timeout_seconds: Annotated[
         float, Range(above=0, most=86400), Help("limit of `backup_command`")
-    ] = 300.0
+    ] = BACKUP_TIMEOUT_SECONDS
     sequential: Annotated[bool, Help("build on one table at a time")] = False
     max_parallel: Annotated[
         int, Range(least=1, most=10_000), Help("at most this many tables or partitions to build on at a time")
