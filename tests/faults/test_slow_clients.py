@@ -137,7 +137,7 @@ def test_beyond_the_limit_the_quietest_connection_goes(clients: ExitStack) -> No
 
 
 class SlowPages(FixedPages):
-    """Pages that come when they are told to."""
+    """Pages that wait until `may_come` is true."""
 
     def __init__(self) -> None:
         super().__init__("default", body=b"page\n")
