@@ -165,7 +165,7 @@ def test_the_whole_way_there_and_back(nova: TestDatabase) -> None:
     assert_fits(planned.stdout)
     assert nova.execute("SELECT FROM pg_class WHERE relname LIKE 'migration_%'") == []
     before = run(dsn, "status")
-    assert (before.returncode, "0 of 2 declared indexes stand" in before.stdout) == (1, True)
+    assert (before.returncode, "0 of 2 declared indexes are in place" in before.stdout) == (1, True)
     assert run(dsn, "verify").returncode == 1
 
     assert run(dsn, "init", "--yes").returncode == 0
@@ -174,7 +174,7 @@ def test_the_whole_way_there_and_back(nova: TestDatabase) -> None:
     assert "nothing to do" in again.stdout.lower()
     assert_fits(again.stdout)
     status = run(dsn, "status")
-    assert (status.returncode, "2 of 2 declared indexes stand" in status.stdout) == (0, True)
+    assert (status.returncode, "2 of 2 declared indexes are in place" in status.stdout) == (0, True)
     assert_fits(status.stdout)
     verified = run(dsn, "verify", "--format", "json")
     assert verified.returncode == 0, verified.stdout
@@ -455,7 +455,6 @@ def test_a_refused_build_exits_with_one_and_says_why(nova: TestDatabase, tmp_pat
     ended = run(dsn_of(nova), "init", "--yes", manifest=manifest)
 
     assert ended.returncode == 1
-    assert "duplicates: duplicates" in ended.stdout
     assert "keys occur more than once" in " ".join(ended.stdout.split())
     assert indexes_of(nova) == {}
 
