@@ -24,15 +24,13 @@ from exporter.model import (
     Manifest,
     ObservedIndex,
     Plan,
-    RelationName,
     ServerFacts,
     StepKind,
     Verdict,
 )
 from exporter.postgres.fetching import read_facts
 from exporter.postgres.journal import CreatedIndex, LogRow, Phase
-from exporter.postgres.relations.tables import TableFacts, read_table
-from exporter.postgres.target import Connection
+from exporter.postgres.relations.tables import read_tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +113,8 @@ def read_plan(run: Run) -> Assessment:
         nothing = Plan(manifest.migration, (), (), ())
         return Assessment(read_facts(connection), observation.indexes, refused, nothing, log)
     observed = observation.indexes
-    tables = _read_tables(connection, manifest)
+    names = {index.table for index in manifest.indexes} | set(manifest.analyze)
+    tables = read_tables(connection, sorted(names))
     plan = plan_build(
         manifest,
         observed,
@@ -153,13 +152,6 @@ def _built_at_seconds(
         for root in observed
         if root.state is IndexState.PRESENT and root.declared.name in created
     }
-
-
-def _read_tables(connection: Connection, manifest: Manifest) -> dict[RelationName, TableFacts]:
-    """The facts of every table that the manifest names and the database has."""
-    names = {index.table for index in manifest.indexes} | set(manifest.analyze)
-    tables = {name: read_table(connection, name) for name in sorted(names)}
-    return {name: facts for name, facts in tables.items() if facts is not None}
 
 
 def build_times(created: Mapping[str, CreatedIndex]) -> dict[str, datetime]:

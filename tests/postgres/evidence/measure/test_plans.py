@@ -379,7 +379,7 @@ def test_a_run_that_leaves_no_room_for_another_is_the_figure(nova: Connection) -
 
     assert (measured.reason, measured.runs) == (None, 1)
     assert measured.median_seconds is not None
-    assert "one run fitted" in (measured.detail or "")
+    assert "allowed one run" in (measured.detail or "")
 
 
 def test_a_locked_table_costs_no_more_than_the_budget(nova_database: TestDatabase, nova: Connection) -> None:
