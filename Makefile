@@ -13,11 +13,12 @@ WORKERS ?= logical
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long test-versions bench check format image docs lock scripts clean
+.PHONY: help demo test test-unit test-long test-versions bench check format image docs lock scripts clean
 
 help:
 	@echo "make demo           everything at once on an embedded PostgreSQL (Ctrl-C ends it)"
 	@echo "make test           the tests"
+	@echo "make test-unit      only those that need no PostgreSQL"
 	@echo "make test-long      the tests that take minutes"
 	@echo "make test-versions  the tests of PostgreSQL on 14, 15, 16 and 17, one after the other"
 	@echo "make bench          the exporter side by side with postgres_exporter, five minutes (ARGS=--full: half an hour)"
@@ -57,16 +58,20 @@ test: $(VENV)/.dev
 	@$(BIN)/python -m tests.support.tools
 	$(PYTEST) $(ARGS)
 
+# Without the programs of others, which are quickly missing on a machine that has only this Python.
+test-unit: $(VENV)/.dev
+	$(PYTEST) tests/unit $(ARGS)
+
 test-long: $(VENV)/.dev
 	@$(BIN)/python -m tests.support.tools
 	$(PYTEST) -m long --timeout=1800 $(ARGS)
 
-# `make test` has what every version must do; this is all the rest, on each older one.
+# `make test` has the oldest and the newest version; this is all, on each but the newest.
 test-versions: $(VENV)/.dev
 	@$(BIN)/python -m tests.support.tools
 	@failed=; for version in 14 15 16 17; do \
 	  echo "== PostgreSQL $$version"; \
-	  $(PYTEST) --postgres $$version tests/postgres tests/faults $(ARGS) || failed="$$failed $$version"; \
+	  $(PYTEST) -m "not long" --postgres $$version tests/postgres tests/faults $(ARGS) || failed="$$failed $$version"; \
 	done; test -z "$$failed" || { echo "failed on PostgreSQL$$failed" >&2; exit 1; }
 
 bench: $(VENV)/.dev
