@@ -637,7 +637,10 @@ def foreign(events: TestDatabase) -> TestDatabase:
     ("index", "why"),
     [
         (DECLARED, "never becomes valid"),
-        (declare("idx_u", "events", "at", "id", unique=True), "it makes a unique index of the whole impossible"),
+        (
+            declare("idx_u", "events", "at", "id", unique=True),
+            "it makes a unique index of the whole impossible",
+        ),
     ],
 )
 def test_a_foreign_partition_is_refused_with_the_reason(
