@@ -13,7 +13,7 @@ WORKERS ?= logical
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-long test-versions bench check format image docs lock scripts clean
+.PHONY: help demo test test-unit test-long test-versions test-container bench check format image docs lock scripts clean
 
 help:
 	@echo "make demo           everything at once on an embedded PostgreSQL (Ctrl-C ends it)"
@@ -21,6 +21,7 @@ help:
 	@echo "make test-unit      only those that need no PostgreSQL"
 	@echo "make test-long      the tests that take minutes"
 	@echo "make test-versions  the tests of PostgreSQL on 14, 15, 16 and 17, one after the other"
+	@echo "make test-container what the image postgres:17 may do otherwise, in containers"
 	@echo "make bench          the exporter side by side with postgres_exporter, five minutes (ARGS=--full: half an hour)"
 	@echo "make check          format, lint and types"
 	@echo "make format         puts the source into the project's format"
@@ -73,6 +74,13 @@ test-versions: $(VENV)/.dev
 	  echo "== PostgreSQL $$version"; \
 	  $(PYTEST) -m "not long" --postgres $$version tests/postgres tests/faults $(ARGS) || failed="$$failed $$version"; \
 	done; test -z "$$failed" || { echo "failed on PostgreSQL$$failed" >&2; exit 1; }
+
+# Another build of the server, with other locales, rights and ways in than the embedded one. What the builder
+# does is the same wherever it runs: of that, one file.
+CONTAINER_TESTS = $(addprefix tests/postgres/,test_fixtures.py test_roles.py test_hostile_schema.py cli metrics \
+  parsing postgres settings versions migrate/test_init.py)
+test-container: $(VENV)/.dev
+	$(PYTEST) --postgres container $(CONTAINER_TESTS) $(ARGS)
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench $(ARGS)
