@@ -455,7 +455,7 @@ def test_a_refused_build_exits_with_one_and_says_why(nova: TestDatabase, tmp_pat
     ended = run(dsn_of(nova), "init", "--yes", manifest=manifest)
 
     assert ended.returncode == 1
-    assert "duplicates: duplicates" in ended.stdout
+    assert "FAIL     duplicates: " in ended.stdout
     assert "keys occur more than once" in " ".join(ended.stdout.split())
     assert indexes_of(nova) == {}
 
