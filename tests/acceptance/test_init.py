@@ -165,7 +165,7 @@ def test_the_whole_way_there_and_back(nova: TestDatabase) -> None:
     assert_fits(planned.stdout)
     assert nova.execute("SELECT FROM pg_class WHERE relname LIKE 'migration_%'") == []
     before = run(dsn, "status")
-    assert (before.returncode, "0 of 2 declared indexes stand" in before.stdout) == (1, True)
+    assert (before.returncode, "0 of 2 declared indexes are in place" in before.stdout) == (1, True)
     assert run(dsn, "verify").returncode == 1
 
     assert run(dsn, "init", "--yes").returncode == 0
@@ -174,7 +174,7 @@ def test_the_whole_way_there_and_back(nova: TestDatabase) -> None:
     assert "nothing to do" in again.stdout.lower()
     assert_fits(again.stdout)
     status = run(dsn, "status")
-    assert (status.returncode, "2 of 2 declared indexes stand" in status.stdout) == (0, True)
+    assert (status.returncode, "2 of 2 declared indexes are in place" in status.stdout) == (0, True)
     assert_fits(status.stdout)
     verified = run(dsn, "verify", "--format", "json")
     assert verified.returncode == 0, verified.stdout
@@ -274,7 +274,7 @@ def test_an_error_is_broken_between_words_on_a_terminal(nova: TestDatabase) -> N
     exit_code, screen = at_terminal(dsn_of(nova), "rollback", "y\n")
 
     assert exit_code == 2
-    assert "nothing is known to be created\r\n  here\r\n  -> name the schema" in screen
+    assert "no created index is\r\n  known\r\n  -> name the schema" in screen
     assert [line for line in screen.splitlines() if len(line) >= COLUMNS] == []
 
 
