@@ -274,7 +274,7 @@ def test_an_error_is_broken_between_words_on_a_terminal(nova: TestDatabase) -> N
     exit_code, screen = at_terminal(dsn_of(nova), "rollback", "y\n")
 
     assert exit_code == 2
-    assert "nothing is known to be created\r\n  here\r\n  -> name the schema" in screen
+    assert "no created index is\r\n  known\r\n  -> name the schema" in screen
     assert [line for line in screen.splitlines() if len(line) >= COLUMNS] == []
 
 
@@ -455,6 +455,7 @@ def test_a_refused_build_exits_with_one_and_says_why(nova: TestDatabase, tmp_pat
     ended = run(dsn_of(nova), "init", "--yes", manifest=manifest)
 
     assert ended.returncode == 1
+    assert "FAIL     duplicates: " in ended.stdout
     assert "keys occur more than once" in " ".join(ended.stdout.split())
     assert indexes_of(nova) == {}
 
