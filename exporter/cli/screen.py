@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from rich.console import Console
 from rich.text import Text
 
-from exporter.cli.options import text_width
+from exporter.cli.documents import plan_report_of
+from exporter.cli.output import text_width
 from exporter.errors import SettingsError
 from exporter.migrate import report
 from exporter.migrate.assessment import Assessment
@@ -22,11 +23,6 @@ from exporter.terminal.display import BuildDisplay
 from exporter.text.plain import WIDTH, width_for
 
 
-def origin_of(database: Database, situation: Assessment) -> tuple[str, ...]:
-    """Which database a plan is for, as lines of text."""
-    return (f"{address(database)}, PostgreSQL {situation.facts.server_version}",)
-
-
 @dataclass(slots=True)
 class RunOnScreen:
     """One run in one database; `is_confirmed` when the command line has answered the question."""
@@ -34,6 +30,7 @@ class RunOnScreen:
     console: Console
     database: Database
     is_confirmed: bool
+    pauses: bool = False
     display: BuildDisplay = field(init=False)
     is_declined: bool = False
 
@@ -43,18 +40,18 @@ class RunOnScreen:
     def confirm(self, situation: Assessment) -> bool:
         """True when the plan, which is shown here, is to be carried out.
 
-        Raises: SettingsError when nobody can be asked.
+        Raises: SettingsError when there is no terminal to ask on.
         """
         self.display.step_count = len(situation.plan.steps)
-        origin = origin_of(self.database, situation)
         width = width_for(self.console.width) if self.console.is_terminal else WIDTH
-        shown = report.plan_as_text(situation.plan, situation.preflight, origin, width)
+        shown = report.plan_as_text(plan_report_of(self.database, situation), width)
         self.console.print(shown, markup=False, highlight=False, soft_wrap=True)
         if self.is_confirmed:
             return True
         if not (sys.stdin.isatty() and self.console.is_terminal):
             raise SettingsError(
-                "this changes the database and nobody can be asked", hint="add --yes, or --dry-run"
+                "this changes the database, and standard input is not a terminal to ask on",
+                hint="add --yes, or --dry-run",
             )
         # The plan may have scrolled away by now.
         self.console.print(
