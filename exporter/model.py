@@ -102,7 +102,10 @@ class BackupCommand:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The indexes of one migration. `analyze` and `search_path` are unquoted names."""
+    """The indexes of one migration. `analyze` and `search_path` are unquoted names.
+
+    `is_partial`: a run is limited to some of the declared indexes, and the others are not among `indexes`.
+    """
 
     path: str
     migration: str
@@ -110,6 +113,7 @@ class Manifest:
     analyze: tuple[RelationName, ...]
     indexes: tuple[DeclaredIndex, ...]
     backup: BackupCommand | None = None
+    is_partial: bool = False
 
 
 @dataclass(frozen=True, slots=True)

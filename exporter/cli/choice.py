@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from exporter.errors import SettingsError
 from exporter.model import Database, Manifest, Target
+from exporter.parsing.text import InvalidText, parse_qualified
 
 if TYPE_CHECKING:
     from exporter.settings.model import Settings
@@ -28,6 +29,7 @@ def add_choice(parser: argparse.ArgumentParser) -> None:
     """Add the choice among several databases and migrations."""
     group = add_database_choice(parser)
     group.add_argument("--migration", metavar="NAME", help="only this migration")
+    group.add_argument("--index", metavar="NAME", help="only this declared index: NAME or SCHEMA.NAME")
 
 
 def add_database_choice(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
@@ -51,9 +53,10 @@ def chosen(arguments: argparse.Namespace, settings: Settings) -> Iterator[Chosen
             if arguments.database not in (None, database.datname):
                 continue
             for manifest in database.manifests:
-                if arguments.migration in (None, manifest.migration):
+                limited = limited_to(manifest, arguments.index)
+                if arguments.migration in (None, manifest.migration) and limited.indexes:
                     is_any = True
-                    yield Chosen(database, manifest, target, target_count)
+                    yield Chosen(database, limited, target, target_count)
     if not is_any:
         raise _nothing_chosen(arguments, targets)
 
@@ -76,6 +79,42 @@ def _listed(targets: tuple[Target, ...]) -> str:
     return ", ".join(target.name for target in targets)
 
 
+def limited_to(manifest: Manifest, index_name: str | None) -> Manifest:
+    """The manifest with the index of that name only, or without any; the whole where no name is given.
+
+    Raises: SettingsError for a text that is no name.
+    """
+    if index_name is None:
+        return manifest
+    try:
+        *schemas, name = parse_qualified(index_name)
+    except InvalidText as error:
+        raise SettingsError(f"--index: {error.what}", hint=error.hint) from None
+    left = tuple(
+        index
+        for index in manifest.indexes
+        if index.name == name and schemas in ([], [index.table.schemaname])
+    )
+    if left == manifest.indexes:
+        return manifest
+    tables = {index.table for index in left}
+    return replace(
+        manifest,
+        indexes=left,
+        analyze=tuple(table for table in manifest.analyze if table in tables),
+        is_partial=True,
+    )
+
+
+def index_not_declared(index_name: str, manifests: Sequence[Manifest]) -> SettingsError:
+    """That no manifest declares an index of that name, and which ones are declared."""
+    names = dict.fromkeys(index.relation.quoted for manifest in manifests for index in manifest.indexes)
+    return SettingsError(
+        f"no index {index_name} is declared; the manifests declare: {', '.join(names) or 'none'}",
+        hint="choose one of these with --index, or leave the flag out for all",
+    )
+
+
 def _nothing_chosen(arguments: argparse.Namespace, targets: list[Target]) -> SettingsError:
     """Why nothing is left: a name that does not occur, or no manifest at all."""
     databases = [database for target in targets for database in target.databases]
@@ -95,6 +134,8 @@ def _nothing_chosen(arguments: argparse.Namespace, targets: list[Target]) -> Set
             f"{', '.join((*names, *patterns)) or 'none'}",
             hint="choose one of these with --database, or leave the flag out for all",
         )
+    if arguments.index is not None and bound:
+        return index_not_declared(arguments.index, bound)
     return SettingsError(
         "no manifest is bound to a database, so no index is declared",
         hint="name a manifest with --manifest FILE, or in the settings: targets[].databases[].manifests",

@@ -162,7 +162,7 @@ def _ended(run: Run, assessment: Assessment, built: _Built, listener: Listener) 
     )
     # Also for an earlier run that died after its last step.
     if built.is_done and (built.plan.steps or lacks_end(assessment)):
-        record_end(run.journal, outcome)
+        record_end(run.journal, outcome, is_partial=run.manifest.is_partial)
     return outcome
 
 

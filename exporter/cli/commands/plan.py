@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from exporter.cli.choice import Chosen, chosen_targets
+from exporter.cli.choice import Chosen, chosen_targets, index_not_declared, limited_to
 from exporter.cli.commands.reading import read_each
 from exporter.cli.commands.run_options import build_options
 from exporter.cli.documents import plan_document, plan_report_of
@@ -25,7 +25,10 @@ def plan(arguments: argparse.Namespace, output: Output) -> int:
     settings = read_settings(arguments)
     if arguments.sql:
         manifest = only_manifest(_declared(arguments, settings), arguments.migration)
-        print_text(as_script(manifest, settings.journal_schema))
+        limited = limited_to(manifest, arguments.index)
+        if not limited.indexes:
+            raise index_not_declared(arguments.index, [manifest])
+        print_text(as_script(limited, settings.journal_schema))
         return 0
 
     def read(one: Chosen) -> int:

@@ -126,7 +126,7 @@ def read_rollback(run: Run, siblings: Sequence[Database] = ()) -> Assessment:
             created,
             siblings,
         ),
-        *_undeclared(manifest, observed, created),
+        *(() if manifest.is_partial else _undeclared(manifest, observed, created)),
     )
     return Assessment(facts, observed, findings, plan, journal.latest())
 
