@@ -27,17 +27,20 @@ class Chosen:
 
 def add_choice(parser: argparse.ArgumentParser) -> None:
     """Add the choice among several databases and migrations."""
-    group = add_database_choice(parser)
-    group.add_argument("--migration", metavar="NAME", help="only this migration")
+    group = parser.add_argument_group("what to work on (default: everything in the settings)")
     group.add_argument("--index", metavar="NAME", help="only this declared index: NAME or SCHEMA.NAME")
+    group.add_argument("--migration", metavar="NAME", help="only this migration")
+    _add_databases(group)
 
 
-def add_database_choice(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
-    """Add the choice among several databases."""
-    group = parser.add_argument_group("what to work on, where the settings have several")
+def add_database_choice(parser: argparse.ArgumentParser) -> None:
+    """Add the choice of one database."""
+    _add_databases(parser.add_argument_group("which database, where the settings have several"))
+
+
+def _add_databases(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--target", metavar="NAME", help="only this target")
     group.add_argument("--database", metavar="NAME", help="only this database")
-    return group
 
 
 def chosen(arguments: argparse.Namespace, settings: Settings) -> Iterator[Chosen]:

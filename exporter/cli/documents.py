@@ -12,10 +12,10 @@ from exporter.model import Database, Outcome, Readiness
 from exporter.postgres.target import address
 
 
-def outcome_document(outcome: Outcome) -> Document:
-    """The report of init, verify or rollback."""
+def outcome_document(outcome: Outcome, *, with_plans: bool = False) -> Document:
+    """The report of init, verify or rollback; Markdown and JSON always have the plans of its probes."""
     return Document(
-        lambda width: report.as_text(outcome, width),
+        lambda width: report.as_text(outcome, width, with_plans=with_plans),
         lambda: report.as_markdown(outcome),
         lambda: report.as_json(outcome),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -95,6 +96,30 @@ COMMANDS: Mapping[str, CommandHelp] = {
         ("0 healthy", "1 not healthy, or no answer", _USAGE),
     ),
 }
+
+
+class HelpFormatter(argparse.HelpFormatter):
+    """Keeps the lines of a text that has several, and wraps one that has none."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if "\n" not in text:
+            return super()._fill_text(text, width, indent)
+        return "\n".join(indent + line for line in text.splitlines())
+
+
+def description_of_program() -> str:
+    """What the program is for, and its commands."""
+    room = max(map(len, COMMANDS)) + 2
+    commands = (f"  {name.ljust(room)}{command.purpose}" for name, command in COMMANDS.items())
+    return "\n".join(
+        (
+            "Declare PostgreSQL indexes, build them without downtime, and watch that they",
+            "are used.",
+            "",
+            "commands, in the order of use:",
+            *commands,
+        )
+    )
 
 
 def command_usage(name: str) -> str:

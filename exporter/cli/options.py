@@ -21,13 +21,19 @@ _CONFIG_FILE = "config_file"
 def add_settings(parser: argparse.ArgumentParser) -> None:
     """Add the flags of every command that reads settings."""
     group = parser.add_argument_group("settings")
+    add_server(group)
+    add_setting_flags(group, "manifests", "connect_timeout_seconds", "journal_schema")
+
+
+def add_server(group: argparse._ActionsContainer) -> None:
+    """Add where the settings are and which server is meant."""
     group.add_argument(
         CONFIG_FILE_FLAG,
         dest=f"{_PREFIX}{_CONFIG_FILE}",
         metavar="FILE",
         help=f"YAML file with settings (env: {CONFIG_FILE_VARIABLE})",
     )
-    add_setting_flags(group, "dsn", "dsn_file", "connect_timeout_seconds", "manifests", "journal_schema")
+    add_setting_flags(group, "dsn", "dsn_file")
 
 
 def add_web(parser: argparse.ArgumentParser) -> None:
@@ -77,11 +83,6 @@ def _help(setting: SettingReference) -> str:
         text += f", default {setting.default}"
     # Backquotes are for Markdown; a percent sign would begin a reference of argparse.
     return f"{text} (env: {setting.variable})".replace("`", "").replace("%", "%%")
-
-
-def setting(group: argparse._ActionsContainer, _flag: str, name: str, **_options: object) -> None:
-    """Add the flag of one setting."""
-    add_setting_flags(group, name)
 
 
 def read_settings(arguments: argparse.Namespace) -> Settings:

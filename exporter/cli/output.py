@@ -105,9 +105,8 @@ class Output:
         return None
 
 
-def add_output(parser: argparse.ArgumentParser) -> None:
+def add_output(group: argparse._ActionsContainer) -> None:
     """Add the flags of every command that prints a result."""
-    group = parser.add_argument_group("output")
     group.add_argument(
         "--format",
         choices=FORMATS,

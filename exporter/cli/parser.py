@@ -13,7 +13,14 @@ from typing import NoReturn
 
 from exporter import __version__
 from exporter.cli import flags, runners, serve_flags
-from exporter.cli.help import COMMANDS, command_usage, description_of, exit_codes_of
+from exporter.cli.help import (
+    COMMANDS,
+    HelpFormatter,
+    command_usage,
+    description_of,
+    description_of_program,
+    exit_codes_of,
+)
 from exporter.cli.output import Output
 from exporter.errors import SettingsError
 from exporter.settings.dsn_text import looks_like_dsn
@@ -82,21 +89,20 @@ def build_parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog=PROGRAM,
         usage="pg-index-exporter COMMAND [flags]",
-        description="Declare PostgreSQL indexes, build them without downtime, and watch that they are used.",
+        description=description_of_program(),
         epilog="Flags of a command: pg-index-exporter COMMAND --help",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"pg-index-exporter {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
-    for name, help_text in COMMANDS.items():
+    commands = parser.add_subparsers(metavar="COMMAND", dest="command", required=True, help=argparse.SUPPRESS)
+    for name in COMMANDS:
         command = commands.add_parser(
             name,
-            help=help_text.purpose,
             usage=command_usage(name),
             description=description_of(name),
             epilog=exit_codes_of(name),
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=HelpFormatter,
             allow_abbrev=False,
         )
         runner = _RUNNERS[name]

@@ -36,7 +36,7 @@ def configure_check(parser: argparse.ArgumentParser) -> None:
     """Give the parser of `check` its flags."""
     # Those of serve, so that one word changes in a command line.
     _add_serve(parser)
-    add_output(parser)
+    add_output(parser.add_argument_group("output"))
 
 
 def configure_healthcheck(parser: argparse.ArgumentParser) -> None:

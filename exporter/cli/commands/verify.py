@@ -21,7 +21,7 @@ def verify(arguments: argparse.Namespace, output: Output) -> int:
 
     def read(one: Chosen) -> int:
         outcome = check_result(one.database, one.manifest, run_options(settings))
-        output.write(outcome_document(outcome))
+        output.write(outcome_document(outcome, with_plans=arguments.explain))
         return report.exit_code(outcome, strict=strict)
 
     return read_each(arguments, settings, output, read)

@@ -43,9 +43,9 @@ PREFLIGHT_FORMS: Mapping[str, Callable[..., str]] = {
 }
 
 
-def as_text(outcome: Outcome, width: int = plain.WIDTH) -> str:
+def as_text(outcome: Outcome, width: int = plain.WIDTH, *, with_plans: bool = False) -> str:
     """Return the report for a terminal: at most `width` columns, no control characters, no colour."""
-    return plain.write(sections.of_outcome(outcome), width)
+    return plain.write(sections.of_outcome(outcome, with_plans=with_plans), width)
 
 
 def as_markdown(outcome: Outcome) -> str:

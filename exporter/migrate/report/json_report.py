@@ -171,6 +171,7 @@ def _measurement(measurement: ProbeMeasurement) -> Object:
         "runs": measurement.runs,
         "node": measurement.node,
         "total_cost": measurement.total_cost,
+        "plan": measurement.plan,
         "reason": measurement.reason,
         "detail": measurement.detail,
     }

@@ -13,8 +13,8 @@ from exporter.text.figures import byte_size, duration, estimated_wal_bytes, mome
 from exporter.text.findings import criteria, is_without_source
 
 
-def of_outcome(outcome: Outcome) -> Content:
-    """Return the report of a run."""
+def of_outcome(outcome: Outcome, *, with_plans: bool = True) -> Content:
+    """Return the report of a run, with the plans of its probes or without."""
     plan, command = outcome.plan, outcome.command
     verified = criteria(outcome.findings)
     preflight = _not_passed(_not_shown_yet(outcome))
@@ -29,6 +29,7 @@ def of_outcome(outcome: Outcome) -> Content:
             tables.sizes(outcome),
             tables.probes(outcome),
             verified,
+            *((tables.plans(outcome),) if with_plans else ()),
         )
     )
     sections = (

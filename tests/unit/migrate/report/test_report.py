@@ -126,7 +126,10 @@ class Elements(HTMLParser):
 
 
 def test_markdown_holds_no_html_and_no_broken_table() -> None:
-    text = as_markdown(done(ODD))
+    whole = as_markdown(done(ODD))
+    # Inside a fence every character is shown as it is.
+    text = re.sub(r"^ *(`{3,})text\n.*?^ *\1$", "", whole, flags=re.DOTALL | re.MULTILINE)
+    assert (whole.count("```text"), text.count("```")) == (2, 0)
 
     elements = Elements()
     elements.feed(text)
@@ -368,6 +371,18 @@ def test_wal_is_told_beside_its_estimate_in_every_form() -> None:
         assert f"steps: 52 MB (estimate for the builds: {byte_size(expected_bytes)})" in told
     document = json.loads(as_json(outcome))
     assert (document["wal_bytes"], document["estimated_wal_bytes"]) == (52 * 1024 * 1024, expected_bytes)
+
+
+def test_plans_of_probes_are_in_text_only_where_asked_for_and_keep_their_indentation() -> None:
+    outcome = done(MESSAGES)
+    narrow = as_text(outcome, 50, with_plans=True)
+
+    assert "Index Cond" not in as_text(outcome)
+    shown = as_text(outcome, 120, with_plans=True)
+    assert "\n    Limit  (cost=0.42..193.17 rows=50)\n      ->  Index Scan using " in shown
+    assert "\n            Index Cond: (sender_id = ?)\n" in shown
+    assert [line for line in narrow.splitlines() if columns_of(line) > 50] == []
+    assert "```text\n" in as_markdown(outcome)
 
 
 def test_an_empty_plan_says_so() -> None:
