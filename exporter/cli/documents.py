@@ -5,8 +5,8 @@ from __future__ import annotations
 from exporter.cli.output import Document
 from exporter.migrate import report
 from exporter.migrate.assessment import Assessment
-from exporter.migrate.outcome import now
 from exporter.migrate.report import PlanReport
+from exporter.migrate.run import now
 from exporter.migrate.status import Status
 from exporter.model import Database, Outcome, Readiness
 from exporter.postgres.target import address

@@ -13,9 +13,8 @@ from exporter.cli.options import read_settings
 from exporter.cli.output import Output, print_text
 from exporter.manifest.loader import load_manifest
 from exporter.migrate import report
-from exporter.migrate.assessment import look
-from exporter.migrate.init import only_manifest
-from exporter.migrate.plan.psql_script import as_script
+from exporter.migrate.assessment import assess
+from exporter.migrate.plan.psql_script import as_script, only_manifest
 from exporter.model import Manifest
 from exporter.settings.model import Settings
 
@@ -32,7 +31,7 @@ def plan(arguments: argparse.Namespace, output: Output) -> int:
         return 0
 
     def read(one: Chosen) -> int:
-        assessment = look(one.database, one.manifest, build_options(settings, one, dry_run=True))
+        assessment = assess(one.database, one.manifest, build_options(settings, one, dry_run=True))
         shown = plan_report_of(one.database, assessment)
         output.write(plan_document(shown))
         return report.plan_exit_code(shown)

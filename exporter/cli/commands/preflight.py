@@ -11,7 +11,7 @@ from exporter.cli.documents import readiness_document
 from exporter.cli.options import read_settings
 from exporter.cli.output import Output
 from exporter.migrate import report
-from exporter.migrate.init import check_readiness
+from exporter.migrate.readiness import check_readiness
 
 
 def preflight(arguments: argparse.Namespace, output: Output) -> int:

@@ -11,7 +11,7 @@ from exporter.cli.documents import outcome_document
 from exporter.cli.options import read_settings
 from exporter.cli.output import Output
 from exporter.migrate import report
-from exporter.migrate.init import check_result
+from exporter.migrate.verification import check_result
 
 
 def verify(arguments: argparse.Namespace, output: Output) -> int:
