@@ -27,13 +27,18 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
 
 def add_server(group: argparse._ActionsContainer) -> None:
     """Add where the settings are and which server is meant."""
+    add_config_file(group)
+    add_setting_flags(group, "dsn", "dsn_file")
+
+
+def add_config_file(group: argparse._ActionsContainer) -> None:
+    """Add the file with settings."""
     group.add_argument(
         CONFIG_FILE_FLAG,
         dest=f"{_PREFIX}{_CONFIG_FILE}",
         metavar="FILE",
         help=f"YAML file with settings (env: {CONFIG_FILE_VARIABLE})",
     )
-    add_setting_flags(group, "dsn", "dsn_file")
 
 
 def add_web(parser: argparse.ArgumentParser) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from exporter.cli.options import add_setting_flags, add_settings, add_web
+from exporter.cli.options import add_config_file, add_setting_flags, add_settings, add_web
 from exporter.cli.output import add_output
 
 
@@ -41,5 +41,5 @@ def configure_check(parser: argparse.ArgumentParser) -> None:
 
 def configure_healthcheck(parser: argparse.ArgumentParser) -> None:
     """Give the parser of `healthcheck` its flags."""
-    add_settings(parser)
+    add_config_file(parser.add_argument_group("settings"))
     add_web(parser)

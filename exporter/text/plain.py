@@ -33,6 +33,11 @@ def write(content: Content, width: int = WIDTH) -> str:
     return "\n".join(lines) + "\n"
 
 
+def write_item(item: Item, width: int = WIDTH) -> str:
+    """Return one entry as text, ending in a newline."""
+    return "\n".join(_item(item, width)) + "\n"
+
+
 def _section(section: Section, width: int) -> Iterator[str]:
     if section.rows:
         yield from _table(section, width)

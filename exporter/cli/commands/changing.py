@@ -27,7 +27,7 @@ def change_each(
     arguments: argparse.Namespace,
     settings: Settings,
     output: Output,
-    change: Callable[[Chosen, RunOnScreen, Callable[..., None]], Outcome],
+    change: Callable[[Chosen, RunOnScreen], Outcome],
 ) -> int:
     """The highest exit code of all chosen databases; an error ends the command.
 
@@ -38,17 +38,16 @@ def change_each(
     is_changed = False
     with _ended_by_signals(cancel=settings.cancel_on_term):
         for one in chosen(arguments, settings):
-            run = RunOnScreen(
-                console, one.database, is_confirmed=arguments.yes, pauses=vars(arguments).get("step", False)
-            )
+            run = RunOnScreen(console, one.database, is_confirmed=arguments.yes)
             run.display.stage(f"looking at {address(one.database)}")
             try:
-                with run.shown_while_building() as on_event:
-                    outcome = change(one, run, on_event)
+                outcome = change(one, run)
             except SettingsError as error:
                 if is_changed:
                     raise _after_a_change(error) from error
                 raise
+            finally:
+                run.end()
             is_changed = is_changed or bool(outcome.results)
             # After a no the plan is on the screen already.
             output.write(outcome_document(outcome), is_printed=not run.is_declined or output.format != "text")

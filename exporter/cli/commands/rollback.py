@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 
 from exporter.cli.choice import Chosen
 from exporter.cli.commands.changing import change_each
@@ -11,7 +10,6 @@ from exporter.cli.commands.run_options import run_options
 from exporter.cli.options import read_settings
 from exporter.cli.output import Output
 from exporter.cli.screen import RunOnScreen
-from exporter.migrate.events import Event
 from exporter.migrate.rollback.run import roll_back
 from exporter.model import Outcome
 from exporter.settings.binding import resolve_targets
@@ -22,7 +20,7 @@ def rollback(arguments: argparse.Namespace, output: Output) -> int:
     settings = read_settings(arguments)
     named = [database for target in resolve_targets(settings) for database in target.databases]
 
-    def change(one: Chosen, run: RunOnScreen, on_event: Callable[[Event], None]) -> Outcome:
+    def change(one: Chosen, run: RunOnScreen) -> Outcome:
         # The same database of the other targets is asked too: a standby may use what is dropped here.
         siblings = [
             other for other in named if other.datname == one.database.datname and other is not one.database
@@ -33,7 +31,7 @@ def rollback(arguments: argparse.Namespace, output: Output) -> int:
             run_options(settings, dry_run=arguments.dry_run),
             siblings=siblings,
             confirm=run.confirm,
-            on_event=on_event,
+            on_event=run.on_event,
         )
 
     return change_each(arguments, settings, output, change)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from exporter.migrate.report import json_report, plan_report, preflight_report, sections, status_report
 from exporter.migrate.report.exit_codes import exit_code, preflight_exit_code
 from exporter.migrate.report.plan_report import PlanReport
+from exporter.migrate.report.steps import as_text as step_as_text
 from exporter.migrate.report.summary import summary, work_to_do
 from exporter.migrate.status import Status
 from exporter.model import Outcome
@@ -32,6 +33,7 @@ __all__ = [
     "status_as_markdown",
     "status_as_text",
     "status_exit_code",
+    "step_as_text",
     "summary",
     "work_to_do",
 ]

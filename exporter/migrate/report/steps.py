@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from exporter.model import IndexEstimate, Outcome, Step, StepKind, StepResult, StepStatus, Wait
+from exporter.text import plain
 from exporter.text.content import Item, Section
 from exporter.text.figures import byte_size, duration
 
@@ -52,6 +54,12 @@ def _planned(steps: Sequence[Step], estimates: Sequence[IndexEstimate]) -> Itera
         if step.kind is StepKind.BUILD:
             details += [estimated(one) for one in estimates if one.index == step.index]
         yield Item(f"{number}.", work_of(step), details=tuple(details), sql=step.sql)
+
+
+def as_text(step: Step, number: int, count: int, width: int) -> str:
+    """Return one step with its SQL, lock and undo, for a question about it."""
+    (item,) = _planned((step,), ())
+    return plain.write_item(replace(item, label=f"{number}/{count}"), width)
 
 
 def estimated(estimate: IndexEstimate) -> str:
