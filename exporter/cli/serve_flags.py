@@ -41,5 +41,6 @@ def configure_check(parser: argparse.ArgumentParser) -> None:
 
 def configure_healthcheck(parser: argparse.ArgumentParser) -> None:
     """Give the parser of `healthcheck` its flags."""
-    add_config_file(parser.add_argument_group("settings"))
-    add_web(parser)
+    group = parser.add_argument_group("settings")
+    add_config_file(group)
+    add_setting_flags(group, "web_listen_address", "web_config_file")

@@ -12,7 +12,7 @@ from exporter.migrate.report.exit_codes import DONE, FAILED
 from exporter.migrate.report.summary import needed_decisions, nothing_to_do, work_to_do
 from exporter.model import Finding, IndexEstimate, Plan, StepKind, Verdict
 from exporter.text.content import Content
-from exporter.text.figures import byte_size, duration, moment
+from exporter.text.figures import byte_size, moment
 from exporter.text.findings import as_object, criteria
 
 SCHEMA_VERSION = 1
@@ -107,5 +107,5 @@ def _summary(report: PlanReport, command: str) -> Iterator[str]:
 def _total(estimates: tuple[IndexEstimate, ...]) -> str:
     size = byte_size(sum(one.index_bytes for one in estimates))
     wal = byte_size(sum(one.wal_bytes for one in estimates))
-    time = duration(sum(one.seconds for one in estimates))
+    time = steps.estimated_duration(sum(one.seconds for one in estimates))
     return f"Estimate of all builds, at most: {time} of work, {size} of indexes, {wal} of WAL."

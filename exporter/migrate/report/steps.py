@@ -62,10 +62,15 @@ def as_text(step: Step, number: int, count: int, width: int) -> str:
     return plain.write_item(replace(item, label=f"{number}/{count}"), width)
 
 
+def estimated_duration(seconds: float) -> str:
+    """Return an estimated span of time, no more exact than it is."""
+    return "less than 1 s" if seconds < 1 else duration(seconds)
+
+
 def estimated(estimate: IndexEstimate) -> str:
     """What one build takes, in words."""
     figures = (
-        duration(estimate.seconds),
+        estimated_duration(estimate.seconds),
         f"index {byte_size(estimate.index_bytes)}",
         f"temporary files {byte_size(estimate.temporary_bytes)}",
         f"WAL {byte_size(estimate.wal_bytes)}",
