@@ -105,7 +105,10 @@ class BackupCommand:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The indexes of one migration. `analyze` and `search_path` are unquoted names."""
+    """The indexes of one migration. `analyze` and `search_path` are unquoted names.
+
+    `is_partial`: a run is limited to some of the declared indexes, and the others are not among `indexes`.
+    """
 
     path: str
     migration: str
@@ -113,6 +116,7 @@ class Manifest:
     analyze: tuple[RelationName, ...]
     indexes: tuple[DeclaredIndex, ...]
     backup: BackupCommand | None = None
+    is_partial: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,7 +312,8 @@ class ProbeMeasurement:
 
     `samples` counts the parameter sets tried, `samples_using_index` those whose plan named the index.
     `median_seconds` is the median of warm runs, None when none finished within the budget;
-    `node` is the plan node that read the table for the first sample. `reason` is set when nothing could
+    `node` is the plan node that read the table for the first sample, `plan` that whole plan as text without
+    constants. `reason` is set when nothing could
     be measured: no_sample, not_permitted, timed_out, failed: the server's words follow in `detail`.
     `stopped_after_seconds` is how long the first run lasted when the budget ended it: it takes longer.
     """
@@ -324,6 +329,7 @@ class ProbeMeasurement:
     reason: str | None = None
     detail: str | None = None
     stopped_after_seconds: float | None = None
+    plan: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

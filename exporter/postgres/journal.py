@@ -197,10 +197,9 @@ class Journal:
             if not relation.has_trusted_owner:
                 owner = quote_identifier(relation.owner_name)
                 raise SettingsError(
-                    f"{quote_identifier(self.schemaname)}.{relation.relname} belongs to {owner}, whose code "
-                    "could run with our rights",
-                    hint=f"GRANT {owner} to the role that builds, or change the owner, or choose another "
-                    "schema for the journal: --journal-schema",
+                    f"the journal {quote_identifier(self.schemaname)}.{relation.relname} is owned by "
+                    f"{owner}, whose code could run with this role's rights: refused for security",
+                    hint=f"connect as {owner}, or choose another schema for the journal: --journal-schema",
                 )
         found = {relation.relname for relation in relations}
         if len(found) == 1:
