@@ -81,7 +81,8 @@ class RunOnScreen:
     def ask_step(self, step: Step, number: int, count: int) -> StepAnswer:
         """The answer to the question before one step, which is shown here."""
         self._end_display()
-        self._say("\n" + step_as_text(step, number, count, self._width).rstrip("\n"))
+        shown = "\n" + step_as_text(step, number, count, self._width).rstrip("\n")
+        self.console.print(shown, markup=False, highlight=False, soft_wrap=True)
         while True:
             try:
                 answer = self.console.input(Text("[c]ontinue, [s]kip or [q]uit? "))
@@ -130,7 +131,7 @@ class RunOnScreen:
             return was_displayed
 
     def _say(self, text: str) -> None:
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self.console.print(text, markup=False, highlight=False)
 
     def _is_agreed(self) -> bool:
         try:
