@@ -19,15 +19,15 @@ class FileState(NamedTuple):
 
 
 def file_state(path: Path) -> FileState | None:
-    """Return the state of a regular file, links followed; None without one.
+    """Return the state of a regular file or folder, links followed; None without one.
 
-    A pipe or a device has no state, because it cannot be read twice.
+    A folder's changes as files come and go. A pipe or a device has no state, because it cannot be read twice.
     """
     try:
         found = path.stat()
     except (OSError, ValueError):
         return None
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
         return None
     return FileState(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 

@@ -17,7 +17,7 @@ from rich.console import Console
 from exporter.cli.options import Chosen, chosen, chosen_targets, print_text, read_settings, text_width
 from exporter.cli.screen import RunOnScreen, origin_of
 from exporter.errors import ExporterError, SettingsError
-from exporter.manifest.loader import load_manifest
+from exporter.manifest.loader import load_manifest, manifest_files
 from exporter.migrate import report
 from exporter.migrate.assessment import assess, require_passed
 from exporter.migrate.events import Detach
@@ -132,7 +132,7 @@ def _declared(arguments: argparse.Namespace, settings: Settings) -> list[Manifes
             for pattern in target.patterns:
                 bound += pattern.manifests
         return list(dict.fromkeys(bound))
-    return [load_manifest(Path(path)) for path in settings.manifests]
+    return [load_manifest(file) for path in settings.manifests for file in manifest_files(Path(path))]
 
 
 def _watch_options(settings: Settings) -> WatchOptions:

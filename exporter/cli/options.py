@@ -99,7 +99,10 @@ def read_settings(arguments: argparse.Namespace) -> Settings:
     from exporter.settings.loading import load_settings
 
     source = settings_source(arguments)
-    return load_settings(file=source.file, flags=source.flags, environment=source.environment)
+    settings = load_settings(file=source.file, flags=source.flags, environment=source.environment)
+    for note in settings.origin.notes:
+        print(f"pg-index-exporter: {note}", file=sys.stderr)  # noqa: T201 - this room prints
+    return settings
 
 
 def settings_source(arguments: argparse.Namespace) -> Source:

@@ -5,11 +5,12 @@ SQL is not read here beyond placeholders and unbalanced parentheses: the server 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 
-from exporter.errors import ManifestError
+from exporter.errors import Fault, ManifestError
 from exporter.model import BackupCommand, DeclaredIndex, Manifest, Probe, RelationName, Role
 from exporter.parsing.text import (
     InvalidText,
@@ -45,7 +46,28 @@ _INDEX_KEYS = (
     "role",
 )
 _PROBE_KEYS = ("name", "sql", "sample", "max_seconds")
+_ENDINGS = (".yaml", ".yml")
 _MIGRATION = re.compile(r"[A-Za-z0-9_.-]{1,63}")
+
+
+def manifest_files(path: Path) -> tuple[Path, ...]:
+    """The file at the path; where it is a folder, its *.yaml and *.yml files in the order of their names.
+
+    Raises: ManifestError for a folder that cannot be listed or has none.
+    """
+    if not path.is_dir():
+        return (path,)
+    try:
+        # Hidden ones are an editor's, or Kubernetes' own copies of a mounted ConfigMap.
+        names = sorted(name for name in os.listdir(path) if not name.startswith("."))
+    except OSError as error:
+        what, hint = f"the folder cannot be listed: {error.strerror}", "check its rights"
+        raise ManifestError(f"{path}: {what}", faults=(Fault(str(path), what, hint),)) from error
+    files = tuple(path / name for name in names if name.endswith(_ENDINGS) and (path / name).is_file())
+    if not files:
+        what, hint = "the folder holds no manifest", "put *.yaml files there, or name a file"
+        raise ManifestError(f"{path}: {what}", faults=(Fault(str(path), what, hint),))
+    return files
 
 
 def load_manifest(path: Path) -> Manifest:

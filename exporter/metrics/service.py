@@ -231,6 +231,8 @@ def run(begun: Callable[[], Reading], read: Callable[[], Reading]) -> int:
     reading = begun()
     options = ServiceOptions.of(reading.configuration.settings)
     configure_logging(options.log_level, options.log_format)
+    for note in reading.configuration.settings.origin.notes:
+        logger.warning("%s is %s", note.place, note.what, extra={"hint": note.hint})
     web = LiveWebConfig(options.web_config_file)
     exporter = Exporter(reading.configuration.targets, options)
 

@@ -12,6 +12,7 @@ from datetime import datetime
 
 import psycopg
 
+from exporter.migrate.observe.compiled import NOT_COMPILED, compiled_before
 from exporter.migrate.observe.index_catalog import IndexCatalog
 from exporter.migrate.observe.indexes import observe_index
 from exporter.migrate.observe.partitions import observe_partitions
@@ -24,17 +25,12 @@ from exporter.postgres.fetching import read_facts
 from exporter.postgres.journal import CreatedIndex, LogRow
 from exporter.postgres.relations.tables import (
     CompiledIndex,
-    TableFacts,
     compile_index,
     read_table,
-    read_table_indexes,
 )
 from exporter.postgres.sessions.locks import LockHolder, read_lock_holder
 from exporter.postgres.sessions.tool_sessions import read_session_starts, run_of
 from exporter.postgres.target import Connection, address, first_line
-
-# The declaration cannot be compiled by this role, on this server or at this moment: it may be right.
-_NOT_COMPILED = ("42501", "25006", "55P03", "57014")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +115,8 @@ def _read(
     except psycopg.Error as error:
         not_compared = first_line(error)
         compared_with, compiled = "journal", None
-        if error.sqlstate in _NOT_COMPILED:
-            compiled = _compiled_before(connection, table, log)
+        if error.sqlstate in NOT_COMPILED:
+            compiled = compiled_before(connection, table, None if log is None else log.definition)
         else:
             not_compared = f"the server refuses the declaration: {not_compared}"
     if compiled is not None:
@@ -137,17 +133,6 @@ def _read(
         else CompiledIndex(named.definition, named.indisunique, named.nature)
     )
     return IndexStatus(observe_index(connection, index, compiled, table, created), None, not_compared, log)
-
-
-def _compiled_before(connection: Connection, table: TableFacts, log: LogRow | None) -> CompiledIndex | None:
-    """The canonical form in the journal; its part without names is that of an index which has it."""
-    if log is None or log.definition is None:
-        return None
-    definition = log.definition
-    is_unique = definition.startswith("CREATE UNIQUE ")
-    siblings = read_table_indexes(connection, table.relid)
-    natures = [one.nature for one in siblings if definition.endswith(" " + one.nature)]
-    return CompiledIndex(definition, is_unique, natures[0] if natures else definition)
 
 
 def _with_holder(connection: Connection, index: IndexStatus) -> IndexStatus:

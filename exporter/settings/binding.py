@@ -7,18 +7,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from exporter.errors import Fault, ManifestError, SettingsError
-from exporter.manifest.loader import load_manifest
+from exporter.manifest.loader import load_manifest, manifest_files
 from exporter.model import Database, DatabasePattern, Manifest, RelationName, ServerDisk, Target
 from exporter.parsing.text import InvalidText
 from exporter.secret import SecretStr
-from exporter.settings.conninfo import parse_dsn, sealed
+from exporter.settings.conninfo import parse_dsn, sealed, with_service
 from exporter.settings.credentials import credential_faults
 from exporter.settings.dsn_text import looks_like_dsn
-from exporter.settings.model import DatabaseSettings, Settings, TargetSettings
+from exporter.settings.model import DEFAULT_TARGET, DatabaseSettings, Settings, TargetSettings
 from exporter.settings.names import Location
 from exporter.settings.values import parse_free_bytes
 
-DEFAULT_TARGET = "default"
 # Where a target is asked for its databases unless its DSN names one; initdb makes it for such uses.
 MAINTENANCE_DATABASE = "postgres"
 
@@ -47,6 +46,7 @@ class _Resolution:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._listed: dict[str, tuple[str, ...]] = {}
         self._loaded: dict[str, Manifest | None] = {}
         self.faults: list[Fault] = []
         self.manifest_faults: list[Fault] = []
@@ -80,13 +80,10 @@ class _Resolution:
         if len(databases) <= 1 and not has_patterns:
             return self._settings.manifests
         named = {
-            Path(path).resolve()
-            for database in databases
-            if database is not None
-            for path in database.manifests
+            file for database in databases if database is not None for file in self._files(database.manifests)
         }
         for number, path in enumerate(self._settings.manifests):
-            if Path(path).resolve() not in named:
+            if not named.issuperset(self._files([path])):
                 self._add(
                     ("manifests", number),
                     f"the manifest {path} is bound to no database, and there "
@@ -140,9 +137,12 @@ class _Resolution:
         dsn = self._secret(target, "dsn", location)
         password = self._secret(target, "password", location)
         parameters: dict[str, str] = {}
+        of_service: dict[str, str] = {}
         if dsn is not None:
             try:
                 parameters = parse_dsn(dsn)
+                service = {"service": parameters.pop("service", "")}
+                of_service = with_service(service, self._settings.origin.service_files)
             except InvalidText as error:
                 self._add((*location, "dsn"), error.what, error.hint)
         given = {
@@ -162,6 +162,7 @@ class _Resolution:
                 self._add((*location, keyword), f"{keyword} is in the DSN too", "keep one of them")
             elif value is not None:
                 parameters[keyword] = value
+        parameters = {**of_service, **parameters}
         named = {keyword for keyword, value in given.items() if value is not None}
         for keyword, what, hint in credential_faults(parameters, named):
             self._add((*location, keyword if keyword in named else "dsn"), what, hint)
@@ -208,11 +209,23 @@ class _Resolution:
             return ""
 
     def _manifests(self, paths: Sequence[str], place: Location) -> tuple[Manifest, ...]:
-        unique = {Path(path).resolve(): path for path in paths}
-        loaded = [self._manifest(path) for path in unique.values()]
+        loaded = [self._manifest(path) for path in self._files(paths).values()]
         manifests = tuple(manifest for manifest in loaded if manifest is not None)
         self._refuse_overlap(manifests, place)
         return manifests
+
+    def _files(self, paths: Sequence[str]) -> dict[Path, str]:
+        """The manifests at these paths, each once: where it is, by whatever way, and how it was named."""
+        found: dict[Path, str] = {}
+        for path in paths:
+            if path not in self._listed:
+                try:
+                    self._listed[path] = tuple(map(str, manifest_files(Path(path))))
+                except ManifestError as error:
+                    self._listed[path] = ()
+                    self.manifest_faults.extend(error.faults)
+            found |= {Path(file).resolve(): file for file in self._listed[path]}
+        return found
 
     def _manifest(self, path: str) -> Manifest | None:
         if path not in self._loaded:

@@ -1,8 +1,8 @@
 """Connection parameters: read from a DSN or from libpq's environment, written so that nothing else counts.
 
 libpq fills whatever a connection string leaves out from PG* variables: one server's PGPASSWORD would
-go to every other server. `sealed` leaves nothing out. PGSERVICE alone acts through a string that
-leaves nothing out, so the command also calls `take_environment`. No message here repeats a text it was given.
+go to every other server. `sealed` leaves nothing out. PGSERVICE alone acts through a string that leaves
+nothing out, so the command also calls `take_environment`. No message here repeats a text that was given.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import pwd
 import re
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from pathlib import Path
 
 import psycopg
@@ -19,6 +19,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from exporter.parsing.text import InvalidText
 from exporter.settings.dsn_text import looks_like_dsn
+from exporter.settings.service_file import service_parameters
 
 # Read by libpq beside those that stand for a parameter.
 _OTHER_VARIABLES = frozenset(
@@ -87,11 +88,19 @@ def check_address(parameters: Mapping[str, str]) -> None:
         raise InvalidText("the name of the database is a connection string", _HINT)
     if looks_like_dsn(parameters.get("user", "")):
         raise InvalidText("the name of the user is a connection string", _HINT)
-    if parameters.get("service"):
-        # Every parameter is given explicitly, so nothing of the service would count.
-        raise InvalidText(
-            "a service of pg_service.conf, which is not read", "write its parameters into the settings"
-        )
+
+
+def with_service(parameters: Mapping[str, str], files: Iterable[Path]) -> dict[str, str]:
+    """The parameters, completed from the service that they name, if they name one.
+
+    Raises: InvalidText, without the name of the service and its values.
+    """
+    complete = dict(parameters)
+    name = complete.pop("service", "")
+    if not name:
+        return complete
+    keywords = [option.keyword.decode() for option in pq.Conninfo.get_defaults()]
+    return {**service_parameters(name, files, keywords), **complete}
 
 
 def variables() -> Mapping[str, str]:

@@ -7,7 +7,8 @@ DATA_SOURCE_NAME and PG* rank just above the defaults and count only when neithe
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,18 @@ from pydantic_settings import (
 
 from exporter.errors import Fault, SettingsError
 from exporter.parsing.text import InvalidText
-from exporter.settings.conninfo import set_variables
-from exporter.settings.model import DEFAULTS, DatabaseSettings, Origin, Settings, TargetSettings
+from exporter.settings.conninfo import parse_dsn, set_variables
+from exporter.settings.model import (
+    DEFAULT_TARGET,
+    DEFAULTS,
+    DatabaseSettings,
+    Origin,
+    Settings,
+    TargetSettings,
+)
 from exporter.settings.names import DATA_SOURCE_VARIABLE, Location, flag_of, nearest_place, written
 from exporter.settings.reference import key_helps, setting_types
+from exporter.settings.service_file import FILE_VARIABLE, FOLDER_VARIABLE, service_files
 from exporter.settings.sources import (
     FlagSource,
     LibpqSource,
@@ -37,6 +46,7 @@ from exporter.settings.sources import (
 from exporter.yamlfile.reader import unknown_key
 
 _RECORD = "record"
+_PASSWORD_VARIABLES = ("PGPASSWORD", "PGPASSFILE")
 _HINTS = {
     "int": "write a whole number",
     "float": "write a number",
@@ -96,7 +106,16 @@ def load_settings(
     if values is None or faults:
         count = len(faults)
         raise SettingsError(f"the settings have {count} fault{'s' if count != 1 else ''}", faults=faults)
-    return Settings(**values, origin=Origin(record.file, record.places, _ignored_variables(record)))
+    settings = Settings(**values)
+    ignored = _ignored_variables(record)
+    origin = Origin(
+        file=record.file,
+        places=record.places,
+        ignored_variables=ignored,
+        notes=tuple(_ignored_passwords(ignored, settings)),
+        service_files=service_files(environment),
+    )
+    return replace(settings, origin=origin)
 
 
 def _validated(record: Record) -> dict[str, Any] | None:
@@ -119,7 +138,36 @@ def _ignored_variables(record: Record) -> tuple[str, ...]:
     if not record.is_server_named:
         return ()
     source = (DATA_SOURCE_VARIABLE,) if record.environment.get(DATA_SOURCE_VARIABLE) else ()
-    return (*source, *set_variables(record.environment))
+    # A DSN may name a service, and these say where services are defined.
+    names = [
+        name for name in set_variables(record.environment) if name not in (FILE_VARIABLE, FOLDER_VARIABLE)
+    ]
+    return (*source, *names)
+
+
+def _ignored_passwords(ignored: Sequence[str], settings: Settings) -> Iterator[Fault]:
+    """A note on each variable with a password that is ignored, if a target has no password of its own."""
+    only = TargetSettings(name=DEFAULT_TARGET, dsn=settings.dsn, dsn_file=settings.dsn_file)
+    bare = [target.name for target in settings.targets or (only,) if not _may_have_password(target)]
+    for variable in _PASSWORD_VARIABLES:
+        if variable in ignored and bare:
+            yield Fault(
+                variable,
+                f"set but ignored, and target {', '.join(bare)} has no password: settings name the server, "
+                "and libpq would send this password to every server",
+                "give each target its own: password_file, passfile, or a password in dsn_file",
+            )
+
+
+def _may_have_password(target: TargetSettings) -> bool:
+    """True where the settings give a password, or a file that may hold one."""
+    if target.password or target.password_file or target.passfile or target.dsn_file:
+        return True
+    try:
+        given = parse_dsn(target.dsn.get_secret_value()) if target.dsn else {}
+    except InvalidText:
+        return True  # refused later, with its place
+    return any(given.get(keyword) for keyword in ("password", "passfile", "service"))
 
 
 def _policy_faults(record: Record) -> Iterator[Fault]:

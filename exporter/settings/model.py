@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated
 
+from exporter.errors import Fault
 from exporter.parsing.text import InvalidText
 from exporter.settings.annotations import Before, Help, Range
 from exporter.settings.names import Location, flag_of, nearest_place, variable_of
@@ -42,6 +43,9 @@ from exporter.settings.values import (
     WordList,
     as_list,
 )
+
+# The name of the target that `dsn` or libpq's variables make.
+DEFAULT_TARGET = "default"
 
 
 def _databases(value: object) -> object:
@@ -121,11 +125,18 @@ class TargetSettings:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The YAML file that settings come from, the place of each value, and the variables that are ignored."""
+    """What belongs to settings beside their values.
+
+    `file` is the YAML file, `places` says where each value was given. `ignored_variables` are
+    DATA_SOURCE_NAME and PG* variables that are set but ignored, because a server is named elsewhere; `notes`
+    say what follows from that. `service_files` may define the service that a DSN names.
+    """
 
     file: Path | None = None
     places: Mapping[Location, str] = field(default_factory=dict)
     ignored_variables: tuple[str, ...] = ()
+    notes: tuple[Fault, ...] = ()
+    service_files: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

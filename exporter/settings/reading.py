@@ -6,18 +6,21 @@ A source is read as often as one likes: the command line and the environment sta
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from psycopg.conninfo import conninfo_to_dict
 
-from exporter.errors import SettingsError
+from exporter.errors import ManifestError, SettingsError
 from exporter.file_state import FileState, file_state
+from exporter.manifest.loader import manifest_files
 from exporter.model import Target
 from exporter.settings.binding import resolve_targets
 from exporter.settings.credentials import FILE_KEYWORDS
 from exporter.settings.loading import load_settings
 from exporter.settings.model import Settings
+from exporter.settings.service_file import service_files
 from exporter.settings.source import Configuration, Reading, Source
 from exporter.settings.sources import settings_file
 
@@ -34,6 +37,7 @@ def read(source: Source) -> Reading:
     try:
         file = settings_file(source.file, source.environment)
         note([] if file is None else [file])
+        note(path for path in service_files(source.environment) if path.exists())
         settings = load_settings(file=source.file, flags=source.flags, environment=source.environment)
         note(_named_files(settings))
         targets = resolve_targets(settings)
@@ -44,12 +48,21 @@ def read(source: Source) -> Reading:
 
 
 def _named_files(settings: Settings) -> Iterator[Path]:
-    names = [*settings.manifests, settings.dsn_file]
+    names = [*_manifests(settings.manifests), settings.dsn_file]
     for target in settings.targets:
         names += [target.dsn_file, target.password_file]
         names += [getattr(target, keyword) for keyword in FILE_KEYWORDS if hasattr(target, keyword)]
-        names += [path for database in target.databases for path in database.manifests]
+        names += [path for database in target.databases for path in _manifests(database.manifests)]
     return (Path(name) for name in names if name is not None)
+
+
+def _manifests(paths: Iterable[str]) -> Iterator[str]:
+    """These paths, and the files in those that are folders."""
+    for path in paths:
+        yield path
+        # A folder without manifests is reported where they are bound.
+        with suppress(ManifestError):
+            yield from map(str, manifest_files(Path(path)))
 
 
 def _files_of_connections(targets: Iterable[Target]) -> Iterator[Path]:

@@ -20,7 +20,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 from exporter.errors import Fault
 from exporter.parsing.text import InvalidText
 from exporter.secret import SecretStr
-from exporter.settings.conninfo import parameters_from, parse_dsn
+from exporter.settings.conninfo import parameters_from, parse_dsn, with_service
 from exporter.settings.dsn_text import looks_like_dsn
 from exporter.settings.names import (
     CONFIG_FILE_FLAG,
@@ -33,6 +33,7 @@ from exporter.settings.names import (
     variable_of,
 )
 from exporter.settings.paths import anchored
+from exporter.settings.service_file import service_files
 from exporter.yamlfile.reader import FaultList, Located, plain, read_yaml, unknown_key
 
 # One source names the server; together they would contradict each other.
@@ -181,15 +182,17 @@ class LibpqSource(PlacedSource):
         environment = self.record.environment
         parameters = parameters_from(environment)
         source = environment.get(DATA_SOURCE_VARIABLE)
-        if source:
-            try:
-                parameters.update(parse_dsn(source))
-            except InvalidText as error:
-                self.record.faults.append(Fault(DATA_SOURCE_VARIABLE, error.what, error.hint))
-                return {}, {}
+        place = DATA_SOURCE_VARIABLE if source else "the PG* environment variables"
+        try:
+            explicit = parse_dsn(source) if source else {}
+            # As libpq: a service ranks below the connection string and above the other variables.
+            service = {"service": explicit.pop("service", "") or parameters.pop("service", "")}
+            parameters |= with_service({**service, **explicit}, service_files(environment))
+        except InvalidText as error:
+            self.record.faults.append(Fault(place, error.what, error.hint))
+            return {}, {}
         if not parameters:
             return {}, {}
-        place = DATA_SOURCE_VARIABLE if source else "the PG* environment variables"
         return {"dsn": SecretStr(make_conninfo(**parameters))}, {("dsn",): place}
 
 

@@ -25,10 +25,14 @@ def duration(seconds: float) -> str:
         return f"{seconds:.1f} s"
     whole = round(seconds)
     if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    if whole < _DAYS_FROM_SECONDS:
-        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-    return f"{whole // 86400} days {whole % 86400 // 3600} h"
+        first, rest, text = f"{whole // 60} min", whole % 60, f"{whole % 60:02d} s"
+    elif whole < _DAYS_FROM_SECONDS:
+        minutes = whole % 3600 // 60
+        first, rest, text = f"{whole // 3600} h", minutes, f"{minutes:02d} min"
+    else:
+        hours = whole % 86400 // 3600
+        first, rest, text = f"{whole // 86400} days", hours, f"{hours} h"
+    return f"{first} {text}" if rest else first
 
 
 def moment(at: datetime) -> str:

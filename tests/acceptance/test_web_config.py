@@ -139,7 +139,7 @@ def test_prometheus_scrapes_with_its_certificate_and_password(authority: Authori
     said = log.read_text()
     assert "url=https://127.0.0.1:" in said
     assert "PEER_DID_NOT_RETURN_A_CERTIFICATE" in said
-    assert 'msg="a wrong user or password"' in said
+    assert 'msg="wrong user or password"' in said
     for secret in ("c4n4ry", HASH, "PRIVATE KEY"):
         assert secret not in said
 
@@ -212,7 +212,7 @@ def test_faults_of_the_file_are_said_at_the_start(tmp_path: Path) -> None:
 
     assert done.returncode == 2
     assert "the web configuration has 2 faults" in done.stderr
-    assert f"{file}:2: a user without a bcrypt hash" in done.stderr
+    assert f"{file}:2: the value of a user is not a bcrypt hash" in done.stderr
     assert f"{file}:3: tls_server_config lacks 'key_file'" in done.stderr
     assert "c4n4ry" not in done.stderr
     assert "Traceback" not in done.stderr

@@ -371,7 +371,7 @@ def test_settings_that_need_a_restart_say_so(files: Files) -> None:
         told = post(url)
         assert scrape(url).target_up == 1
 
-    assert told.text.splitlines()[1:] == ["web_telemetry_path counts after a restart"]
+    assert told.text.splitlines()[1:] == ["web_telemetry_path takes effect after a restart"]
     assert files.said("settings that changed count after a restart") == 1
 
 

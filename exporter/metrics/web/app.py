@@ -1,4 +1,4 @@
-"""The HTTP surface: which path gives which page. Knows pages and nothing of databases."""
+"""The paths of the web server and their pages. Knows nothing of databases."""
 
 from __future__ import annotations
 
@@ -28,32 +28,32 @@ Result = TypeVar("Result")
 
 
 class Pages(Protocol):
-    """Where pages come from."""
+    """The source of the pages."""
 
     telemetry_path: str
 
     @property
     def target_names(self) -> tuple[str, ...]:
-        """The names that /probe knows."""
+        """Return the targets that /probe accepts."""
         ...
 
     async def metrics_page(self, page_format: PageFormat, scrape_timeout_seconds: float | None) -> Page:
-        """The page of the telemetry path."""
+        """Return the page of the telemetry path."""
         ...
 
     def probe_page(
         self, name: str, page_format: PageFormat, scrape_timeout_seconds: float | None
     ) -> Awaitable[Page] | None:
-        """The page of one target, None when there is none of that name."""
+        """Return the page of one target; None if there is no target of that name."""
         ...
 
     def targets_page(self, requested_url: str | None) -> Page | None:
-        """Where the targets are scraped, by the URL that this was asked under; None when that is needed."""
+        """Return the page of /sd, by the URL of the request; None if it is needed and unknown."""
         ...
 
 
 class PageResponse(Response):
-    """A page in chunks, so that a slow reader holds one of them in memory and not the page."""
+    """A page sent in chunks, so that a slow reader keeps a chunk in memory and not the page."""
 
     def __init__(self, page: Page, *, gzipped: bool, varies_by: str) -> None:
         length = segment.gzip_length if gzipped else segment.length
@@ -65,7 +65,7 @@ class PageResponse(Response):
         self._gzipped = gzipped
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Sends it; ends early where `send` raises, since the client left or does not read."""
+        """Send the page; `send` raises if the client left or does not read."""
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         if scope["method"] != "HEAD":
             for chunk in self._chunks():
@@ -79,27 +79,27 @@ class PageResponse(Response):
 
 
 def in_chunks(pieces: Iterable[bytes], size: int) -> Iterator[bytes]:
-    """All of the pieces in chunks of `size` bytes; the last one has what is left."""
-    waiting = bytearray()
+    """Yield the pieces as chunks of `size` bytes; the last one may be shorter."""
+    chunk = bytearray()
     for piece in pieces:
         view = memoryview(piece)
         while view:
-            room = size - len(waiting)
-            waiting += view[:room]
-            view = view[room:]
-            if len(waiting) == size:
-                yield bytes(waiting)
-                waiting.clear()
-    if waiting:
-        yield bytes(waiting)
+            free = size - len(chunk)
+            chunk += view[:free]
+            view = view[free:]
+            if len(chunk) == size:
+                yield bytes(chunk)
+                chunk.clear()
+    if chunk:
+        yield bytes(chunk)
 
 
 class ClientLeft(Exception):
-    """The client closed its connection before it had its page."""
+    """The client closed the connection before its page was ready."""
 
 
 def make_app(pages: Pages, lifecycle: Lifecycle | None = None) -> Starlette:
-    """The application that serves these pages, and hands requests for a reload on."""
+    """Return the application that serves these pages and passes on requests to reload."""
 
     async def metrics(request: Request) -> Response:
         return await _answer(request, pages.metrics_page(_format(request), _scrape_timeout_seconds(request)))
@@ -107,25 +107,25 @@ def make_app(pages: Pages, lifecycle: Lifecycle | None = None) -> Starlette:
     async def probe(request: Request) -> Response:
         name = request.query_params.get("target")
         if name is None:
-            return _say("say which target: /probe?target=NAME, a name from the settings", 400)
+            return _say("no target given: use /probe?target=NAME, a name from the settings", 400)
         page = pages.probe_page(name, _format(request), _scrape_timeout_seconds(request))
         if page is None:
-            return _say("the settings have no target of that name", 404)
+            return _say("no target of that name in the settings", 404)
         return await _answer(request, page)
 
     async def targets(request: Request) -> Response:
         page = pages.targets_page(requested_url(request.scope["scheme"], request.headers.get("host", "")))
         if page is None:
-            return _say("the request names no host; send one, or set --web.external-url", 400)
+            return _say("the request has no valid Host header; send one, or set --web.external-url", 400)
         return _page_response(request, page, varies_by="Accept-Encoding")
 
     async def reload(request: Request) -> Response:
         if lifecycle is None or not lifecycle.is_enabled:
             return _say(
-                "reloading by a request is off: --web.enable-lifecycle allows it; SIGHUP always does", 403
+                "reloading over HTTP is disabled: enable it with --web.enable-lifecycle, or send SIGHUP", 403
             )
         try:
-            return _say(*_told(await _unless_left(request, lifecycle.request())))
+            return _reload_response(await _unless_left(request, lifecycle.request()))
         except ClientLeft:
             return Response(status_code=499)
 
@@ -155,23 +155,23 @@ def make_app(pages: Pages, lifecycle: Lifecycle | None = None) -> Starlette:
 
 async def _answer(request: Request, page: Awaitable[Page]) -> Response:
     try:
-        found = await _unless_left(request, page)
+        ready_page = await _unless_left(request, page)
     except ClientLeft:
-        # Nobody reads this; the collection was told that one scraper fewer waits.
+        # Never read; nginx's status for it.
         return Response(status_code=499)
-    return _page_response(request, found, varies_by="Accept, Accept-Encoding")
+    return _page_response(request, ready_page, varies_by="Accept, Accept-Encoding")
 
 
 def _page_response(request: Request, page: Page, *, varies_by: str) -> Response:
-    is_worth_it = segment.length(page.segments) >= SMALLEST_GZIP_BYTES
+    is_large = segment.length(page.segments) >= SMALLEST_GZIP_BYTES
     accepted = accepts_gzip(request.headers.get("accept-encoding", ""))
-    return PageResponse(page, gzipped=is_worth_it and accepted, varies_by=varies_by)
+    return PageResponse(page, gzipped=is_large and accepted, varies_by=varies_by)
 
 
 async def _unless_left(request: Request, work: Awaitable[Result]) -> Result:
-    """The result of `work`, which is cancelled when the client leaves.
+    """Return the result of `work`, which is cancelled when the client leaves.
 
-    Raises: ClientLeft.
+    Raises: ClientLeft if it does.
     """
     working = asyncio.ensure_future(work)
     leaving = asyncio.ensure_future(_left(request))
@@ -195,7 +195,7 @@ def _format(request: Request) -> PageFormat:
 
 
 def _scrape_timeout_seconds(request: Request) -> float | None:
-    """What Prometheus says of its patience; None when it says nothing that makes sense."""
+    """Return the timeout that Prometheus sent; None if it sent no valid one."""
     try:
         seconds = float(request.headers.get(SCRAPE_TIMEOUT_HEADER, ""))
     except ValueError:
@@ -203,12 +203,12 @@ def _scrape_timeout_seconds(request: Request) -> float | None:
     return seconds if 0 < seconds < float("inf") else None
 
 
-def _told(ended: Reload) -> tuple[str, int]:
-    """What to say of a reload, and the status."""
-    if ended.faults:
-        return "\n".join(("there are faults, the last good settings stay", *map(str, ended.faults))), 500
-    lines = (f"{name} counts after a restart" for name in ended.fixed)
-    return "\n".join(("the settings were read again", *lines)), 200
+def _reload_response(result: Reload) -> Response:
+    if result.faults:
+        lines = ("reload failed, the last valid settings stay active", *map(str, result.faults))
+        return _say("\n".join(lines), 500)
+    lines = ("settings reloaded", *(f"{name} takes effect after a restart" for name in result.fixed))
+    return _say("\n".join(lines))
 
 
 def _say(text: str, status_code: int = 200) -> Response:

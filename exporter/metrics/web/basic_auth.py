@@ -1,7 +1,8 @@
-"""Basic authentication against bcrypt hashes: who sent this header, and is the password right?
+"""Basic authentication against bcrypt hashes.
 
 bcrypt is slow on purpose. A pair of user and password that was right is remembered as a keyed digest, so that
-a scraper pays once; verifying runs in a thread, one at a time, and not for more than a bounded crowd.
+a scraper pays once. Verifications run in a thread, one at a time, and the client addresses take turns: wrong
+passwords from one of them do not hold up the others.
 """
 
 from __future__ import annotations
@@ -10,36 +11,54 @@ import asyncio
 import base64
 import binascii
 import hashlib
+import ipaddress
 import secrets
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import bcrypt
 
 from exporter.metrics.threads import in_thread
 
-# bcrypt reads no more; hashes of longer passwords were made from so much of them.
+# bcrypt ignores what follows; hashes of longer passwords were made from so much of them.
 BCRYPT_BYTES = 72
 MAX_REMEMBERED = 1024
+# Of one client address, and of all.
 MAX_PENDING = 64
+MAX_PENDING_OF_ALL = 1024
+# Who has one IPv6 address has a network of this size.
+IPV6_PREFIX_BITS = 64
 
 
 class TooManyPending(Exception):
-    """More passwords wait to be verified than will be."""
+    """Too many passwords wait to be verified."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Verification:
+    digest: bytes
+    hashed: bytes
+    password: bytes
+    result: asyncio.Future[bool]
 
 
 class PasswordVerifier:
     """Verifies passwords, remembering which were right."""
 
     def __init__(self) -> None:
-        # Digests under a key that dies with the process: nothing in memory tells a password.
+        # The digests' key is lost with the process: nothing in memory reveals a password.
         self._key = secrets.token_bytes(32)
         self._right: OrderedDict[bytes, None] = OrderedDict()
-        self._pending: dict[bytes, asyncio.Task[bool]] = {}
-        self._turn = asyncio.Lock()
+        self._pending: dict[bytes, asyncio.Future[bool]] = {}
+        # By client, in the order of their turns.
+        self._queues: dict[str, deque[_Verification]] = {}
+        self._worker: asyncio.Task[None] | None = None
 
-    async def accepts(self, users: Mapping[bytes, bytes], user: bytes, password: bytes) -> bool:
-        """True when `users` has this user with a hash of this password.
+    async def accepts(
+        self, users: Mapping[bytes, bytes], user: bytes, password: bytes, client_host: str
+    ) -> bool:
+        """Return True if `users` has this user with a hash of this password.
 
         An unknown user takes as long as a known one with a wrong password.
         Raises: TooManyPending.
@@ -49,7 +68,7 @@ class PasswordVerifier:
         if digest not in self._right:
             # Many scrapes with the same pair wait for one verification.
             if digest not in self._pending:
-                self._begin(digest, hashed, password)
+                self._enqueue(digest, hashed, password, client_host)
             # Shielded: the others still wait when one of the scrapers leaves.
             if not await asyncio.shield(self._pending[digest]):
                 return False
@@ -58,18 +77,40 @@ class PasswordVerifier:
             self._right.move_to_end(digest)
         return user in users
 
-    def _begin(self, digest: bytes, hashed: bytes, password: bytes) -> None:
-        if len(self._pending) >= MAX_PENDING:
+    def _enqueue(self, digest: bytes, hashed: bytes, password: bytes, client_host: str) -> None:
+        client = _network(client_host)
+        queue = self._queues.get(client, deque())
+        if len(queue) >= MAX_PENDING or len(self._pending) >= MAX_PENDING_OF_ALL:
             raise TooManyPending
-        task = asyncio.create_task(self._verify(hashed, password))
-        self._pending[digest] = task
-        task.add_done_callback(lambda _: self._pending.pop(digest))
+        result: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        queue.append(_Verification(digest, hashed, password, result))
+        self._queues[client] = queue
+        self._pending[digest] = result
+        if self._worker is None:
+            self._worker = asyncio.create_task(self._work())
 
-    async def _verify(self, hashed: bytes, password: bytes) -> bool:
+    async def _work(self) -> None:
+        """Verify what is enqueued, one of each client in turn."""
+        while self._queues:
+            client = next(iter(self._queues))
+            queue = self._queues.pop(client)
+            verification = queue.popleft()
+            if queue:
+                self._queues[client] = queue
+            await self._verify(verification)
+        self._worker = None
+
+    async def _verify(self, verification: _Verification) -> None:
         found: list[bool] = []
-        async with self._turn:
-            await in_thread(lambda: found.append(bcrypt.checkpw(password[:BCRYPT_BYTES], hashed)))
-        return found[0]
+        password = verification.password[:BCRYPT_BYTES]
+        try:
+            await in_thread(lambda: found.append(bcrypt.checkpw(password, verification.hashed)))
+        except Exception as error:  # noqa: BLE001 - raised to those who wait for the result
+            verification.result.set_exception(error)
+        else:
+            verification.result.set_result(found[0])
+        finally:
+            del self._pending[verification.digest]
 
     def _remember(self, digest: bytes) -> None:
         self._right[digest] = None
@@ -84,14 +125,14 @@ class PasswordVerifier:
         return digest.digest()
 
     def _decoy(self, users: Mapping[bytes, bytes], user: bytes) -> bytes:
-        """A hash that no password has, always the same for a user, of a cost that one of `users` has."""
+        """Return a hash that no password has, always the same for a user, of a cost that `users` have."""
         costs = sorted(hashed[:7] for hashed in users.values())
         chosen = costs[int.from_bytes(self._digest(user)[:8], "big") % len(costs)]
         return chosen + b"." * 53
 
 
 def read_credentials(values: Iterable[bytes]) -> tuple[bytes, bytes] | None:
-    """User and password from the values of the Authorization header, None without exactly one such pair."""
+    """Return user and password from the values of the Authorization header; None unless there is one pair."""
     given = list(values)
     if len(given) != 1:
         return None
@@ -104,3 +145,16 @@ def read_credentials(values: Iterable[bytes]) -> tuple[bytes, bytes] | None:
         return None
     user, colon, password = decoded.partition(b":")
     return (user, password) if colon else None
+
+
+def _network(host: str) -> str:
+    """Return what the addresses of one client have in common."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    if isinstance(address, ipaddress.IPv4Address):
+        return host
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.ip_network((address, IPV6_PREFIX_BITS), strict=False))

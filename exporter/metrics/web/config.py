@@ -1,7 +1,7 @@
 """exporter-toolkit's web configuration file: TLS, client certificates, users and headers.
 
-The format is that of Prometheus and its exporters. What it can say and Python's ssl cannot do is refused with
-the reason: a line that is silently without effect would be a hole. No message repeats a value of the file.
+The format is that of Prometheus and its exporters. What Python's ssl cannot do is refused with the reason: a
+security setting that is ignored in silence would be a hole. No message repeats a value of the file.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ TLS_KEYS = (
     *("min_version", "max_version", "cipher_suites", "prefer_server_cipher_suites", "curve_preferences"),
 )
 HTTP_KEYS = ("http2", "headers")
-# The values that a header may have; none given means any.
+# The values that a header may have; empty: any.
 HEADERS: Mapping[str, tuple[str, ...]] = {
     "Content-Security-Policy": (),
     "X-Frame-Options": ("deny", "sameorigin"),
@@ -47,7 +47,7 @@ CLIENT_AUTH_TYPES: Mapping[str, ssl.VerifyMode] = {
     "RequireAndVerifyClientCert": ssl.CERT_REQUIRED,
 }
 UNVERIFIED_AUTH_TYPES = ("RequestClientCert", "RequireAnyClientCert", "RequireClientCert")
-# A costlier hash takes longer than a scraper waits.
+# A hash of a higher cost takes longer than a scraper waits.
 MAX_COST = 16
 
 _FILES_ONLY = "Python's ssl loads {0}s from files only"
@@ -71,11 +71,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class WebConfig:
-    """Who is let in and what they are told beside the pages; the default is everybody, over plain HTTP.
+    """Who may connect, and headers of every answer; by default everyone, over plain HTTP.
 
-    `users` maps names to bcrypt hashes, both in bytes; no user means that no password is asked for.
-    `headers` maps names to values, an empty value meaning that the header is not sent.
-    `files` is what it was read from, each in the state it was read in.
+    `users` maps names to bcrypt hashes, both in bytes; without users no password is required.
+    `headers` maps names to values; a header with an empty value is not sent.
+    `files` are those it was read from, with their state at that time.
     """
 
     tls: TlsServer | None = None
@@ -87,16 +87,16 @@ class WebConfig:
 
     @property
     def scheme(self) -> str:
-        """The scheme of the server's URL."""
+        """Return the scheme of the server's URL."""
         return "http" if self.tls is None else "https"
 
 
 def load_web_config(path: Path) -> WebConfig:
-    """The configuration in the file; paths in it start at its folder.
+    """Return the configuration in the file; paths in it are relative to its folder.
 
-    Raises: SettingsError, with all faults.
+    Raises: SettingsError with all faults.
     """
-    # Before it is read: a change while it is read must look like one afterwards.
+    # Before it is read, so that a change during the read is seen later.
     files = {path: file_state(path)}
     faults = FaultList(str(path))
     config = WebConfig()
@@ -131,7 +131,7 @@ def _entries(
     refused: Mapping[str, tuple[str, str]],
     faults: FaultList,
 ) -> dict[str, Located]:
-    """The entries of a mapping whose keys are known; each of the others is a fault."""
+    """Return the entries of a mapping that have known keys; each of the others is a fault."""
     if not isinstance(entry.value, Mapping):
         faults.add(entry.line, f"{what} is a mapping, not {entry.kind}", "write `key: value` lines")
         return {}
@@ -159,9 +159,9 @@ def _header(name: str, entry: Located, faults: FaultList) -> str:
     if not isinstance(value, str):
         faults.add(entry.line, f"{name} is a text, not {entry.kind}", "put the text in quotes")
     elif not _HEADER_VALUE.fullmatch(value):
-        faults.add(entry.line, f"{name} holds what no header may hold", "write it in one line of ASCII")
+        faults.add(entry.line, f"{name} has characters that no header may have", "use one line of ASCII")
     elif value and HEADERS[name] and value not in HEADERS[name]:
-        faults.add(entry.line, f"not a value of {name}", f"write {' or '.join(HEADERS[name])}")
+        faults.add(entry.line, f"not a valid value of {name}", f"use {' or '.join(HEADERS[name])}")
     else:
         return value.strip()
     return ""
@@ -172,23 +172,23 @@ def _header(name: str, entry: Located, faults: FaultList) -> str:
 
 def _users(entry: Located, faults: FaultList) -> dict[bytes, bytes]:
     if not isinstance(entry.value, Mapping) or not entry.value:
-        # Nobody in the list would mean that everybody is let in.
-        what = "basic_auth_users lists nobody" if not entry.value else f"basic_auth_users is {entry.kind}"
-        faults.add(entry.line, what, "write `name: hash` lines, or remove it to let everybody in")
+        # Without users no password would be required.
+        what = "basic_auth_users is empty" if not entry.value else f"basic_auth_users is {entry.kind}"
+        faults.add(entry.line, what, "write `name: hash` lines, or remove it to require no password")
         return {}
     users: dict[bytes, bytes] = {}
     for name, located in entry.value.items():
         match = _BCRYPT.fullmatch(located.value) if isinstance(located.value, str) else None
         if not name or ":" in name or not name.isprintable():
             faults.add(
-                located.line, "a name that no client can send", "leave out colons and control characters"
+                located.line, "a user name that no client can send", "remove colons and control characters"
             )
         elif match is None or not 4 <= int(match["cost"]) <= 31:
-            # Neither is repeated: one may be a password, the other a misplaced one.
-            faults.add(located.line, "a user without a bcrypt hash", _BCRYPT_HINT)
+            # Neither name nor value is repeated: either may be a password.
+            faults.add(located.line, "the value of a user is not a bcrypt hash", _BCRYPT_HINT)
         elif int(match["cost"]) > MAX_COST:
             what = f"a bcrypt hash of a cost above {MAX_COST} takes longer than a scraper waits"
-            faults.add(located.line, what, "hash the password anew, at a cost of 10 to 14")
+            faults.add(located.line, what, "hash the password again, with a cost of 10 to 14")
         else:
             users[name.encode()] = match[0].encode()
     return users
@@ -205,7 +205,7 @@ def _tls(
     section = Section(entry.line, entries, "tls_server_config", faults)
     verify_mode: ssl.VerifyMode | None = ssl.CERT_NONE
     if section.has("client_auth_type"):
-        # None where the value is a fault: what it was meant to be is unknown.
+        # None if the value is invalid: what was intended is unknown.
         verify_mode = section.parsed("client_auth_type", _client_auth_type)
     settings = _tls_settings(section, folder, verify_mode or ssl.CERT_NONE)
     _check_client_auth(section, verify_mode)
@@ -252,16 +252,14 @@ def _client_auth_type(text: str) -> ssl.VerifyMode:
 
 def _version(text: str) -> ssl.TLSVersion:
     if text in ("TLS10", "TLS11"):
-        raise InvalidText(
-            f"{text} is deprecated and OpenSSL does not speak it any more", "write TLS12 or TLS13"
-        )
+        raise InvalidText(f"{text} is deprecated and no longer supported by OpenSSL", "use TLS12 or TLS13")
     return _one_of(VERSIONS, text)
 
 
 def _cipher_suite(text: str) -> str:
     if re.fullmatch(r"TLS_(?:AES|CHACHA20)_\w+", text):
         raise InvalidText(
-            "the suites of TLS 1.3 cannot be chosen, they are all offered", "list those of TLS 1.2 only"
+            "the suites of TLS 1.3 cannot be chosen, all are offered", "list those of TLS 1.2 only"
         )
     _one_of(CIPHERS, text)
     return text
@@ -272,28 +270,28 @@ def _curve(section: Section) -> str | None:
     if len(curves) > 1:
         section.fault(
             "curve_preferences",
-            "several curves in order of preference, of which Python's ssl can only set one",
-            "keep one, or remove it for OpenSSL's own order",
+            "several curves, of which Python's ssl can set only one",
+            "keep one, or remove the key for OpenSSL's own order",
         )
     return curves[0] if curves else None
 
 
 def _one_of(values: Mapping[str, T], text: str) -> T:
     if text not in values:
-        raise InvalidText("none of its values", f"choose from {', '.join(values)}")
+        raise InvalidText("not a valid value", f"choose from {', '.join(values)}")
     return values[text]
 
 
 def _check_client_auth(section: Section, verify_mode: ssl.VerifyMode | None) -> None:
-    """Verifying needs authorities, and whatever speaks of client certificates needs verifying."""
+    """Add faults where client certificates are verified without authorities, or the other way round."""
     authorities = [key for key in ("client_ca_file", "client_ca") if section.has(key)]
     if len(authorities) > 1:
-        section.fault("client_ca", "both client_ca_file and client_ca are given", "keep one of them")
+        section.fault("client_ca", "client_ca_file and client_ca are both set", "keep one of them")
     if verify_mode is ssl.CERT_NONE:
         for key in (*authorities, "client_allowed_sans"):
             if section.has(key):
-                what = f"{key} is without effect, since no client certificate is asked for"
+                what = f"{key} has no effect: no client certificate is requested"
                 section.fault(key, what, "add `client_auth_type: RequireAndVerifyClientCert`")
     elif verify_mode is not None and not authorities:
-        what = "nothing is named to verify client certificates with"
+        what = "there is no authority to verify client certificates with"
         section.fault("client_auth_type", what, "add `client_ca_file:`")

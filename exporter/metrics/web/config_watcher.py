@@ -1,4 +1,4 @@
-"""The web configuration as it is now: read again when one of its files changed, kept when that went wrong."""
+"""The present web configuration: reloaded when one of its files changes, kept if the new one is invalid."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from exporter.metrics.web.config import WebConfig, load_web_config
 
 logger = logging.getLogger(__name__)
 
-# Asked at every connection and request; the files are looked at no more often than this.
+# The configuration is needed for every connection and request; the files are checked at most this often.
 CHECK_SECONDS = 1.0
 
 
 class LiveWebConfig:
-    """The last good configuration in a file. Without a file everybody is let in, over plain HTTP."""
+    """The last valid configuration in a file. Without a file: plain HTTP, no password."""
 
     def __init__(self, path: Path | None = None, *, check_seconds: float = CHECK_SECONDS) -> None:
         """Raises: SettingsError, with all faults."""
@@ -32,27 +32,27 @@ class LiveWebConfig:
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        """Why the files are not used as they are now; none while they are."""
+        """Return why the files as they are now are not used; empty if they are."""
         return self._faults
 
     @property
     def last_success(self) -> float:
-        """When they were last read and found good, in Unix time."""
+        """Return when they were last read and valid, in Unix time."""
         return self._last_success
 
     @property
     def is_current(self) -> bool:
-        """False while the files hold something that cannot be used, and what they held before is."""
+        """Return False while the files are invalid and their previous content is used."""
         return not self._faults
 
     def current(self) -> WebConfig:
-        """The configuration, swapped whole when its files changed to something good."""
+        """Return the configuration, reloaded as a whole if its files changed and are valid."""
         if time.monotonic() - self._checked >= self._check_seconds:
             self.check()
         return self._config
 
     def check(self) -> None:
-        """Reads the files if they changed, however short a time ago they were looked at."""
+        """Reload the files if they changed, however recently they were checked."""
         self._checked = time.monotonic()
         if self._path is not None:
             self._check(self._path)
@@ -66,7 +66,7 @@ class LiveWebConfig:
         try:
             config = load_web_config(path)
         except SettingsError as error:
-            # Tried again until it is good, told once.
+            # Tried again each time, logged once.
             if error.faults != self._faults:
                 self._faults = error.faults
                 faults = "; ".join(map(str, error.faults))

@@ -1,4 +1,4 @@
-"""Is the exporter of these settings running? Asked by the `healthcheck` command, so without the web stack."""
+"""Whether the exporter runs, for the `healthcheck` command: imports nothing of the web server."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from exporter.errors import SettingsError
 from exporter.metrics.web.config import load_web_config
 
 HEALTH_PATH = "/-/healthy"
-# What needs no password: who asks whether the process lives has none.
+# Without a password: load balancers and Kubernetes have none.
 OPEN_PATHS = (HEALTH_PATH, "/-/ready")
 EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 - compared, not bound
 
@@ -19,9 +19,9 @@ EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 - compared, not bound
 def check_health(
     listen_address: str, *, web_config_file: Path | None = None, timeout_seconds: float = 3.0
 ) -> bool:
-    """True when an exporter answers on that address, HOST:PORT; without a host, on loopback.
+    """Return True if an exporter answers on HOST:PORT; without a host, on loopback.
 
-    Behind TLS its certificate is not verified: it names other hosts than loopback.
+    Its TLS certificate is not verified: it names other hosts than loopback.
     """
     host, _, port = listen_address.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
@@ -35,7 +35,7 @@ def check_health(
     try:
         tls = load_web_config(web_config_file).tls
     except SettingsError:
-        # The exporter goes on with what was there before.
+        # The exporter uses the last valid configuration.
         return _answers(secured) or _answers(plain)
     if tls is not None and tls.demands_certificate:
         return _takes_part_in_handshake(address, context, timeout_seconds)
@@ -55,7 +55,7 @@ def _answers(connection: http.client.HTTPConnection) -> bool:
 def _takes_part_in_handshake(
     address: tuple[str, int], context: ssl.SSLContext, timeout_seconds: float
 ) -> bool:
-    """True when who listens there speaks TLS, as much as one learns without the client certificate."""
+    """Return True if the server answers a handshake: without a client certificate, no more is known."""
     try:
         with socket.create_connection(address, timeout_seconds) as client:
             try:
@@ -75,6 +75,6 @@ def _unverifying_context() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    # Whatever few ciphers the exporter was told to use.
+    # The exporter may be set to any of them.
     context.set_ciphers("ALL:@SECLEVEL=0")
     return context

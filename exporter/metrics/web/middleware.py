@@ -1,4 +1,4 @@
-"""What stands before every page: no request with a body, no stranger, and the headers of every answer."""
+"""What every request passes before the pages: basic authentication, and security headers of the answer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from exporter.metrics.web.healthcheck import OPEN_PATHS
 
 logger = logging.getLogger(__name__)
 
-# Where an answer or the web configuration says nothing else.
+# Unless the answer or the web configuration has another value.
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -26,8 +26,8 @@ HEADERS = {
 CHALLENGE = {"WWW-Authenticate": 'Basic realm="pg-index-exporter", charset="UTF-8"'}
 
 
-class Protection:
-    """The application behind the checks that the web configuration of the moment asks for."""
+class SecurityMiddleware:
+    """The application behind what the present web configuration demands."""
 
     def __init__(self, app: ASGIApp, config: Callable[[], WebConfig]) -> None:
         self._app = app
@@ -35,7 +35,7 @@ class Protection:
         self._verifier = PasswordVerifier()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one request."""
+        """Answer one request."""
         config = self._config()
 
         async def send_with_headers(message: Message) -> None:
@@ -53,15 +53,15 @@ class Protection:
             value for name, value in scope["headers"] if name.lower() == b"authorization"
         )
         if credentials is None:
-            return _say("this needs a user and a password", 401, CHALLENGE)
+            return _say("user and password required", 401, CHALLENGE)
+        client_host = scope["client"][0] if scope.get("client") else ""
         try:
-            is_right = await self._verifier.accepts(config.users, *credentials)
+            is_right = await self._verifier.accepts(config.users, *credentials, client_host)
         except TooManyPending:
-            return _say("too many passwords wait to be verified", 503, {"Retry-After": "1"})
+            return _say("too many passwords are being verified, try again", 503, {"Retry-After": "1"})
         if is_right:
             return None
-        client = scope.get("client")
-        logger.debug("a wrong user or password", extra={"client": client[0] if client else ""})
+        logger.debug("wrong user or password", extra={"client": client_host})
         return _say("wrong user or password", 401, CHALLENGE)
 
 

@@ -21,7 +21,7 @@ from exporter.metrics.web.acceptor import Acceptor
 from exporter.metrics.web.config_watcher import LiveWebConfig
 from exporter.metrics.web.connection import Limits
 from exporter.metrics.web.lifecycle import Reload
-from exporter.metrics.web.middleware import Protection
+from exporter.metrics.web.middleware import SecurityMiddleware
 
 logger = logging.getLogger(__name__)
 
@@ -153,7 +153,7 @@ async def serve(
     """Serve until `stop`, then close the listener; `on_stop` cancels what takes longer than GRACE_SECONDS."""
     asyncio.get_running_loop().set_exception_handler(_handle_stray_error)
     config = web or LiveWebConfig()
-    acceptor = Acceptor(Protection(app, config.current), lambda: config.current().tls, limits)
+    acceptor = Acceptor(SecurityMiddleware(app, config.current), lambda: config.current().tls, limits)
     accepting = asyncio.create_task(acceptor.accept(listener))
     stopping = asyncio.create_task(stop.wait())
     logger.info("listening", extra={"url": base_url(listener, config.current().scheme)})

@@ -1,6 +1,6 @@
-"""TLS of the web server: settings -> an ssl context, and whose client certificates are let in.
+"""TLS of the web server: settings -> ssl context, and which client certificates are accepted.
 
-The names are exporter-toolkit's, so Go's; what OpenSSL calls them stands here.
+Ciphers and curves have Go's names, as in exporter-toolkit; here they are mapped to OpenSSL's.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ CURVES: Mapping[str, str] = {
 }
 VERSIONS: Mapping[str, ssl.TLSVersion] = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
 
-# Which key of the file is at fault, what is wrong, and the hint.
+# Called with the key of the file, what is wrong with it, and the hint.
 AddFault = Callable[[str, str, str], None]
 
-_PEM_HINT = "give a file in PEM format, with its BEGIN and END lines"
+_PEM_HINT = "use a file in PEM format, with its BEGIN and END lines"
 
 
 @dataclass(frozen=True, slots=True)
 class TlsSettings:
-    """What `tls_server_config` says, checked as far as that goes without reading another file."""
+    """The content of `tls_server_config`, checked as far as possible without reading other files."""
 
     cert_file: Path
     key_file: Path
@@ -58,35 +58,35 @@ class TlsSettings:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The files that the context is made of."""
+        """Return the files that the context is made from."""
         return tuple(path for path in (self.cert_file, self.key_file, self.client_ca_file) if path)
 
 
 @dataclass(frozen=True, slots=True)
 class TlsServer:
-    """How new connections are secured. Without allowed names every verified certificate is let in."""
+    """How new connections are secured. Without allowed names every verified certificate is accepted."""
 
     context: ssl.SSLContext
     client_allowed_sans: frozenset[str] = frozenset()
 
     @property
     def demands_certificate(self) -> bool:
-        """True when nobody is served without a client certificate."""
+        """Return True if a client certificate is required."""
         return self.context.verify_mode is ssl.CERT_REQUIRED
 
     def admits(self, certificate: Mapping[str, Any] | None) -> bool:
-        """True when the client may go on; `certificate` as getpeercert of ssl gives it, None without one."""
+        """Return True if the client is accepted; `certificate` is the result of SSLSocket.getpeercert."""
         if not certificate or not self.client_allowed_sans:
             return True
         return not self.client_allowed_sans.isdisjoint(subject_alternative_names(certificate))
 
 
 def subject_alternative_names(certificate: Mapping[str, Any]) -> frozenset[str]:
-    """The DNS names, e-mail addresses, URIs and IP addresses of a certificate, written as Go writes them."""
+    """Return the DNS names, e-mail addresses, URIs and IP addresses of a certificate, formatted as by Go."""
     names: set[str] = set()
     for kind, name in certificate.get("subjectAltName", ()):
         if kind == "IP Address":
-            # OpenSSL writes IPv6 in its own way, and some versions end it with a line break.
+            # OpenSSL does not shorten IPv6, and some versions append a line break.
             names.add(str(ipaddress.ip_address(name.strip())))
         elif kind in ("DNS", "email", "URI"):
             names.add(name)
@@ -94,11 +94,11 @@ def subject_alternative_names(certificate: Mapping[str, Any]) -> frozenset[str]:
 
 
 def make_context(settings: TlsSettings, add_fault: AddFault) -> ssl.SSLContext | None:
-    """The context of new connections, or None with faults added."""
+    """Return the context of new connections; None if faults were added."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = settings.min_version
     context.maximum_version = settings.max_version
-    # Compression leaks what it compresses, renegotiation costs us more than the client.
+    # Compression leaks its content; renegotiation costs the server more than the client.
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
     if settings.prefer_server_cipher_suites:
         context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
@@ -128,13 +128,13 @@ def _load_certificate(context: ssl.SSLContext, settings: TlsSettings, add_fault:
     certificate = _read(settings.cert_file, "cert_file", add_fault)
     key = _read(settings.key_file, "key_file", add_fault)
     if certificate is not None and not _holds_certificates(certificate):
-        add_fault("cert_file", f"{settings.cert_file} holds no certificate", _PEM_HINT)
+        add_fault("cert_file", f"{settings.cert_file} contains no certificate", _PEM_HINT)
         return False
     if certificate is None or key is None:
         return False
     if "ENCRYPTED" in key:
         # OpenSSL would ask for the password on the terminal.
-        hint = "store it without, readable for this program alone: openssl pkey -in KEY -out NEW"
+        hint = "store it without one, readable by this program only: openssl pkey -in KEY -out NEW"
         add_fault("key_file", f"the key in {settings.key_file} is protected by a password", hint)
         return False
     try:
@@ -142,13 +142,15 @@ def _load_certificate(context: ssl.SSLContext, settings: TlsSettings, add_fault:
     except OSError as error:
         reason = getattr(error, "reason", None)
         if reason == "KEY_VALUES_MISMATCH":
-            what = f"the key in {settings.key_file} is not that of the certificate in {settings.cert_file}"
-            add_fault("key_file", what, "give the certificate and the key that were made together")
+            what = (
+                f"the key in {settings.key_file} does not belong to the certificate in {settings.cert_file}"
+            )
+            add_fault("key_file", what, "use the certificate and the key that were issued together")
         elif reason is None:
-            add_fault("key_file", f"{settings.key_file} holds no private key", _PEM_HINT)
+            add_fault("key_file", f"{settings.key_file} contains no private key", _PEM_HINT)
         else:
-            said = reason.lower().replace("_", " ")
-            add_fault("cert_file", f"OpenSSL refuses {settings.cert_file}: {said}", "issue it anew")
+            what = f"OpenSSL refuses {settings.cert_file}: {reason.lower().replace('_', ' ')}"
+            add_fault("cert_file", what, "issue a new certificate")
         return False
     return True
 
@@ -162,21 +164,21 @@ def _load_client_ca(context: ssl.SSLContext, settings: TlsSettings, add_fault: A
         key, source, text = "client_ca", "client_ca", settings.client_ca
     if text is None:
         return settings.client_ca_file is None
-    # As in Go, whatever stands in the file is trusted: an intermediate needs no root beside it.
+    # As in Go, every certificate in the file is trusted: an intermediate needs no root.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     if not _holds_certificates(text, into=context):
-        add_fault(key, f"{source} holds no certificate", _PEM_HINT)
+        add_fault(key, f"{source} contains no certificate", _PEM_HINT)
         return False
     return True
 
 
 def _read(path: Path, key: str, add_fault: AddFault) -> str | None:
-    """The file's text, which is ASCII but for comments; None with a fault added."""
+    """Return the file's text, which is ASCII except for comments; None if a fault was added."""
     try:
         return path.read_bytes().decode("ascii", "ignore")
     except OSError as error:
         what = f"{path} cannot be read: {error.strerror}"
-        add_fault(key, what, "check the path, which starts at this file's folder, and its rights")
+        add_fault(key, what, "check the path, relative to this file's folder, and its permissions")
         return None
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import psycopg
 
 from exporter.errors import Fault, ManifestError
+from exporter.migrate.observe.compiled import NOT_COMPILED, compiled_before
 from exporter.migrate.observe.index_catalog import IndexCatalog, observe_in_catalog
 from exporter.migrate.observe.partitions import as_partitioned, foreign_faults, observe_partitions
 from exporter.migrate.observe.table_kinds import why_not_analyzed, why_unfit
@@ -32,10 +33,14 @@ _HINTS = {
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """The declared indexes that fit the database, in the manifest's order, and the faults of the others."""
+    """The declared indexes that fit the database, in the manifest's order, and the faults of the others.
+
+    `not_compiled` are declarations that may be right, but that this role or server cannot compile.
+    """
 
     indexes: tuple[ObservedIndex, ...]
     faults: tuple[Fault, ...] = ()
+    not_compiled: tuple[Fault, ...] = ()
 
 
 def observe(
@@ -53,13 +58,20 @@ def observe(
 
 
 def observe_declared(
-    connection: Connection, manifest: Manifest, created: Mapping[str, CreatedIndex]
+    connection: Connection,
+    manifest: Manifest,
+    created: Mapping[str, CreatedIndex],
+    *,
+    definitions: Mapping[str, str | None] | None = None,
 ) -> Observation:
     """The state of each declared index, and every declaration that does not fit the database.
 
+    `definitions` are canonical forms by index name: where they are given, a declaration that this role or
+    server cannot compile is no fault and is compared with them.
     Raises: LockNotAvailable when a table is locked.
     """
     faults: list[Fault] = []
+    not_compiled: list[Fault] = []
     observed: list[ObservedIndex] = []
     names = {index.name for index in manifest.indexes}
     for index in manifest.indexes:
@@ -75,8 +87,15 @@ def observe_declared(
             # Nothing is wrong with the declaration.
             raise
         except psycopg.Error as error:
-            faults.append(_compile_fault(place, error))
-            continue
+            fault = _compile_fault(place, error)
+            if definitions is None or error.sqlstate not in NOT_COMPILED:
+                faults.append(fault)
+                continue
+            before = compiled_before(connection, table, definitions.get(index.name))
+            if before is None:
+                not_compiled.append(fault)
+                continue
+            compiled = before
         state = observe_index(connection, index, compiled, table, created)
         if state.is_partitioned:
             faults += foreign_faults(connection, table.relid, index, place)
@@ -84,7 +103,7 @@ def observe_declared(
             names |= {partition.observed.declared.name for partition in state.partitions}
         observed.append(state)
     faults += _analyze_faults(connection, manifest)
-    return Observation(tuple(observed), tuple(faults))
+    return Observation(tuple(observed), tuple(faults), tuple(not_compiled))
 
 
 def observe_index(

@@ -61,11 +61,8 @@ def _hint(blockers: Sequence[Blocker]) -> str:
         return f"end it in this database: COMMIT PREPARED '{quoted}', or ROLLBACK PREPARED '{quoted}'"
     if any(one.prevents_wraparound for one in blockers):
         return "wait until the VACUUM ends: it does not give way"
-    pids = ", ".join(str(one.pid) for one in blockers if one.pid is not None)
-    return (
-        "wait until they end, or end them: "
-        f"SELECT pg_terminate_backend(pid) FROM unnest('{{{pids}}}'::int[]) AS pid"
-    )
+    ends = ", ".join(f"pg_terminate_backend({one.pid})" for one in blockers if one.pid is not None)
+    return f"wait until they end, or end them: SELECT {ends}"
 
 
 def check_running_backups(backups: Sequence[RunningBackup]) -> Iterator[Finding]:

@@ -42,6 +42,11 @@ def declaration_findings(faults: Sequence[Fault]) -> tuple[Finding, ...]:
     return tuple(failed(_CRITERION, fault.place, "refused", fault.what, fault.hint) for fault in faults)
 
 
+def uncompiled_findings(faults: Sequence[Fault]) -> tuple[Finding, ...]:
+    """The declarations that this role or server cannot compile, as findings: they may be right."""
+    return tuple(unknown(_CRITERION, fault.place, "not_compiled", fault.what, fault.hint) for fault in faults)
+
+
 def not_compiled(manifest: Manifest) -> Finding:
     """That declarations were not compiled, because another check failed."""
     count = len(manifest.indexes)

@@ -83,7 +83,7 @@ def test_statements_may_be_written_in_any_way(database: TestDatabase, tmp_path: 
         ("CREATE INDEX i ON t (id) WHERE 'open", 1, "has no end"),
         ("CREATE INDEX i ON nowhere (id)", 1, "there is no table nowhere"),
         ("CREATE INDEX i ON t (nothing)", 1, 'column "nothing" does not exist'),
-        ("CREATE INDEX i ON t (id);\nCREATE INDEX i ON t (id DESC)", 2, "is there twice"),
+        ("CREATE INDEX i ON t (id);\nCREATE INDEX i ON t (id DESC)", 2, "is used twice"),
         ("CREATE INDEX i ON t", 1, "without a table and columns"),
         ("CREATE INDEX i", 1, "without ON"),
         ("-- nothing", 0, "there is no CREATE INDEX"),
@@ -176,8 +176,8 @@ def test_what_the_manifest_says_otherwise_is_told(
     assert main(["import", "--dsn", database.dsn, str(file)]) == 0
 
     told = capsys.readouterr()
-    assert f"{file}:1: the index has no name; the server would call it t_id_idx" in told.err
-    assert f"{file}:2: ONLY is left out" in told.err
+    assert f"{file}:1: the index has no name; the server would name it t_id_idx" in told.err
+    assert f"{file}:2: ONLY is ignored" in told.err
     assert "t_id_idx" in told.out
 
 

@@ -235,7 +235,7 @@ def test_a_materialized_view_is_built_on_like_a_table(every_database: TestDataba
         ),
         ((), "pg_catalog.pg_class", "is a system catalog"),
         ((), "pg_toast.pg_toast_1255", "is a TOAST table"),
-        ((), "pg_temp.mine", "temporary tables belong to one session"),
+        ((), "pg_temp.mine", "is temporary: it belongs to one session"),
     ],
 )
 def test_what_can_have_no_index_is_refused_with_the_reason(
@@ -257,5 +257,5 @@ def test_a_temporary_table_of_a_session_is_refused(database: TestDatabase) -> No
         connection.execute("CREATE TEMPORARY TABLE mine (id int)")
         row = connection.execute("SELECT pg_my_temp_schema()::regnamespace::text").fetchone()
         assert row is not None
-        with pytest.raises(ManifestError, match="temporary tables belong to one session"):
+        with pytest.raises(ManifestError, match="is temporary: it belongs to one session"):
             look_at(database, manifest_of(declare("idx", f"{row[0]}.mine"), analyze=()))

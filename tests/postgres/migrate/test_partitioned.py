@@ -315,7 +315,7 @@ def test_one_that_lost_all_its_partitions_half_way_wants_a_person(database: Test
     (observed,) = look_at(database, MANIFEST, "idx_events_sender")
 
     assert observed.state is IndexState.CONFLICT
-    assert "which nothing makes valid" in observed.detail
+    assert "has no partition that could make it valid" in observed.detail
 
 
 # What changes meanwhile
@@ -637,7 +637,7 @@ def foreign(events: TestDatabase) -> TestDatabase:
     ("index", "why"),
     [
         (DECLARED, "never becomes valid"),
-        (declare("idx_u", "events", "at", "id", unique=True), "a unique index of the whole cannot be had"),
+        (declare("idx_u", "events", "at", "id", unique=True), "it makes a unique index of the whole impossible"),
     ],
 )
 def test_a_foreign_partition_is_refused_with_the_reason(
@@ -715,7 +715,7 @@ def test_verify_names_each_partition_that_lacks_its_index(events: TestDatabase) 
         "public.events_2025": "not_attached",
     }
     assert "REINDEX INDEX CONCURRENTLY public.by_hand" in told["public.events_2024"].found
-    assert told["public.events_2025"].found == "public.alone is valid, and not attached"
+    assert told["public.events_2025"].found == "public.alone is valid but not attached"
 
 
 def test_sizes_and_probes_are_those_of_all_partitions(events: TestDatabase) -> None:

@@ -87,7 +87,7 @@ def test_a_run_that_waits_before_it_begins_is_seen_to_live(shop: TestDatabase, m
     dead, _ = status_of(shop, user=monitor)
 
     assert (index.observed.state, index.holder is not None) == (IndexState.ABSENT, True)
-    assert "run 0f3a9c1d is at work on its table" in status_as_text(held)
+    assert "run 0f3a9c1d is working on its table" in status_as_text(held)
     assert "was killed" not in status_as_text(held)
     assert "run 0f3a9c1d was killed before it finished" in status_as_text(dead)
 

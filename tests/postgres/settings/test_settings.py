@@ -120,6 +120,26 @@ def test_the_environment_alone_names_a_server(database: TestDatabase, role: str)
     assert row == (role, "77MB")
 
 
+def test_a_service_leads_where_libpq_goes_itself(
+    database: TestDatabase, role: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    server = database.server
+    file = tmp_path / "services.conf"
+    file.write_text(
+        f"[other]\nhost=nowhere\n[mine]\nhost={server.host}\nport={server.port}\nuser={role}\n"
+        f"password={PASSWORD}\ndbname=nothing\ndbname=ignored\n"
+    )
+    given = f"service=mine dbname={database.name}"
+    settings = load_settings(file=None, flags={"dsn": given}, environment={"PGSERVICEFILE": str(file)})
+    (target,) = resolve_targets(settings)
+    monkeypatch.setenv("PGSERVICEFILE", str(file))
+
+    for conninfo in (given, target.databases[0].conninfo.get_secret_value()):
+        with psycopg.connect(conninfo) as connection:
+            row = connection.execute("SELECT current_user, current_database()").fetchone()
+        assert row == (role, database.name)
+
+
 def test_a_service_of_the_environment_stops_libpq_until_it_is_taken(
     database: TestDatabase, role: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -147,7 +147,7 @@ def done(*indexes: DeclaredIndex) -> Outcome:
                 index.relation.quoted,
                 Verdict.PASS,
                 "ok",
-                "about 5.0 s by size alone, the deadline is 24 h 00 min",
+                "about 5.0 s by size alone, the deadline is 24 h",
             )
             for index in indexes
         ),

@@ -411,10 +411,35 @@ def test_libpq_variables_count_for_nothing_beside_named_servers(tmp_path: Path) 
     assert settings.ignored_variables == ("DATA_SOURCE_NAME", "PGHOST", "PGPASSWORD", "PGSSLMODE", "PGTZ")
 
 
-def test_a_service_is_refused_instead_of_half_read() -> None:
-    (fault,) = faults_of(PGSERVICE="prod", PGHOST="h")
+def test_a_password_beside_a_server_without_one_is_reported_as_ignored(tmp_path: Path) -> None:
+    dsn = "host=h user=u dbname=d"
+    targets = "- {name: one, host: a, databases: [d]}\n- {name: two, host: b, password: p, databases: [d]}\n"
 
-    assert "pg_service.conf" in fault.what
+    (note,) = load(PG_INDEX_EXPORTER_DSN=dsn, PGPASSWORD=CANARY).origin.notes
+    assert (note.place, note.what.partition(":")[0]) == (
+        "PGPASSWORD",
+        "set but ignored, and target default has no password",
+    )
+    assert "password_file" in note.hint
+    assert CANARY not in str(note)
+    (note,) = load(tmp_path, f"targets:\n{targets}", PGPASSFILE="x").origin.notes
+    assert (note.place, "target one has" in note.what) == ("PGPASSFILE", True)
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"PGHOST": "h", "PGDATABASE": "d", "PGPASSWORD": CANARY},
+        {"PG_INDEX_EXPORTER_DSN": "postgresql://u:p@h/d", "PGPASSWORD": CANARY},
+        {"PG_INDEX_EXPORTER_DSN": "host=h passfile=p dbname=d", "PGPASSWORD": CANARY},
+        {"PG_INDEX_EXPORTER_DSN": "service=s", "PGPASSWORD": CANARY},
+        {"PG_INDEX_EXPORTER_DSN_FILE": "may-hold-one", "PGPASSFILE": "x"},
+        {"PG_INDEX_EXPORTER_DSN": "host=h dbname=d", "PGHOST": "elsewhere"},
+        {"PG_INDEX_EXPORTER_DSN": "host=h dbname=d"},
+    ],
+)
+def test_a_password_that_counts_or_is_not_needed_has_no_note(environment: dict[str, str]) -> None:
+    assert load(**environment).origin.notes == ()
 
 
 def test_what_libpq_reads_is_taken_from_the_process_environment() -> None:
@@ -603,6 +628,30 @@ targets:
         ("one", "y"): ([], "declared"),
         ("two", "x"): (["m2"], "all"),
     }
+
+
+def test_a_folder_stands_for_the_manifests_in_it(tmp_path: Path) -> None:
+    folder = tmp_path / "indexes"
+    folder.mkdir()
+    write_manifest(folder, "m2", "b")
+    write_manifest(folder, "m1", "a").rename(folder / "m1.yml")
+    for name in (".hidden.yaml", "notes.md"):
+        (folder / name).write_text("nonsense")
+    text = "targets: [{name: t, host: h, databases: [{name: x, manifests: [indexes]}, y]}]\n"
+    text += "manifests: [indexes]\n"
+
+    (named,) = resolve_targets(load(tmp_path, text))
+    (only,) = resolve_targets(load(None, None, {"manifests": [str(folder)], "dsn": "host=h dbname=d"}))
+
+    for target in (named, only):
+        assert [manifest.migration for manifest in target.databases[0].manifests] == ["m1", "m2"]
+    assert named.databases[1].manifests == ()
+
+
+def test_a_folder_without_manifests_is_a_fault(tmp_path: Path) -> None:
+    (fault,) = faults_of(None, None, {"manifests": [str(tmp_path)], "dsn": "host=h dbname=d"})
+
+    assert (fault.place, fault.what) == (str(tmp_path), "the folder holds no manifest")
 
 
 def test_a_manifest_bound_nowhere_is_a_fault_where_it_is_named(tmp_path: Path) -> None:

@@ -62,6 +62,21 @@ targets:
     assert not have_changed(reading.files)
 
 
+def test_a_manifest_that_comes_into_a_folder_is_a_change(tmp_path: Path) -> None:
+    folder = tmp_path / "indexes"
+    folder.mkdir()
+    (folder / "m.yaml").write_text(MANIFEST)
+    given = source(tmp_path, "dsn: host=a dbname=d\nmanifests: indexes\n")
+
+    first = read(given)
+    assert {"indexes", "m.yaml"} <= names(first)
+    assert not have_changed(first.files)
+    (folder / "n.yaml").write_text(MANIFEST.replace("i,", "j,").replace(": m", ": n"))
+
+    assert have_changed(first.files)
+    assert len(read(given).configuration.targets[0].databases[0].manifests) == 2
+
+
 def test_a_file_that_is_to_come_is_known_too(tmp_path: Path) -> None:
     text = "targets: [{name: main, host: a, databases: [d], password_file: later}]\n"
 
@@ -169,7 +184,7 @@ def test_a_pipe_has_no_state(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
 
     assert file_state(tmp_path / "pipe") is None
-    assert file_state(tmp_path) is None
+    assert file_state(Path("/dev/null")) is None
     assert file_state(tmp_path / "a\0b") is None
 
 

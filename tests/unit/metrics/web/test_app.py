@@ -230,7 +230,7 @@ def test_a_reload_says_how_it_ended(method: str) -> None:
     refused = request(FixedPages(), "/-/reload", method, lifecycle=bad)
 
     assert (done.status_code, refused.status_code) == (200, 500)
-    assert done.text == "the settings were read again\nweb_listen_address counts after a restart\n"
+    assert done.text == "settings reloaded\nweb_listen_address takes effect after a restart\n"
     assert "s.yaml:3: unknown key 'hots'; did you mean 'host'?\n" in refused.text
     assert (good.requests, bad.requests) == (1, 1)
 

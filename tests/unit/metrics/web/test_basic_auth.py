@@ -19,6 +19,7 @@ from exporter.metrics.web.basic_auth import (
 )
 
 Result = TypeVar("Result")
+CLIENT = "192.0.2.1"
 LONG = b"x" * BCRYPT_BYTES
 USERS = {
     name: bcrypt.hashpw(password, bcrypt.gensalt(cost))
@@ -66,19 +67,19 @@ def verifications(monkeypatch: pytest.MonkeyPatch) -> list[tuple[bytes, bytes]]:
 def test_only_the_right_password_of_a_known_user_is_right(
     user: bytes, password: bytes, is_right: bool
 ) -> None:
-    assert run(lambda verifier: verifier.accepts(USERS, user, password)) is is_right
+    assert run(lambda verifier: verifier.accepts(USERS, user, password, CLIENT)) is is_right
 
 
 @pytest.mark.parametrize("prefix", [b"$2a$", b"$2b$", b"$2y$"])
 def test_hashes_of_all_prefixes_are_verified(prefix: bytes) -> None:
     users = {b"alice": prefix + USERS[b"alice"][4:]}
 
-    assert run(lambda verifier: verifier.accepts(users, b"alice", b"secret"))
+    assert run(lambda verifier: verifier.accepts(users, b"alice", b"secret", CLIENT))
 
 
 def test_a_right_password_is_verified_once(verifications: list[tuple[bytes, bytes]]) -> None:
     async def ask(verifier: PasswordVerifier) -> list[bool]:
-        return [await verifier.accepts(USERS, b"alice", b"secret") for _ in range(5)]
+        return [await verifier.accepts(USERS, b"alice", b"secret", CLIENT) for _ in range(5)]
 
     assert run(ask) == [True] * 5
     assert verifications == [(b"secret", USERS[b"alice"])]
@@ -86,7 +87,9 @@ def test_a_right_password_is_verified_once(verifications: list[tuple[bytes, byte
 
 def test_scrapes_at_once_share_one_verification(verifications: list[tuple[bytes, bytes]]) -> None:
     async def ask(verifier: PasswordVerifier) -> list[bool]:
-        return await asyncio.gather(*(verifier.accepts(USERS, b"alice", b"secret") for _ in range(500)))
+        return await asyncio.gather(
+            *(verifier.accepts(USERS, b"alice", b"secret", CLIENT) for _ in range(500))
+        )
 
     assert run(ask) == [True] * 500
     assert len(verifications) == 1
@@ -94,7 +97,7 @@ def test_scrapes_at_once_share_one_verification(verifications: list[tuple[bytes,
 
 def test_a_wrong_password_is_verified_every_time(verifications: list[tuple[bytes, bytes]]) -> None:
     async def ask(verifier: PasswordVerifier) -> list[bool]:
-        return [await verifier.accepts(USERS, b"alice", b"wrong") for _ in range(3)]
+        return [await verifier.accepts(USERS, b"alice", b"wrong", CLIENT) for _ in range(3)]
 
     assert run(ask) == [False] * 3
     assert len(verifications) == 3
@@ -103,7 +106,7 @@ def test_a_wrong_password_is_verified_every_time(verifications: list[tuple[bytes
 def test_an_unknown_user_costs_as_much_as_a_known_one(verifications: list[tuple[bytes, bytes]]) -> None:
     async def ask(verifier: PasswordVerifier) -> list[bool]:
         names = [b"nobody%d" % number for number in range(30)]
-        return [await verifier.accepts(USERS, name, b"secret") for name in names * 2]
+        return [await verifier.accepts(USERS, name, b"secret", CLIENT) for name in names * 2]
 
     assert run(ask) == [False] * 60
     hashes = [hashed for _, hashed in verifications]
@@ -118,7 +121,8 @@ def test_a_user_who_was_removed_or_changed_is_not_remembered() -> None:
         changed = {**USERS, b"alice": bcrypt.hashpw(b"other", bcrypt.gensalt(4))}
         removed = {b"bob": USERS[b"bob"]}
         return [
-            await verifier.accepts(users, b"alice", b"secret") for users in (USERS, changed, removed, USERS)
+            await verifier.accepts(users, b"alice", b"secret", CLIENT)
+            for users in (USERS, changed, removed, USERS)
         ]
 
     assert run(ask) == [True, False, False, True]
@@ -126,8 +130,8 @@ def test_a_user_who_was_removed_or_changed_is_not_remembered() -> None:
 
 def test_a_scraper_that_leaves_does_not_take_the_verification_with_it() -> None:
     async def ask(verifier: PasswordVerifier) -> bool:
-        first = asyncio.create_task(verifier.accepts(USERS, b"bob", b"hunter2"))
-        second = asyncio.create_task(verifier.accepts(USERS, b"bob", b"hunter2"))
+        first = asyncio.create_task(verifier.accepts(USERS, b"bob", b"hunter2", CLIENT))
+        second = asyncio.create_task(verifier.accepts(USERS, b"bob", b"hunter2", CLIENT))
         await asyncio.sleep(0)
         first.cancel()
         return await second
@@ -139,11 +143,11 @@ def test_a_crowd_of_passwords_is_bounded_and_does_not_bar_the_remembered(
     verifications: list[tuple[bytes, bytes]],
 ) -> None:
     async def ask(verifier: PasswordVerifier) -> tuple[int, int, bool]:
-        assert await verifier.accepts(USERS, b"alice", b"secret")
-        guesses = (verifier.accepts(USERS, b"alice", b"guess %d" % number) for number in range(200))
+        assert await verifier.accepts(USERS, b"alice", b"secret", CLIENT)
+        guesses = (verifier.accepts(USERS, b"alice", b"guess %d" % number, CLIENT) for number in range(200))
         crowd = asyncio.gather(*guesses, return_exceptions=True)
         await asyncio.sleep(0)
-        is_right = await verifier.accepts(USERS, b"alice", b"secret")
+        is_right = await verifier.accepts(USERS, b"alice", b"secret", CLIENT)
         answers = await crowd
         refused = sum(isinstance(answer, TooManyPending) for answer in answers)
         return refused, answers.count(False), is_right
@@ -152,13 +156,63 @@ def test_a_crowd_of_passwords_is_bounded_and_does_not_bar_the_remembered(
     assert len(verifications) == 1 + MAX_PENDING
 
 
+@pytest.mark.parametrize(
+    ("guesser", "scraper"),
+    [(CLIENT, "192.0.2.2"), ("2001:db8::1", "2001:db8:0:1::1"), (f"::ffff:{CLIENT}", "::ffff:192.0.2.2")],
+)
+def test_guesses_from_one_address_do_not_hold_up_another(
+    guesser: str, scraper: str, verifications: list[tuple[bytes, bytes]]
+) -> None:
+    async def ask(verifier: PasswordVerifier) -> bool:
+        guesses = [verifier.accepts(USERS, b"alice", b"guess %d" % number, guesser) for number in range(200)]
+        crowd = asyncio.gather(*guesses, return_exceptions=True)
+        await asyncio.sleep(0)
+        is_right = await verifier.accepts(USERS, b"bob", b"hunter2", scraper)
+        before = len(verifications)
+        await crowd
+        assert before < 5
+        return is_right
+
+    assert run(ask)
+
+
+@pytest.mark.parametrize("other", ["2001:db8::2", "2001:db8::ffff:1"])
+def test_the_addresses_of_one_network_of_ipv6_are_one_client(other: str) -> None:
+    async def ask(verifier: PasswordVerifier) -> bool:
+        guesses = [
+            verifier.accepts(USERS, b"alice", b"guess %d" % number, "2001:db8::1")
+            for number in range(MAX_PENDING)
+        ]
+        crowd = asyncio.gather(*guesses)
+        await asyncio.sleep(0)
+        with pytest.raises(TooManyPending):
+            await verifier.accepts(USERS, b"bob", b"hunter2", other)
+        await crowd
+        return True
+
+    assert run(ask)
+
+
+def test_a_fault_of_the_library_is_raised_to_those_who_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    def checkpw(password: bytes, hashed: bytes) -> bool:
+        raise ValueError("Invalid salt")
+
+    monkeypatch.setattr(bcrypt, "checkpw", checkpw)
+
+    async def ask(verifier: PasswordVerifier) -> list[bool | BaseException]:
+        asked = (verifier.accepts(USERS, b"alice", b"secret", CLIENT) for _ in range(2))
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    assert [type(answer) for answer in run(ask)] == [ValueError, ValueError]
+
+
 def test_what_is_remembered_is_bounded_and_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(authentication, "MAX_REMEMBERED", 3)
 
     async def ask(verifier: PasswordVerifier) -> PasswordVerifier:
         # More bytes than count: they are right in any number of forms.
         for number in range(6):
-            assert await verifier.accepts(USERS, b"carol", LONG + b"%d" % number)
+            assert await verifier.accepts(USERS, b"carol", LONG + b"%d" % number, CLIENT)
         return verifier
 
     remembered = run(ask)._right

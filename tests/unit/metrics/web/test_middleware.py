@@ -9,7 +9,7 @@ import pytest
 
 from exporter.metrics.web.app import make_app
 from exporter.metrics.web.config import WebConfig
-from exporter.metrics.web.middleware import HEADERS, Protection
+from exporter.metrics.web.middleware import HEADERS, SecurityMiddleware
 from tests.unit.metrics.web.test_app import FixedPages
 
 USERS = {b"alice": bcrypt.hashpw(b"secret", bcrypt.gensalt(4))}
@@ -24,7 +24,7 @@ def ask(
     auth: tuple[str, str] | None = None,
 ) -> httpx.Response:
     async def send() -> httpx.Response:
-        app = Protection(make_app(FixedPages("default", body=b"page\n")), lambda: config)
+        app = SecurityMiddleware(make_app(FixedPages("default", body=b"page\n")), lambda: config)
         async with httpx.AsyncClient(
             transport=httpx.ASGITransport(app), base_url="http://exporter"
         ) as client:
