@@ -1,5 +1,6 @@
 """`python -m exporter`, and the command `pg-index-exporter`."""
 
+import gc
 import signal
 import sys
 
@@ -9,6 +10,8 @@ def main() -> int:
     if sys.argv[1:2] == ["serve"]:
         # A SIGHUP (reload) while the modules load would end the process.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        # What is loaded stays: looking for garbage is an eighth of the start. The service enables it again.
+        gc.disable()
     try:
         from exporter import cli
     except KeyboardInterrupt:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import platform
 import socket
@@ -251,6 +252,9 @@ def run(begun: Callable[[], Reading], read: Callable[[], Reading]) -> int:
             reloading.cancel()
 
     with server.listen(options.listen_address) as listener:
+        # What is loaded stays: no later look for garbage goes through it.
+        gc.freeze()
+        gc.enable()
         asyncio.run(serve(listener))
     exporter.close()
     return 0

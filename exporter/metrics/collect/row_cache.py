@@ -42,6 +42,12 @@ class RowCache(Generic[Row]):
 @contextmanager
 def one_snapshot(connection: Connection) -> Iterator[None]:
     """The same snapshot of the catalogue for all reads inside, whatever is changed in between."""
-    with connection.transaction():
-        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+    # In one round trip, which `connection.transaction()` and SET TRANSACTION are not.
+    connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+    try:
         yield
+    except BaseException:
+        if not connection.closed:
+            connection.rollback()
+        raise
+    connection.execute("COMMIT")

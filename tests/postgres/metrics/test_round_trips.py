@@ -9,6 +9,7 @@ import pytest
 
 from exporter.metrics.service import ServiceOptions, serving
 from exporter.model import Database, Target
+from exporter.secret import SecretStr
 from tests.conftest import SharedServers, TestDatabase, own_database
 from tests.faults.scraping import scrape
 from tests.postgres.metrics.collecting import (
@@ -24,6 +25,7 @@ from tests.postgres.metrics.collecting import (
     replace_epoch_statement,
 )
 from tests.postgres.metrics.test_collect import indexdef, write_journal
+from tests.support.pooler import pooled
 from tests.support.proxy import Proxy, proxy_to
 from tests.support.statistics import wait_for_statistics
 from tests.support.waiting import wait_for
@@ -179,3 +181,23 @@ def test_without_pipelines_the_page_is_the_same(
     assert index_names(singly) == index_names(together)
     assert singly.sizes == together.sizes
     assert round_trips > MOST_ROUND_TRIPS
+
+
+@pytest.mark.parametrize("pool_mode", ["transaction", "session"])
+def test_behind_a_pooler_every_read_is_asked_singly_and_none_is_prepared(
+    sidecar: TestDatabase, pool_mode: str
+) -> None:
+    direct = collect_once(described(sidecar, DECLARED))
+    with pooled(sidecar.server, sidecar.name, pool_mode) as dsn:
+        pooled_database = dataclasses.replace(described(sidecar, DECLARED), conninfo=SecretStr(dsn))
+        with collector_of(pooled_database) as collector:
+            for _ in range(WARM_UP):
+                snapshot = collected(collector)
+            pipeline = collector._connection.get()
+            prepared = pipeline.connection.execute("SELECT name FROM pg_prepared_statements").fetchall()
+
+            assert not pipeline.is_pipelined
+
+    assert prepared == []
+    assert failures(snapshot) == {}
+    assert index_names(snapshot) == index_names(direct)

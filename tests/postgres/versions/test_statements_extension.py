@@ -64,7 +64,7 @@ def test_every_version_is_read_or_refused_with_the_reason(shop: TestDatabase) ->
         snapshot = collect_once(described(shop, DECLARED))
         if version < OLDEST_READ:
             assert failures(snapshot) == {
-                "statements": "statements wants version 1.8 or newer, the server has "
+                "statements": "statements requires version 1.8 or newer, the server has "
                 + ".".join(map(str, version))
             }
             assert "pg_stat_statements_" not in page_of([snapshot]), version
