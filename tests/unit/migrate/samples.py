@@ -246,7 +246,7 @@ def found_wanting() -> Outcome:
 def refused() -> Outcome:
     """Nothing is built: one name is taken, the other index is being built by somebody else."""
     taken = replace(
-        observed(MESSAGES, IndexState.CONFLICT, "the index of that name is defined otherwise"),
+        observed(MESSAGES, IndexState.CONFLICT, "the index of that name has another definition"),
         found_definition="CREATE INDEX idx_messages_sender_created ON public.messages USING btree (id)",
     )
     building = observed(POSTS, IndexState.BUILDING_FOREIGN, "being built by pid 4711, user dba, psql")

@@ -121,7 +121,7 @@ def troubled() -> Status:
             not_compared="permission denied for table posts",
         ),
         replace(
-            index_status(replace(POSTS, name="idx_taken"), IndexState.CONFLICT, None, "defined otherwise"),
+            index_status(replace(POSTS, name="idx_taken"), IndexState.CONFLICT, None, "another definition"),
         ),
     ]
     return replace(status_of(*states), no_journal=None)
@@ -139,7 +139,7 @@ def on_a_standby_without_a_journal() -> Status:
 def about_to_begin() -> Status:
     """A run holds the table of an index that it has not begun; of the other it had died."""
     waiting = index_status(
-        MESSAGES, IndexState.ABSENT, log(MESSAGES.name, "quiesced", "in_progress"), "no index bears the name"
+        MESSAGES, IndexState.ABSENT, log(MESSAGES.name, "quiesced", "in_progress"), "there is no index of that name"
     )
     killed = index_status(
         POSTS, IndexState.ABSENT, log(POSTS.name, "building", "in_progress", "deadbeef"), "no such index"
