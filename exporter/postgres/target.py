@@ -34,7 +34,7 @@ APPLICATION_NAME = "pg-index-exporter"
 SET_UP_ATTEMPTS = 10
 READ_LOCK_TIMEOUT_SECONDS = 1.0
 # What roles and databases can set and what would change answers: names, numbers and definitions (an
-# index's predicate shows its constants by these) have to look the same to whoever asks.
+# index's predicate shows its constants by these) have to look the same to every role.
 SESSION = {
     # Temporary tables last: unnamed, they would come first.
     "search_path": "pg_catalog, pg_temp",
@@ -91,7 +91,7 @@ def connect(
                 row_factory=tuple_row,
             )
         except (OSError, psycopg.OperationalError) as error:
-            # libpq does not always say that it had no descriptor, and psycopg waits with one of its own.
+            # libpq does not always say that it had no descriptor, and psycopg waits with its own.
             shortage = error.strerror if isinstance(error, OSError) else _descriptor_shortage()
             if shortage is None:
                 raise

@@ -75,7 +75,7 @@ class PartitionKey:
 
 @dataclass(frozen=True, slots=True)
 class NamedRelation:
-    """The relation that bears a name; `relid`, `schemaname` and `relname` are an index's table."""
+    """The relation of a name; `relid`, `schemaname` and `relname` are an index's table."""
 
     oid: int
     relkind: str
