@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from exporter.errors import ExporterError
 from exporter.migrate.observe.indexes import observe_declared
 from exporter.migrate.options import RunOptions
 from exporter.migrate.plan.disk_budget import DiskBudget
@@ -58,19 +57,6 @@ def assess(database: Database, manifest: Manifest, options: RunOptions) -> Asses
     """The state of the migration and what init would do. Changes nothing."""
     with open_run("plan", database, manifest, options) as run:
         return read_assessment(run)
-
-
-def require_passed(assessment: Assessment) -> None:
-    """Raises: ExporterError with every failed preflight finding and its hint."""
-    failed = [finding for finding in assessment.preflight if finding.verdict is Verdict.FAIL]
-    if failed:
-        raise ExporterError(
-            "init would refuse to start:",
-            hint="\n  -> ".join(
-                f"{finding.subject}, {finding.criterion}: {finding.found}; {finding.hint}"
-                for finding in failed
-            ),
-        )
 
 
 def read_assessment(run: Run) -> Assessment:
