@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from exporter.cli.output import Document
 from exporter.migrate import report
-from exporter.migrate.assessment import Assessment
 from exporter.migrate.report import PlanReport
 from exporter.migrate.run import now
 from exporter.migrate.status import Status
 from exporter.model import Database, Outcome, Readiness
 from exporter.postgres.target import address
+
+if TYPE_CHECKING:
+    # status and verify would load every check of the preflight with it.
+    from exporter.migrate.assessment import Assessment
 
 
 def outcome_document(outcome: Outcome, *, with_plans: bool = False) -> Document:
