@@ -164,8 +164,6 @@ class Connection:
 
         Raises: ClientGone if the client left or does not read.
         """
-        # Let other connections run: nothing here waits while the client reads fast.
-        await asyncio.sleep(0)
         self.quiet_since = time.monotonic()
         self.is_sending = True
         unsent = memoryview(data)
