@@ -61,22 +61,22 @@ def as_json(outcome: Outcome) -> str:
 
 
 def plan_as_text(report: PlanReport, width: int = plain.WIDTH) -> str:
-    """The plan for a terminal: every step with its SQL, lock, end, undo and estimate."""
+    """Return the plan for a terminal: each step with its SQL, lock, estimate and how to undo it."""
     return plain.write(plan_report.content_of(report), width)
 
 
 def plan_as_markdown(report: PlanReport) -> str:
-    """The plan as Markdown."""
+    """Return the plan as Markdown."""
     return markdown.write(plan_report.content_of(report))
 
 
 def plan_as_json(report: PlanReport) -> str:
-    """The plan as JSON with stable keys, described in docs/report.md."""
+    """Return the plan as JSON with stable keys, described in docs/report.md."""
     return plan_report.as_json(report)
 
 
 def plan_exit_code(report: PlanReport) -> int:
-    """0 when init would start, 1 when the preflight would refuse it."""
+    """Return 0 if init would start, 1 if preflight would refuse it."""
     return plan_report.exit_code(report)
 
 

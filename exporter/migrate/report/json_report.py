@@ -63,7 +63,7 @@ def document(outcome: Outcome) -> Object:
 
 
 def plan_object(plan: Plan) -> Object:
-    """The steps of a plan, what needs none and what needs a decision."""
+    """Return the steps of a plan, the indexes without work and those that need a decision."""
     return {
         "steps": [_step(step) for step in plan.steps],
         "settled": [_observed(index) for index in plan.settled],

@@ -1,4 +1,4 @@
-"""What init would do in one database, as content for people and as JSON. Pure."""
+"""The result of `plan` as sections of text, as JSON and as an exit code. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class PlanReport:
-    """A plan, where it is for, the preflight's findings and the estimates of its builds."""
+    """A plan with its database, the findings of preflight and the estimates of its builds."""
 
     plan: Plan
     datname: str
@@ -32,16 +32,16 @@ class PlanReport:
 
 
 def exit_code(report: PlanReport) -> int:
-    """0 when init would start, 1 when the preflight would refuse it."""
+    """Return 0 if init would start, 1 if preflight would refuse it."""
     return FAILED if _failed(report) else DONE
 
 
 def content_of(report: PlanReport) -> Content:
-    """The plan for people: what it comes to, the steps, what needs a decision, and what did not pass."""
+    """Return the plan as sections: summary, steps, decisions, and preflight checks that did not pass."""
     plan = report.plan
     command = "rollback" if any(step.kind is StepKind.DROP for step in plan.steps) else "init"
-    wanting = [finding for finding in report.preflight if finding.verdict is not Verdict.PASS]
-    preflight = criteria(wanting, "Preflight")
+    not_passed = [finding for finding in report.preflight if finding.verdict is not Verdict.PASS]
+    preflight = criteria(not_passed, "Preflight")
     planned = (
         steps.planned(plan.steps, report.estimates),
         decisions.settled(plan, command),
@@ -57,7 +57,7 @@ def content_of(report: PlanReport) -> Content:
 
 
 def as_json(report: PlanReport) -> str:
-    """The plan as JSON with stable keys, described in docs/report.md. Only ASCII, the rest escaped."""
+    """Return the plan as JSON with stable keys, described in docs/report.md; ASCII only."""
     content = {
         "schema_version": SCHEMA_VERSION,
         "command": "plan",

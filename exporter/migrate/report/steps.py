@@ -68,13 +68,16 @@ def estimated_duration(seconds: float) -> str:
 
 
 def estimated(estimate: IndexEstimate) -> str:
-    """What one build takes, in words."""
-    figures = (
-        estimated_duration(estimate.seconds),
-        f"index {byte_size(estimate.index_bytes)}",
-        f"temporary files {byte_size(estimate.temporary_bytes)}",
-        f"WAL {byte_size(estimate.wal_bytes)}",
+    """Return the estimate of one build in words."""
+    sizes = (
+        ("index", estimate.index_bytes),
+        ("temporary files", estimate.temporary_bytes),
+        ("WAL", estimate.wal_bytes),
     )
+    figures = [
+        estimated_duration(estimate.seconds),
+        *(f"{what} {byte_size(size_bytes)}" for what, size_bytes in sizes if size_bytes),
+    ]
     return f"estimate{' (rough)' if estimate.is_rough else ''}, at most: {', '.join(figures)}"
 
 
