@@ -13,6 +13,8 @@ from exporter.postgres.queries import query_text
 from exporter.postgres.requests import Request, Row, ask
 from exporter.postgres.target import Connection
 
+SERVER_FACTS = Request("server_facts", ServerFacts)
+
 
 def fetch(connection: Connection, what: str, row_type: type[Row], /, **parameters: object) -> list[Row]:
     """The rows of the query file `what`, one attribute per column."""
@@ -23,13 +25,6 @@ def fetch_one(connection: Connection, what: str, row_type: type[Row], /, **param
     """The first row of the query file `what`, None without any."""
     rows = fetch(connection, what, row_type, **parameters)
     return rows[0] if rows else None
-
-
-def fetch_in_schema(
-    connection: Connection, what: str, row_type: type[Row], schemaname: str, /, **parameters: object
-) -> list[Row]:
-    """As `fetch`, with `schemaname` for `{schema}` in the text."""
-    return ask(connection, Request(what, row_type, parameters, schemaname=schemaname))
 
 
 def query_for(connection: Connection, what: str) -> LiteralString:
@@ -47,5 +42,5 @@ def column_names(row_type: type[Any]) -> tuple[str, ...]:
 
 def read_facts(connection: Connection) -> ServerFacts:
     """What the server reports of itself: version, identity, role, extension."""
-    (facts,) = fetch(connection, "server_facts", ServerFacts)
+    (facts,) = ask(connection, SERVER_FACTS)
     return facts

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from exporter.postgres.fetching import fetch
+from exporter.postgres.requests import Request, ask
 from exporter.postgres.target import Connection
 
 
@@ -38,6 +39,10 @@ class WalPosition:
     position_bytes: int | None
 
 
+WALSENDERS = Request("walsenders", Walsenders)
+COUNTERS_EPOCH = Request("epoch", CountersEpoch)
+
+
 def read_wal_position(connection: Connection) -> int | None:
     """Where the server's log ends, in bytes since its beginning; None on a standby."""
     return fetch(connection, "wal_position", WalPosition)[0].position_bytes
@@ -53,9 +58,9 @@ def wal_bytes_since(connection: Connection, position_bytes: int | None) -> int |
 
 def read_walsenders(connection: Connection) -> Walsenders:
     """How many standbys stream from this server."""
-    return fetch(connection, "walsenders", Walsenders)[0]
+    return ask(connection, WALSENDERS)[0]
 
 
 def read_epoch(connection: Connection) -> CountersEpoch:
     """Since when the counters of this database count."""
-    return fetch(connection, "epoch", CountersEpoch)[0]
+    return ask(connection, COUNTERS_EPOCH)[0]

@@ -11,8 +11,8 @@ from exporter.evidence.epoch import Births
 from exporter.metrics.collect.collectors.indexes import UNKNOWN_INDEXES
 from exporter.metrics.collect.context import Collected, DatabaseContext, Steps, Turn
 from exporter.postgres.counters.indexes import commit_times
-from exporter.postgres.counters.server import COUNTERS_EPOCH
 from exporter.postgres.requests import ask
+from exporter.postgres.server.statistics import COUNTERS_EPOCH
 from exporter.postgres.target import Connection
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from exporter.metrics.collect.context import Collected, DatabaseContext, Steps
-from exporter.postgres.counters.server import SERVER_FACTS, WALSENDERS
+from exporter.postgres.fetching import SERVER_FACTS
+from exporter.postgres.server.statistics import WALSENDERS
 
 
 class ServerCollector:
