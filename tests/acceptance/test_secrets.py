@@ -453,7 +453,9 @@ def test_users_and_their_hashes(
         with httpx.Client(base_url=url, auth=("alice", password), timeout=60) as client:
             wait_for(
                 "the faults in the log",
-                lambda: "has faults" in client.get("/").text + (tmp_path / "log").read_text() or None,
+                lambda: (
+                    "configuration invalid" in client.get("/").text + (tmp_path / "log").read_text() or None
+                ),
             )
     code = run(haystack, FORMS["uri"](login, tmp_path), "check", *flags)
 
