@@ -13,13 +13,15 @@ WORKERS ?= logical
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long test-versions bench check format image docs lock scripts clean
+.PHONY: help demo test test-unit test-long test-versions test-container bench check format image docs lock scripts clean
 
 help:
 	@echo "make demo           everything at once on an embedded PostgreSQL (Ctrl-C ends it)"
 	@echo "make test           the tests"
+	@echo "make test-unit      only those that need no PostgreSQL"
 	@echo "make test-long      the tests that take minutes"
 	@echo "make test-versions  the tests of PostgreSQL on 14, 15, 16 and 17, one after the other"
+	@echo "make test-container what the image postgres:17 may do otherwise, in containers"
 	@echo "make bench          the exporter side by side with postgres_exporter, five minutes (ARGS=--full: half an hour)"
 	@echo "make check          format, lint and types"
 	@echo "make format         puts the source into the project's format"
@@ -57,17 +59,28 @@ test: $(VENV)/.dev
 	@$(BIN)/python -m tests.support.tools
 	$(PYTEST) $(ARGS)
 
+# Without the programs of others, which are quickly missing on a machine that has only this Python.
+test-unit: $(VENV)/.dev
+	$(PYTEST) tests/unit $(ARGS)
+
 test-long: $(VENV)/.dev
 	@$(BIN)/python -m tests.support.tools
 	$(PYTEST) -m long --timeout=1800 $(ARGS)
 
-# `make test` has what every version must do; this is all the rest, on each older one.
+# `make test` has the oldest and the newest version; this is all, on each but the newest.
 test-versions: $(VENV)/.dev
 	@$(BIN)/python -m tests.support.tools
 	@failed=; for version in 14 15 16 17; do \
 	  echo "== PostgreSQL $$version"; \
-	  $(PYTEST) --postgres $$version tests/postgres tests/faults $(ARGS) || failed="$$failed $$version"; \
+	  $(PYTEST) -m "not long" --postgres $$version tests/postgres tests/faults $(ARGS) || failed="$$failed $$version"; \
 	done; test -z "$$failed" || { echo "failed on PostgreSQL$$failed" >&2; exit 1; }
+
+# Another build of the server, with other locales, rights and ways in than the embedded one. What the builder
+# does is the same wherever it runs: of that, one file.
+CONTAINER_TESTS = $(addprefix tests/postgres/,test_fixtures.py test_roles.py test_hostile_schema.py cli metrics \
+  parsing postgres settings versions migrate/test_init.py)
+test-container: $(VENV)/.dev
+	$(PYTEST) --postgres container $(CONTAINER_TESTS) $(ARGS)
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench $(ARGS)

@@ -3,6 +3,7 @@
     ExporterError                 exit 1
       SettingsError               exit 2   settings, flags or environment are wrong
         ManifestError             exit 2   a declared index is wrong; every fault with its place
+          ManifestDoesNotFit      exit 1   … or does not fit the database
       TargetError                 exit 4   a database could not be read
         TargetUnreachable                  no answer: host, port, network, server
         TargetDenied                       refused: password, role, privilege
@@ -64,6 +65,12 @@ class SettingsError(ExporterError):
 
 class ManifestError(SettingsError):
     """A manifest is wrong; `faults` lists every fault with its place."""
+
+
+class ManifestDoesNotFit(ManifestError):
+    """A manifest is well-formed, but the database lacks what it names; `faults` lists every fault."""
+
+    exit_code = 1
 
 
 class TargetError(ExporterError):

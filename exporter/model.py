@@ -1,8 +1,8 @@
 """The nouns that travel between rooms: frozen, without behaviour beyond derived properties.
 
 Names follow PostgreSQL's catalogues; every measured value carries its unit in its name. `None` means
-"not known" everywhere and is never replaced by zero. One module, long as it is: whoever looks for a
-noun finds it here, and nothing here needs another room.
+"not known" everywhere and is never replaced by zero. One long module, so that every
+noun is found in one place; it imports nothing but secrets.
 """
 
 from __future__ import annotations
@@ -89,6 +89,9 @@ class DeclaredIndex:
         return RelationName(self.table.schemaname, self.name)
 
 
+BACKUP_TIMEOUT_SECONDS = 300.0
+
+
 @dataclass(frozen=True, slots=True)
 class BackupCommand:
     """What proves, by its exit code 0, that there is a backup: words of a program, run without a shell.
@@ -97,12 +100,15 @@ class BackupCommand:
     """
 
     words: tuple[str, ...]
-    timeout_seconds: float = 300.0
+    timeout_seconds: float = BACKUP_TIMEOUT_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The indexes of one migration. `analyze` and `search_path` are unquoted names."""
+    """The indexes of one migration. `analyze` and `search_path` are unquoted names.
+
+    `is_partial`: a run is limited to some of the declared indexes, and the others are not among `indexes`.
+    """
 
     path: str
     migration: str
@@ -110,6 +116,7 @@ class Manifest:
     analyze: tuple[RelationName, ...]
     indexes: tuple[DeclaredIndex, ...]
     backup: BackupCommand | None = None
+    is_partial: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +153,10 @@ class DatabasePattern:
 
 @dataclass(frozen=True, slots=True)
 class ServerDisk:
-    """What is told of a server's disk: where its data directory is seen from here, and what is free.
+    """The disk of a server: its data directory as visible from here, and the free space.
 
-    `free_bytes` is somebody's word, by tablespace, that of the database's own under the empty name, and for
-    pg_wal. Units: bytes.
+    `free_bytes` is given by tablespace, with the empty name for that of the database, and for pg_wal. Units:
+    bytes.
     """
 
     data_directory: Path | None = None
@@ -183,7 +190,7 @@ class ServerFacts:
 
 
 class Verdict(StrEnum):
-    """The answer to one criterion; `warn` holds nobody back, but is worth a look."""
+    """The verdict of one criterion; `warn` does not stop a run."""
 
     PASS = "pass"  # noqa: S105 - a verdict, not a password
     WARN = "warn"
@@ -209,7 +216,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class IndexEstimate:
-    """What one build takes at most. `is_rough` where no measured formula stands behind it.
+    """Upper bounds of one build. `is_rough` without a measured formula.
 
     Units: bytes, seconds, rows.
     """
@@ -236,7 +243,7 @@ class Readiness:
 
 
 class IndexState(StrEnum):
-    """Where a declared index stands in the catalogue, whatever anybody remembers of it.
+    """State of a declared index in the catalogue, regardless of the journal.
 
     DEGRADED: it was valid, and a drop by this tool that stopped half-way left it INVALID.
     """
@@ -259,8 +266,8 @@ class ObservedIndex:
     """A declared index held against the catalogue.
 
     `definition` is the canonical form of the declaration (pg_get_indexdef on an empty clone),
-    `found_definition` that of the relation which bears the name, `detail` says in words what was found;
-    `indisready` is None where no index of the table bears the name. Of a partitioned table's index, which
+    `found_definition` that of the existing relation, `detail` the state in words;
+    `indisready` is None if no index of the table has the name. Of a partitioned table's index, which
     `is_partitioned`, `partitions` are the indexes that the tables below must have, those of a table before
     those of its partitions.
     """
@@ -293,7 +300,7 @@ class ObservedPartition:
 
     @property
     def index(self) -> DeclaredIndex:
-        """The index that is to be attached: the one found where an equal one stands under another name."""
+        """The index to attach: the existing one if an equal one has another name."""
         declared = self.observed.declared
         covered_by = self.observed.covered_by
         return declared if covered_by is None else replace(declared, name=covered_by)
@@ -305,7 +312,8 @@ class ProbeMeasurement:
 
     `samples` counts the parameter sets tried, `samples_using_index` those whose plan named the index.
     `median_seconds` is the median of warm runs, None when none finished within the budget;
-    `node` is the plan node that read the table for the first sample. `reason` is set when nothing could
+    `node` is the plan node that read the table for the first sample, `plan` that whole plan as text without
+    constants. `reason` is set when nothing could
     be measured: no_sample, not_permitted, timed_out, failed: the server's words follow in `detail`.
     `stopped_after_seconds` is how long the first run lasted when the budget ended it: it takes longer.
     """
@@ -321,6 +329,7 @@ class ProbeMeasurement:
     reason: str | None = None
     detail: str | None = None
     stopped_after_seconds: float | None = None
+    plan: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -203,7 +203,7 @@ ORDER BY c.relname
 -- The intent comes before the statement: whatever happens next, the index is known as this migration's.
 INSERT INTO "public"."migration_events" (run, name, index_name, phase, status, definition)
 VALUES (:'pgix_run', '090_quick_win_4_missing_indexes', 'idx_messages_sender_created', 'building', 'in_progress', :'pgix_definition');
-\echo '  building; reads and writes go on'
+\echo '  building; reads and writes continue'
 SELECT $sql$CREATE INDEX CONCURRENTLY "idx_messages_sender_created" ON "public"."messages" USING "btree" (sender_id, created_at DESC) WHERE deleted_at IS NULL$sql$ \gexec
 DO $sql1$BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_index WHERE indexrelid = $sql$public.idx_messages_sender_created$sql$::pg_catalog.regclass AND indisvalid AND indisready AND indislive) THEN RAISE EXCEPTION USING MESSAGE = $sql$public.idx_messages_sender_created is not valid after its build$sql$; END IF; END$sql1$;
 INSERT INTO "public"."migration_events" (run, name, index_name, phase, status, definition)
@@ -338,7 +338,7 @@ ORDER BY c.relname
 -- The intent comes before the statement: whatever happens next, the index is known as this migration's.
 INSERT INTO "public"."migration_events" (run, name, index_name, phase, status, definition)
 VALUES (:'pgix_run', '090_quick_win_4_missing_indexes', 'idx_posts_user_created', 'building', 'in_progress', :'pgix_definition');
-\echo '  building; reads and writes go on'
+\echo '  building; reads and writes continue'
 SELECT $sql$CREATE INDEX CONCURRENTLY "idx_posts_user_created" ON "public"."posts" USING "btree" (user_id, created_at DESC) WHERE deleted_at IS NULL$sql$ \gexec
 DO $sql1$BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_index WHERE indexrelid = $sql$public.idx_posts_user_created$sql$::pg_catalog.regclass AND indisvalid AND indisready AND indislive) THEN RAISE EXCEPTION USING MESSAGE = $sql$public.idx_posts_user_created is not valid after its build$sql$; END IF; END$sql1$;
 INSERT INTO "public"."migration_events" (run, name, index_name, phase, status, definition)

@@ -1,21 +1,16 @@
-"""Flags that several commands share, and what they come to: settings, and the migrations chosen."""
+"""Flags of settings that several commands share, and the settings they come to."""
 
 from __future__ import annotations
 
 import argparse
 import os
-import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from exporter.errors import SettingsError
-from exporter.model import Database, Manifest, Target
+from exporter.cli.output import print_message
 from exporter.settings.names import CONFIG_FILE_FLAG, CONFIG_FILE_VARIABLE
 from exporter.settings.reference import SettingReference, setting_references
 from exporter.settings.source import Source
-from exporter.text.plain import WIDTH, width_for
 
 if TYPE_CHECKING:
     from exporter.settings.model import Settings
@@ -27,13 +22,24 @@ _CONFIG_FILE = "config_file"
 def add_settings(parser: argparse.ArgumentParser) -> None:
     """Add the flags of every command that reads settings."""
     group = parser.add_argument_group("settings")
+    add_server(group)
+    add_setting_flags(group, "manifests", "connect_timeout_seconds", "journal_schema")
+
+
+def add_server(group: argparse._ActionsContainer) -> None:
+    """Add where the settings are and which server is meant."""
+    add_config_file(group)
+    add_setting_flags(group, "dsn", "dsn_file")
+
+
+def add_config_file(group: argparse._ActionsContainer) -> None:
+    """Add the file with settings."""
     group.add_argument(
         CONFIG_FILE_FLAG,
         dest=f"{_PREFIX}{_CONFIG_FILE}",
         metavar="FILE",
         help=f"YAML file with settings (env: {CONFIG_FILE_VARIABLE})",
     )
-    add_setting_flags(group, "dsn", "dsn_file", "connect_timeout_seconds", "manifests", "journal_schema")
 
 
 def add_web(parser: argparse.ArgumentParser) -> None:
@@ -85,11 +91,6 @@ def _help(setting: SettingReference) -> str:
     return f"{text} (env: {setting.variable})".replace("`", "").replace("%", "%%")
 
 
-def setting(group: argparse._ActionsContainer, _flag: str, name: str, **_options: object) -> None:
-    """Add the flag of one setting."""
-    add_setting_flags(group, name)
-
-
 def read_settings(arguments: argparse.Namespace) -> Settings:
     """The settings of flags, environment and file.
 
@@ -101,7 +102,7 @@ def read_settings(arguments: argparse.Namespace) -> Settings:
     source = settings_source(arguments)
     settings = load_settings(file=source.file, flags=source.flags, environment=source.environment)
     for note in settings.origin.notes:
-        print(f"pg-index-exporter: {note}", file=sys.stderr)  # noqa: T201 - this room prints
+        print_message(f"pg-index-exporter: {note}")
     return settings
 
 
@@ -123,88 +124,3 @@ def settings_source(arguments: argparse.Namespace) -> Source:
     # go to all of them.
     environment = take_environment(os.environ)
     return Source(Path(file) if file is not None else None, flags, environment)
-
-
-def add_choice(parser: argparse.ArgumentParser) -> None:
-    """Adds the choice among several migrations."""
-    group = parser.add_argument_group("which migration, where several are in the settings")
-    group.add_argument("--target", help="name of the target")
-    group.add_argument("--database", help="name of the database")
-    group.add_argument("--migration", help="name of the migration")
-
-
-@dataclass(frozen=True, slots=True)
-class Chosen:
-    """A database, a manifest to work on there, its target, and how many targets are meant in all."""
-
-    database: Database
-    manifest: Manifest
-    target: Target
-    target_count: int
-
-
-def chosen(arguments: argparse.Namespace, settings: Settings) -> Iterator[Chosen]:
-    """Every database with a manifest that the choice leaves; asks servers which databases match patterns.
-
-    Raises: SettingsError when there is none; TargetError when a server cannot be asked.
-    """
-    found = False
-    targets = chosen_targets(arguments, settings)
-    target_count = sum(_may_be_meant(arguments, target) for target in targets)
-    for target in targets:
-        for database in _databases(arguments, target, settings):
-            if arguments.database not in (None, database.datname):
-                continue
-            for manifest in database.manifests:
-                if arguments.migration in (None, manifest.migration):
-                    found = True
-                    yield Chosen(database, manifest, target, target_count)
-    if not found:
-        raise SettingsError(
-            "no manifest is bound to a database here, so nothing is declared",
-            hint="name one: --manifest FILE, or targets[].databases[].manifests in the settings; "
-            "one that is bound to a pattern counts where a database matches",
-        )
-
-
-def chosen_targets(arguments: argparse.Namespace, settings: Settings) -> list[Target]:
-    """The targets that the choice leaves. Raises: SettingsError."""
-    from exporter.settings.binding import resolve_targets
-
-    return [target for target in resolve_targets(settings) if arguments.target in (None, target.name)]
-
-
-def _may_be_meant(arguments: argparse.Namespace, target: Target) -> bool:
-    """Whether the target has a manifest to work on, as far as its settings tell."""
-    named = [one.manifests for one in target.databases if arguments.database in (None, one.datname)]
-    bound = [
-        manifest
-        for manifests in (*named, *(one.manifests for one in target.patterns))
-        for manifest in manifests
-    ]
-    return any(arguments.migration in (None, manifest.migration) for manifest in bound)
-
-
-def _databases(arguments: argparse.Namespace, target: Target, settings: Settings) -> tuple[Database, ...]:
-    is_named = arguments.database in [database.datname for database in target.databases]
-    if is_named or not any(pattern.manifests for pattern in target.patterns):
-        return target.databases
-    # Loaded when a server is needed: `plan --sql` is not to wait for the driver.
-    from exporter.postgres.server.discovery import find_databases
-    from exporter.postgres.target import SessionLimits
-
-    limits = SessionLimits(connect_timeout_seconds=settings.connect_timeout_seconds)
-    return find_databases(target, limits=limits)
-
-
-def text_width() -> int:
-    """How wide a text on standard output may be: 80 columns, or what a narrower terminal has."""
-    if not sys.stdout.isatty():
-        return WIDTH
-    return width_for(os.get_terminal_size(sys.stdout.fileno()).columns)
-
-
-def print_text(text: str) -> None:
-    """Writes a result to standard output, ending in a newline."""
-    sys.stdout.write(text if text.endswith("\n") else text + "\n")
-    sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""The parser of all commands.
+"""The parser of all commands, in the order in which they are used.
 
 Each runner loads its own room: `serve` stays small without the change line, the others start faster
 without the web stack.
@@ -7,65 +7,105 @@ without the web stack.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import NoReturn
 
 from exporter import __version__
-from exporter.cli.change_flags import (
-    configure_import,
-    configure_init,
-    configure_plan,
-    configure_preflight,
-    configure_rollback,
-    configure_status,
-    configure_verify,
+from exporter.cli import flags, runners, serve_flags
+from exporter.cli.help import (
+    COMMANDS,
+    HelpFormatter,
+    command_usage,
+    description_of,
+    description_of_program,
+    exit_codes_of,
 )
-from exporter.cli.serve_flags import configure_check, configure_healthcheck, configure_serve
+from exporter.cli.output import Output
+from exporter.errors import SettingsError
 from exporter.settings.dsn_text import looks_like_dsn
+
+PROGRAM = "pg-index-exporter"
+Command = Callable[[argparse.Namespace, Output], int]
+
+
+class UsageError(SettingsError):
+    """A command line that cannot be understood; `command` is the one that it is about."""
+
+    def __init__(self, what: str, program: str) -> None:
+        if looks_like_dsn(what):
+            what = (
+                "an argument that looks like a connection string, or a part of one, is not understood; "
+                "put it in PG_INDEX_EXPORTER_DSN, or in a file: --dsn-file"
+            )
+        super().__init__(what, hint=f"see {program} --help")
+        self.command = program.removeprefix(f"{PROGRAM} ")
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that does not repeat a connection string which stands in the wrong place."""
+    """A parser that raises, and repeats no connection string that is in the wrong place."""
 
     def error(self, message: str) -> NoReturn:
-        """Says what is wrong and ends with exit code 2."""
-        if looks_like_dsn(message):
-            message = (
-                "an argument that looks like a connection string, or a part of one, is not understood; "
-                "give it whole, as PG_INDEX_EXPORTER_DSN or in a file: --dsn-file"
-            )
-        super().error(message)
+        """Raises: UsageError."""
+        raise UsageError(message, self.prog)
+
+
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """The flags of a command line, its command in `command` and its runner in `run`.
+
+    Raises: UsageError.
+    """
+    parsed, rest = build_parser().parse_known_args(words)
+    if rest:
+        raise UsageError(f"unrecognized arguments: {' '.join(rest)}", f"{PROGRAM} {parsed.command}")
+    return parsed
+
+
+@dataclass(frozen=True, slots=True)
+class _Runner:
+    """What adds the flags of a command, and what runs it."""
+
+    configure: Callable[[argparse.ArgumentParser], None]
+    run: Command
+
+
+_RUNNERS = {
+    "check": _Runner(serve_flags.configure_check, runners.check),
+    "plan": _Runner(flags.configure_plan, runners.plan),
+    "preflight": _Runner(flags.configure_preflight, runners.preflight),
+    "init": _Runner(flags.configure_init, runners.init),
+    "status": _Runner(flags.configure_status, runners.status),
+    "verify": _Runner(flags.configure_verify, runners.verify),
+    "rollback": _Runner(flags.configure_rollback, runners.rollback),
+    "serve": _Runner(serve_flags.configure_serve, runners.serve),
+    "import": _Runner(flags.configure_import, runners.import_sql),
+    "demo": _Runner(flags.configure_demo, runners.demo),
+    "healthcheck": _Runner(serve_flags.configure_healthcheck, runners.healthcheck),
+}
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     parser = Parser(
-        prog="pg-index-exporter",
-        description="Declare PostgreSQL indexes, have them built safely, and watch that they are used.",
+        prog=PROGRAM,
+        usage="pg-index-exporter COMMAND [flags]",
+        description=description_of_program(),
+        epilog="Flags of a command: pg-index-exporter COMMAND --help",
+        formatter_class=HelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"pg-index-exporter {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    configure_serve(commands.add_parser("serve", help="publish the metrics for Prometheus"))
-    configure_check(commands.add_parser("check", help="try whether serve will work as it is set"))
-    configure_init(commands.add_parser("init", help="create the declared indexes, without downtime"))
-    configure_plan(commands.add_parser("plan", help="show what init would do"))
-    configure_preflight(commands.add_parser("preflight", help="check what must hold before init builds"))
-    configure_verify(commands.add_parser("verify", help="check the success criteria one by one"))
-    configure_status(commands.add_parser("status", help="show where every declared index stands"))
-    configure_rollback(commands.add_parser("rollback", help="drop what the migration created"))
-    configure_import(commands.add_parser("import", help="write a manifest from CREATE INDEX statements"))
-    configure_healthcheck(commands.add_parser("healthcheck", help="0 when the running exporter answers"))
-    _configure_demo(commands.add_parser("demo", help="see everything at once on an embedded PostgreSQL"))
+    commands = parser.add_subparsers(metavar="COMMAND", dest="command", required=True, help=argparse.SUPPRESS)
+    for name in COMMANDS:
+        command = commands.add_parser(
+            name,
+            usage=command_usage(name),
+            description=description_of(name),
+            epilog=exit_codes_of(name),
+            formatter_class=HelpFormatter,
+            allow_abbrev=False,
+        )
+        runner = _RUNNERS[name]
+        runner.configure(command)
+        command.set_defaults(run=runner.run)
     return parser
-
-
-def _configure_demo(parser: argparse.ArgumentParser) -> None:
-    from exporter.demo.options import configure_parser
-
-    configure_parser(parser)
-    parser.set_defaults(run=_demo)
-
-
-def _demo(arguments: argparse.Namespace) -> int:
-    from exporter.demo.run import run
-
-    return run(arguments)

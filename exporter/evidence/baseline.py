@@ -55,6 +55,7 @@ def _measurement(entry: Mapping[str, Any]) -> ProbeMeasurement:
         reason=_text(entry, "reason"),
         detail=_text(entry, "detail"),
         stopped_after_seconds=_number(entry, "stopped_after_seconds"),
+        plan=_text(entry, "plan"),
     )
 
 

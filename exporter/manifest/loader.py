@@ -115,11 +115,11 @@ def _manifest(document: Located, faults: FaultList) -> Manifest | None:
 
 def _backup(section: Section, faults: FaultList) -> BackupCommand | None:
     entry = section.mapping("backup")
-    found = None if entry is None else open_section(entry, "backup", _BACKUP_KEYS, faults)
-    if found is None:
+    backup = None if entry is None else open_section(entry, "backup", _BACKUP_KEYS, faults)
+    if backup is None:
         return None
-    words = found.list_of("command", str, required=True)
-    timeout_seconds = found.number("timeout_seconds", MAX_BACKUP_SECONDS)
+    words = backup.list_of("command", str, required=True)
+    timeout_seconds = backup.number("timeout_seconds", MAX_BACKUP_SECONDS)
     return BackupCommand(words) if timeout_seconds is None else BackupCommand(words, timeout_seconds)
 
 
@@ -150,11 +150,11 @@ def _indexes(
         if index is None:
             continue
         if index.name in lines:
-            # The journal tells the indexes of one migration apart by their names.
+            # The journal distinguishes the indexes of one migration by their names.
             faults.add(
                 entry.line,
                 f"the name {index.name!r} is declared twice, first in line {lines[index.name]}",
-                "give it another name, or, in another schema, a migration of its own",
+                "give it another name, or another migration if it is in another schema",
             )
             continue
         lines[index.name] = entry.line
@@ -230,7 +230,7 @@ def _probe(section: Section, default_name: str) -> Probe:
             "remove it, or use its columns in sql as %(name)s",
         )
     if sample and placeholder_names(sample):
-        section.fault("sample", "the sample has parameters itself", "write a query that runs as it stands")
+        section.fault("sample", "the sample has parameters", "write a query that runs without parameters")
     return Probe(name or default_name, sql, sample, section.number("max_seconds", MAX_PROBE_SECONDS))
 
 

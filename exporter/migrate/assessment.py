@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from exporter.errors import ExporterError
 from exporter.migrate.observe.indexes import observe_declared
 from exporter.migrate.options import RunOptions
 from exporter.migrate.plan.disk_budget import DiskBudget
@@ -24,15 +23,13 @@ from exporter.model import (
     Manifest,
     ObservedIndex,
     Plan,
-    RelationName,
     ServerFacts,
     StepKind,
     Verdict,
 )
 from exporter.postgres.fetching import read_facts
 from exporter.postgres.journal import CreatedIndex, LogRow, Phase
-from exporter.postgres.relations.tables import TableFacts, read_table
-from exporter.postgres.target import Connection
+from exporter.postgres.relations.tables import read_tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +57,6 @@ def assess(database: Database, manifest: Manifest, options: RunOptions) -> Asses
     """The state of the migration and what init would do. Changes nothing."""
     with open_run("plan", database, manifest, options) as run:
         return read_assessment(run)
-
-
-def require_passed(assessment: Assessment) -> None:
-    """Raises: ExporterError with every failed preflight finding and its hint."""
-    failed = [finding for finding in assessment.preflight if finding.verdict is Verdict.FAIL]
-    if failed:
-        raise ExporterError(
-            "init would refuse to start:",
-            hint="\n  -> ".join(
-                f"{finding.subject}, {finding.criterion}: {finding.found}; {finding.hint}"
-                for finding in failed
-            ),
-        )
 
 
 def read_assessment(run: Run) -> Assessment:
@@ -115,7 +99,8 @@ def read_plan(run: Run) -> Assessment:
         nothing = Plan(manifest.migration, (), (), ())
         return Assessment(read_facts(connection), observation.indexes, refused, nothing, log)
     observed = observation.indexes
-    tables = _read_tables(connection, manifest)
+    names = {index.table for index in manifest.indexes} | set(manifest.analyze)
+    tables = read_tables(connection, sorted(names))
     plan = plan_build(
         manifest,
         observed,
@@ -153,13 +138,6 @@ def _built_at_seconds(
         for root in observed
         if root.state is IndexState.PRESENT and root.declared.name in created
     }
-
-
-def _read_tables(connection: Connection, manifest: Manifest) -> dict[RelationName, TableFacts]:
-    """The facts of every table that the manifest names and the database has."""
-    names = {index.table for index in manifest.indexes} | set(manifest.analyze)
-    tables = {name: read_table(connection, name) for name in sorted(names)}
-    return {name: facts for name, facts in tables.items() if facts is not None}
 
 
 def build_times(created: Mapping[str, CreatedIndex]) -> dict[str, datetime]:

@@ -70,5 +70,13 @@ class Event:
         return None if self.observation is None else self.observation.build
 
 
+class StepAnswer(StrEnum):
+    """The answer to the question before a step."""
+
+    CONTINUE = "continue"
+    SKIP = "skip"
+    STOP = "stop"
+
+
 class Detach(BaseException):
     """Raised into the main thread by a signal: exit now, the server finishes what it builds."""

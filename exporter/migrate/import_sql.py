@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 import psycopg
 import yaml
 
-from exporter.errors import Fault, ManifestError
+from exporter.errors import Fault, ManifestDoesNotFit, ManifestError
 from exporter.migrate.observe.table_kinds import why_unfit
 from exporter.model import DeclaredIndex, RelationName, quote_identifier
 from exporter.parsing.create_index import IndexStatement, index_parts, index_statements
@@ -49,9 +49,11 @@ def import_indexes(
     """The indexes that the statements of the text would create under their `search_path`.
 
     `on_note` is called with what the manifest declares in another way than the statement.
-    Raises: ManifestError with every statement that cannot be imported, by its line.
+    Raises: ManifestError with every statement that cannot be imported, by its line; ManifestDoesNotFit when
+    only the database refuses them.
     """
     faults: list[Fault] = []
+    refused_count = 0
     imported: dict[str, DeclaredIndex] = {}
     for statement in _statements(text, place, faults):
         where = f"{place}:{statement.line}"
@@ -61,16 +63,19 @@ def import_indexes(
             faults.append(
                 Fault(where, f"there is no table {name}", "correct the name, or give --search-path")
             )
+            refused_count += 1
             continue
         unfit = why_unfit(table, read_table(connection, table))
         if unfit is not None:
             faults.append(Fault(where, *unfit))
+            refused_count += 1
             continue
         try:
             index = _declared(table, *compile_statement(connection, statement, table, search_path))
         except psycopg.Error as error:
             what = f"the server refuses the statement: {first_line(error)}"
             faults.append(Fault(where, what, "correct the statement"))
+            refused_count += 1
             continue
         for note in _notes(statement, index):
             on_note(f"{where}: {note}")
@@ -81,7 +86,9 @@ def import_indexes(
     if not imported and not faults:
         faults.append(Fault(place, "there is no CREATE INDEX in it", "choose another file"))
     if faults:
-        raise ManifestError(f"{place} cannot be imported", faults=faults)
+        is_readable = len(faults) == refused_count
+        branch = ManifestDoesNotFit if is_readable else ManifestError
+        raise branch(f"{place} cannot be imported", faults=faults)
     return tuple(imported.values())
 
 

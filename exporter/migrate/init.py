@@ -12,6 +12,7 @@ from exporter.evidence.measure.plans import measure_probes
 from exporter.migrate.assessment import Assessment, read_assessment, read_continuation
 from exporter.migrate.events import Event
 from exporter.migrate.execute.executor import Executor
+from exporter.migrate.execute.stepwise import AskStep, run_stepwise
 from exporter.migrate.journaling import (
     lacks_end,
     record_definitions,
@@ -51,10 +52,14 @@ def ignore_stage(text: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """What a run reports while it works: an event for each change of a step, a text for each stage."""
+    """What a run reports while it works: an event for each change of a step, a text for each stage.
+
+    With `ask_step` it executes one step at a time and asks before each.
+    """
 
     on_event: Callable[[Event], None] = ignore_event
     on_stage: Callable[[str], None] = ignore_stage
+    ask_step: AskStep | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +85,14 @@ def initialise(
     confirm: Callable[[Assessment], bool] = lambda assessment: True,
     on_event: Callable[[Event], None] = ignore_event,
     on_stage: Callable[[str], None] = ignore_stage,
+    ask_step: AskStep | None = None,
 ) -> Outcome:
     """What became of every declared index: built, analyzed and verified, or why not.
 
-    `on_stage` is called with what is done before and after the steps, which can take a while.
+    `on_stage` is called with what is done before and after the steps, which can take a while; `ask_step`
+    before each step, which then runs alone.
     """
-    listener = Listener(on_event, on_stage)
+    listener = Listener(on_event, on_stage, ask_step)
     with open_run("init", database, manifest, options) as run:
         assessment = read_assessment(run)
         plan = assessment.plan
@@ -123,8 +130,7 @@ def _build(
     """The steps carried out, continued for partitions that are added meanwhile."""
     # After the probes, which write too: hint bits, and with checksums whole pages.
     wal_position = read_wal_position(run.connection)
-    executor = Executor(run.database, run.journal, run.options.build, listener.on_event)
-    built = _Built(assessment.plan, before, executor.run(assessment.plan, assessment.budget))
+    built = _Built(assessment.plan, before, _execute(run, assessment, listener))
     for _ in range(MAX_PARTITION_ROUNDS):
         if not built.is_done or not any(step.parent is not None for step in built.plan.steps):
             break
@@ -134,13 +140,20 @@ def _build(
         # Before PostgreSQL 15 the time of an ANALYZE shows late: it alone is not worth a round.
         if all(step.kind is StepKind.ANALYZE for step in steps):
             break
-        executor = Executor(run.database, run.journal, run.options.build, listener.on_event)
         built = replace(
             built,
             plan=replace(built.plan, steps=built.plan.steps + steps),
-            results=built.results + executor.run(continuation.plan, continuation.budget),
+            results=built.results + _execute(run, continuation, listener),
         )
     return replace(built, wal_bytes=wal_bytes_since(run.journal.live_connection(), wal_position))
+
+
+def _execute(run: Run, assessment: Assessment, listener: Listener) -> tuple[StepResult, ...]:
+    """The result of every step of the plan."""
+    executor = Executor(run.database, run.journal, run.options.build, listener.on_event)
+    if listener.ask_step is None:
+        return executor.run(assessment.plan, assessment.budget)
+    return run_stepwise(executor, assessment.plan, assessment.budget, listener.ask_step)
 
 
 def _ended(run: Run, assessment: Assessment, built: _Built, listener: Listener) -> Outcome:
@@ -162,7 +175,7 @@ def _ended(run: Run, assessment: Assessment, built: _Built, listener: Listener) 
     )
     # Also for an earlier run that died after its last step.
     if built.is_done and (built.plan.steps or lacks_end(assessment)):
-        record_end(run.journal, outcome)
+        record_end(run.journal, outcome, is_partial=run.manifest.is_partial)
     return outcome
 
 

@@ -130,8 +130,11 @@ def record_stop(journal: Journal, phase: Phase, results: Sequence[StepResult]) -
     )
 
 
-def record_end(journal: Journal, outcome: Outcome) -> None:
-    """Record the result of each index and of the migration after a completed run."""
+def record_end(journal: Journal, outcome: Outcome, *, is_partial: bool = False) -> None:
+    """Record the result of each index and of the migration after a completed run.
+
+    A run that was limited to some indexes says to which.
+    """
     any_failed = False
     for facts in outcome.facts:
         index = facts.observed
@@ -148,8 +151,7 @@ def record_end(journal: Journal, outcome: Outcome) -> None:
             definition=index.definition,
             detail={"size_bytes": facts.size_bytes, "findings_failed": failed},
         )
-    journal.append(
-        Phase.DONE,
-        EventStatus.FAILED if any_failed else EventStatus.DONE,
-        detail=to_detail(outcome.after),
-    )
+    detail = to_detail(outcome.after)
+    if is_partial:
+        detail["limited_to"] = [facts.observed.declared.name for facts in outcome.facts]
+    journal.append(Phase.DONE, EventStatus.FAILED if any_failed else EventStatus.DONE, detail=detail)

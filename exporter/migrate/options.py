@@ -13,6 +13,7 @@ from pathlib import Path
 
 from exporter.model import BackupCommand, OnFailure
 from exporter.postgres.builds.phases import WAITING_FOR_TABLE
+from exporter.settings.model import DEFAULTS
 
 # The name of the WAL volume among names of tablespaces: no user's tablespace begins with pg_.
 WAL_VOLUME = "pg_wal"
@@ -68,15 +69,15 @@ class WatchOptions:
     """
 
     poll_seconds: float = 0.25
-    quiesce_seconds: float = 30.0
+    quiesce_seconds: float = DEFAULTS.quiesce_seconds
     quiesce_age_seconds: float = 10.0
-    table_budget_seconds: float = 600.0
-    writers_budget_seconds: float = 600.0
-    snapshots_budget_seconds: float = 3600.0
+    table_budget_seconds: float = DEFAULTS.table_budget_seconds
+    writers_budget_seconds: float = DEFAULTS.writers_budget_seconds
+    snapshots_budget_seconds: float = DEFAULTS.snapshots_budget_seconds
     on_blocker: BlockerPolicy = BlockerPolicy.WAIT
-    blocker_limit_seconds: float = 300.0
+    blocker_limit_seconds: float = DEFAULTS.blocker_limit_seconds
     on_waiter: WaiterPolicy = WaiterPolicy.WAIT
-    waiter_limit_seconds: float = 3.0
+    waiter_limit_seconds: float = DEFAULTS.waiter_limit_seconds
     patterns: Patterns = Patterns()
 
     def budget_seconds(self, phase: str) -> float | None:
@@ -94,7 +95,7 @@ class WatchOptions:
 class StepOptions:
     """How long steps may take, and how often they are tried. Units: seconds."""
 
-    deadline_seconds: float = 24 * 3600.0
+    deadline_seconds: float = DEFAULTS.deadline_seconds
     lock_budget_seconds: float = 60.0
     cleanup_budget_seconds: float = 60.0
     reconnect_budget_seconds: float = 30.0
@@ -108,8 +109,8 @@ class StepOptions:
 class BuildOptions:
     """How a plan is run; `sequential` is the same loop with one worker."""
 
-    sequential: bool = False
-    max_parallel: int | None = 8
+    sequential: bool = DEFAULTS.sequential
+    max_parallel: int | None = DEFAULTS.max_parallel
     on_failure: OnFailure = OnFailure.STOP_LAUNCHING
     steps: StepOptions = field(default_factory=StepOptions)
 
@@ -129,9 +130,9 @@ class PreflightOptions:
     backup: BackupCommand | None = None
     runs_backup_command: bool = True
     needs_signal: bool = False
-    max_parallel: int | None = 8
+    max_parallel: int | None = DEFAULTS.max_parallel
     disk_budget_bytes: int | None = None
-    deadline_seconds: float = 24 * 3600.0
+    deadline_seconds: float = DEFAULTS.deadline_seconds
     query_budget_seconds: float = 15.0
     blocker_age_seconds: float = 5.0
     warn_lag_seconds: float = 60.0
@@ -146,10 +147,10 @@ class PreflightOptions:
 class RunOptions:
     """How a command of the change line runs. Units: seconds."""
 
-    journal_schema: str = "public"
+    journal_schema: str = DEFAULTS.journal_schema
     adopt_invalid: bool = False
     dry_run: bool = False
-    connect_timeout_seconds: float = 10.0
+    connect_timeout_seconds: float = DEFAULTS.connect_timeout_seconds
     probe_budget_seconds: float = 15.0
     build: BuildOptions = field(default_factory=BuildOptions)
     preflight: PreflightOptions = field(default_factory=PreflightOptions)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 
 import psycopg
 
@@ -22,15 +22,41 @@ from exporter.migrate.run import now, open_run
 from exporter.model import Database, DeclaredIndex, IndexState, Manifest, ObservedIndex
 from exporter.postgres.builds.progress import BuildProgress, read_builds
 from exporter.postgres.fetching import read_facts
-from exporter.postgres.journal import CreatedIndex, LogRow
+from exporter.postgres.journal import CreatedIndex, LogRow, Phase
+from exporter.postgres.relations.index_facts import read_index_sizes
+from exporter.postgres.relations.index_usage import read_index_scans
 from exporter.postgres.relations.tables import (
     CompiledIndex,
     compile_index,
     read_table,
 )
+from exporter.postgres.server.statistics import read_epoch
 from exporter.postgres.sessions.locks import LockHolder, read_lock_holder
 from exporter.postgres.sessions.tool_sessions import read_session_starts, run_of
 from exporter.postgres.target import Connection, address, first_line
+
+SIZE_BUDGET_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class IndexUsage:
+    """The scans of an index, the time that they count from, and its size. Units: bytes.
+
+    `created_at` is when this tool saw its build end, None where the journal does not say so;
+    `counters_since` is when the database's counters began.
+    """
+
+    idx_scan: int | None
+    last_idx_scan: datetime | None
+    created_at: datetime | None
+    counters_since: datetime | None
+    size_bytes: int | None
+
+    @property
+    def since(self) -> datetime | None:
+        """The time that the scans count from: the later one, as far as it is known."""
+        known = [at for at in (self.created_at, self.counters_since) if at is not None]
+        return max(known, default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +67,7 @@ class IndexStatus:
     None where neither is available: `not_compared` says why, and it is unknown whether the index is the
     declared one. `progress` is the build or drop that works on it, `run` this tool's run, `since` its start.
     `holder` is the session of this tool that holds the table for another index of it, or is about to start.
+    `usage` is None where no index exists.
     """
 
     observed: ObservedIndex
@@ -51,6 +78,7 @@ class IndexStatus:
     run: str | None = None
     since: datetime | None = None
     holder: LockHolder | None = None
+    usage: IndexUsage | None = None
 
     @property
     def is_settled(self) -> bool:
@@ -94,8 +122,45 @@ def read_status(database: Database, manifest: Manifest, options: RunOptions) -> 
             now(),
             no_journal,
             log.get(None),
-            _with_work(connection, indexes),
+            _with_usage(connection, _with_work(connection, indexes), created),
         )
+
+
+def _with_usage(
+    connection: Connection, indexes: Sequence[IndexStatus], created: Mapping[str, CreatedIndex]
+) -> tuple[IndexStatus, ...]:
+    """The same with scans and size of each index that exists."""
+    oids = [one.observed.indexrelid for one in indexes if one.observed.indexrelid is not None]
+    scans = read_index_scans(connection, oids) if oids else {}
+    began = read_epoch(connection).counters_since if scans else None
+    counters_since = None if began is None else datetime.fromtimestamp(began, UTC)
+    with_usage: list[IndexStatus] = []
+    for one in indexes:
+        row = scans.get(one.observed.indexrelid or 0)
+        if row is not None:
+            entry = created.get(one.observed.declared.name)
+            usage = IndexUsage(
+                row.idx_scan,
+                row.last_idx_scan,
+                entry.at if entry is not None and entry.phase == Phase.CATALOG_OK else None,
+                counters_since,
+                _size_bytes(connection, one.observed),
+            )
+            with_usage.append(replace(one, usage=usage))
+        else:
+            with_usage.append(one)
+    return tuple(with_usage)
+
+
+def _size_bytes(connection: Connection, observed: ObservedIndex) -> int | None:
+    """The size of the index; None while it or its table is locked."""
+    try:
+        sizes = read_index_sizes(
+            connection, observed.indexrelid, observed.relid, budget_seconds=SIZE_BUDGET_SECONDS
+        )
+    except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled):
+        return None
+    return sizes.size_bytes
 
 
 def _read(

@@ -20,6 +20,7 @@ from exporter.model import Database, Manifest, Outcome, Plan, ProbeMeasurement, 
 def check_result(database: Database, manifest: Manifest, options: RunOptions) -> Outcome:
     """The success criteria one by one. Changes nothing."""
     with open_run("verify", database, manifest, options) as run:
+        # Reading runs no code of the journal's owner: a role that may not write it may verify.
         is_readable = run.journal.unreadable_because() is None
         return verify_run(run, from_detail(run.journal.baseline()) if is_readable else ())
 

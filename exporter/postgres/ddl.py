@@ -18,7 +18,7 @@ from exporter.postgres.target import Connection
 
 
 def manifest_sql(text: str) -> sql.SQL:
-    """The manifest's text as SQL, as it stands. Sent only by `run_single` or with bound parameters."""
+    """Return text of the manifest as SQL, unchanged. Sent only by `run_single` or with bound parameters."""
     # The one cast of manifest text: the person who runs a migration vouches for its manifest.
     return sql.SQL(cast(LiteralString, text))
 
@@ -28,7 +28,7 @@ def run_single(
 ) -> psycopg.Cursor[tuple[Any, ...]]:
     """The cursor after the statement ran by the extended protocol, alone on the wire.
 
-    Without parameters a per cent sign in the statement stands for itself.
+    Without parameters a per cent sign in the statement is a literal.
     """
     # A binary cursor makes psycopg bind and execute instead of sending a simple query.
     cursor = connection.cursor(binary=True)
@@ -96,7 +96,7 @@ def create_clone(table: RelationName, clone: str, *, partition_key: str | None =
 
 
 def drop_index(relation: RelationName, *, concurrently: bool = True) -> sql.Composed:
-    """DROP INDEX, concurrently unless told otherwise."""
+    """Return DROP INDEX, concurrently by default."""
     text = sql.SQL("DROP INDEX CONCURRENTLY {}") if concurrently else sql.SQL("DROP INDEX {}")
     return text.format(qualified(relation))
 

@@ -1,7 +1,7 @@
 """The journal: what this tool did to which index, append-only, in the database itself.
 
 `migration_events` takes one row per event; `migration_log` shows the latest per index. The journal explains
-and remembers definitions and baselines; where an index stands is decided by the catalogue alone.
+and remembers definitions and baselines; the catalogue alone decides the state of an index.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Phase(StrEnum):
 
 
 class EventStatus(StrEnum):
-    """How the phase of an event stands."""
+    """The status of the phase of an event."""
 
     IN_PROGRESS = "in_progress"
     DONE = "done"
@@ -83,10 +83,10 @@ class EventStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class JournalRelation:
-    """A relation that bears a name of the journal. Source: pg_class, pg_attribute, pg_type, pg_roles.
+    """A relation with a name of the journal. Source: pg_class, pg_attribute, pg_type, pg_roles.
 
-    `is_plain_table`: reading it runs nobody's code. `has_trusted_owner`: a superuser, the database's owner,
-    or a role whose rights we have anyway.
+    `is_plain_table`: reading it executes no code of its owner. `has_trusted_owner`: a superuser, the owner of
+    the database, or a role whose privileges we have anyway.
     """
 
     relname: str
@@ -123,7 +123,7 @@ class LogRow:
 class CreatedIndex:
     """The last of building, catalog_ok and dropped that one index reached.
 
-    `indexrelid` is its oid as it was built; `is_dropping` tells that a drop was begun since, whose end is
+    `indexrelid` is its oid as it was built; `is_dropping`: a drop was begun since, whose end is
     not known or left it INVALID; `verified_at` is when a run last proved that it is used.
     """
 
@@ -178,7 +178,7 @@ class Journal:
     def exists(self) -> bool:
         """True when both relations are there and ours.
 
-        Raises: SettingsError when other relations bear their names.
+        Raises: SettingsError if other relations have their names.
         """
         with self._lock:
             relations = fetch(
@@ -197,10 +197,9 @@ class Journal:
             if not relation.has_trusted_owner:
                 owner = quote_identifier(relation.owner_name)
                 raise SettingsError(
-                    f"{quote_identifier(self.schemaname)}.{relation.relname} belongs to {owner}, whose code "
-                    "could run with our rights",
-                    hint=f"GRANT {owner} to the role that builds, or change the owner, or choose another "
-                    "schema for the journal: --journal-schema",
+                    f"the journal {quote_identifier(self.schemaname)}.{relation.relname} is owned by "
+                    f"{owner}, whose code could run with this role's rights: refused for security",
+                    hint=f"connect as {owner}, or choose another schema for the journal: --journal-schema",
                 )
         found = {relation.relname for relation in relations}
         if len(found) == 1:
@@ -212,7 +211,7 @@ class Journal:
         return bool(found)
 
     def unreadable_because(self) -> str | None:
-        """Why the journal cannot be read, None when it can: reading runs nobody's code, whoever owns it."""
+        """Return why the journal cannot be read, None if it can: reading executes no code of its owner."""
         relations = fetch(self.connection, "journal_relations", JournalRelation, schemaname=self.schemaname)
         events = next((one for one in relations if one.relname == "migration_events"), None)
         schema = quote_identifier(self.schemaname)
@@ -225,7 +224,7 @@ class Journal:
     def ensure(self) -> None:
         """Creates the journal where it is missing.
 
-        Raises: SettingsError when other relations bear its names, or there is no such schema.
+        Raises: SettingsError if other relations have its names, or there is no such schema.
         """
         with self._lock:
             if self.exists():
@@ -263,7 +262,7 @@ class Journal:
             "definition": definition,
             "detail": Jsonb(dict(detail or {})),
         }
-        # Lost on the way, an event may be written twice: that harms nobody who reads the latest.
+        # Lost on the way, an event may be written twice: readers use the latest, so that is harmless.
         self._ask(lambda connection: connection.execute(self._text("journal_append"), event))
 
     def live_connection(self) -> Connection:
@@ -292,7 +291,7 @@ class Journal:
         return set(self._read("journal_attached", RelationName, {"name": self.migration}))
 
     def leftovers(self) -> list[Leftover]:
-        """The INVALID indexes that this migration set aside and that still stand."""
+        """Return the INVALID indexes that this migration renamed and that still exist."""
         return self._read("journal_leftovers", Leftover, {"name": self.migration})
 
     def _read(self, what: str, row_type: type[Row], parameters: Mapping[str, object]) -> list[Row]:

@@ -1,4 +1,4 @@
-"""Several groups of reads in one round trip, each group with a failure, locks and a snapshot of its own.
+"""Several groups of reads in one round trip, each group with its own failure, locks and snapshot.
 
 All groups are sent at once with a Sync after each: PostgreSQL ends the implicit transaction of a group there,
 and an error only skips the rest of its own group. The answers are received one by one as they arrive, so that
@@ -64,7 +64,7 @@ class _Sent:
 class Pipeline:
     """The reads of one connection.
 
-    Without `is_pipelined` each request takes a round trip of its own, in the same order. When `is_broken`,
+    Without `is_pipelined` each request takes its own round trip, in the same order. When `is_broken`,
     the connection is of no further use: it was lost, or not all answers were taken.
     """
 

@@ -66,14 +66,14 @@ def _is_for(line: str, major: int) -> bool:
 def in_schema(text: LiteralString, schemaname: str, *, has_parameters: bool) -> sql.Composed:
     """The query with `schemaname` for its `{schema}`.
 
-    With parameters psycopg looks at every per cent sign, in names too.
+    With parameters psycopg interprets every per cent sign, in names too.
     """
     name = schemaname.replace("%", "%%") if has_parameters else schemaname
     return sql.SQL(text).format(schema=sql.Identifier(name))
 
 
 def script_text(name: str) -> str:
-    """The template of a part of the psql script; `{name}` stands for what is put in."""
+    """The template of a part of the psql script; `{name}` is replaced."""
     return files("exporter.postgres").joinpath("sql", "script", f"{name}.psql").read_text(encoding="utf-8")
 
 

@@ -56,7 +56,7 @@ class Request(Generic[Row]):
 
 
 def ask(connection: Connection, request: Request[Row]) -> list[Row]:
-    """The rows that answer the request, in a round trip of its own."""
+    """Return the rows that answer the request, in its own round trip."""
     query = request.query(connection.info.server_version)
     with connection.cursor(binary=request.is_wide, row_factory=class_row(request.row_type)) as cursor:
         prepare = False if request.is_wide else None

@@ -25,6 +25,7 @@ from exporter.errors import (
     TargetUnsupported,
 )
 from exporter.model import Database, quote_identifier
+from exporter.settings.model import DEFAULTS
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -33,7 +34,7 @@ APPLICATION_NAME = "pg-index-exporter"
 SET_UP_ATTEMPTS = 10
 READ_LOCK_TIMEOUT_SECONDS = 1.0
 # What roles and databases can set and what would change answers: names, numbers and definitions (an
-# index's predicate shows its constants by these) have to look the same to whoever asks.
+# index's predicate shows its constants by these) have to look the same to every role.
 SESSION = {
     # Temporary tables last: unnamed, they would come first.
     "search_path": "pg_catalog, pg_temp",
@@ -53,7 +54,7 @@ SESSION = {
 class SessionLimits:
     """Deadlines of one session. Units: seconds; None leaves the server's or the role's setting."""
 
-    connect_timeout_seconds: float = 3.0
+    connect_timeout_seconds: float = DEFAULTS.connect_timeout_seconds
     statement_timeout_seconds: float | None = None
     lock_timeout_seconds: float | None = None
 
@@ -90,7 +91,7 @@ def connect(
                 row_factory=tuple_row,
             )
         except (OSError, psycopg.OperationalError) as error:
-            # libpq does not always say that it had no descriptor, and psycopg waits with one of its own.
+            # libpq does not always say that it had no descriptor, and psycopg waits with its own.
             shortage = error.strerror if isinstance(error, OSError) else _descriptor_shortage()
             if shortage is None:
                 raise

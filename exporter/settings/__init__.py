@@ -1,5 +1,5 @@
-"""What the program is told, and the servers that it means.
+"""Settings: their model, their sources, and the targets they resolve to.
 
-Its modules are imported one by one: that of the model brings pydantic along, which is a sixth of a sidecar's
-memory, and whoever has the settings read elsewhere (`apart`) does not need it.
+Import its modules one by one: `loading` and `sources` need pydantic, a sixth of a sidecar's memory, which the
+process that serves never loads.
 """

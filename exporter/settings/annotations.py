@@ -79,7 +79,7 @@ class After:
 
 @dataclass(frozen=True, slots=True)
 class Only:
-    """A conversion that stands in for the check of the type."""
+    """A conversion in place of the check of the type."""
 
     convert: Callable[[object], object]
 

@@ -11,17 +11,15 @@ from exporter.manifest.loader import load_manifest, manifest_files
 from exporter.model import Database, DatabasePattern, Manifest, RelationName, ServerDisk, Target
 from exporter.parsing.text import InvalidText
 from exporter.secret import SecretStr
-from exporter.settings.conninfo import parse_dsn, sealed, with_service
-from exporter.settings.credentials import credential_faults
+from exporter.settings.conninfo import sealed
 from exporter.settings.dsn_text import looks_like_dsn
 from exporter.settings.model import DEFAULT_TARGET, DatabaseSettings, Settings, TargetSettings
 from exporter.settings.names import Location
+from exporter.settings.target_parameters import target_parameters
 from exporter.settings.values import parse_free_bytes
 
-# Where a target is asked for its databases unless its DSN names one; initdb makes it for such uses.
+# Where a target is asked for its databases if its DSN names none; initdb creates it for such uses.
 MAINTENANCE_DATABASE = "postgres"
-
-_MAX_SECRET_BYTES = 64 * 1024
 
 
 def resolve_targets(settings: Settings) -> tuple[Target, ...]:
@@ -35,14 +33,14 @@ def resolve_targets(settings: Settings) -> tuple[Target, ...]:
     if faults:
         branch = SettingsError if resolution.faults else ManifestError
         count = len(faults)
-        wrong = {"settings": resolution.faults, "manifests": resolution.manifest_faults}
-        what = " and ".join(name for name, found in wrong.items() if found)
+        kinds = {"settings": resolution.faults, "manifests": resolution.manifest_faults}
+        what = " and ".join(name for name, of_kind in kinds.items() if of_kind)
         raise branch(f"the {what} have {count} fault{'s' if count != 1 else ''}", faults=faults)
     return targets
 
 
 class _Resolution:
-    """One run over the settings, collecting faults on the way."""
+    """One pass over the settings that collects all faults."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -58,7 +56,7 @@ class _Resolution:
         for number, target in enumerate(target_settings):
             location: Location = ("targets", number) if self._settings.targets else ("dsn",)
             targets.append(self._target(target, location, bound))
-        self._refuse_twins([target.name for target in target_settings], ("targets",), "target")
+        self._refuse_duplicates([target.name for target in target_settings], ("targets",), "target")
         self._refuse_shared_disk(len(target_settings))
         return tuple(targets)
 
@@ -107,9 +105,9 @@ class _Resolution:
                     "add dbname to the DSN, or `databases:` to the target",
                 )
         names = [item.name for item in databases if item.name is not None]
-        self._refuse_twins(names, (*location, "databases"), "database")
+        self._refuse_duplicates(names, (*location, "databases"), "database")
         patterns = [item.pattern for item in databases if item.pattern is not None]
-        self._refuse_twins(patterns, (*location, "databases"), "pattern")
+        self._refuse_duplicates(patterns, (*location, "databases"), "pattern")
         if not databases:
             self._manifests(bound, location)  # for their faults
         named: list[Database] = []
@@ -133,68 +131,14 @@ class _Resolution:
 
     def _parameters(self, target: TargetSettings, location: Location) -> dict[str, str] | None:
         """The target's connection parameters, or None with a fault added."""
-        before = len(self.faults)
-        dsn = self._secret(target, "dsn", location)
-        password = self._secret(target, "password", location)
-        parameters: dict[str, str] = {}
-        of_service: dict[str, str] = {}
-        if dsn is not None:
-            try:
-                parameters = parse_dsn(dsn)
-                service = {"service": parameters.pop("service", "")}
-                of_service = with_service(service, self._settings.origin.service_files)
-            except InvalidText as error:
-                self._add((*location, "dsn"), error.what, error.hint)
-        given = {
-            "host": target.host,
-            "hostaddr": target.hostaddr,
-            "port": None if target.port is None else str(target.port),
-            "user": target.user,
-            "password": password,
-            "passfile": target.passfile,
-            "sslmode": target.sslmode,
-            "sslrootcert": target.sslrootcert,
-            "sslcert": target.sslcert,
-            "sslkey": target.sslkey,
-        }
-        for keyword, value in given.items():
-            if value is not None and keyword in parameters:
-                self._add((*location, keyword), f"{keyword} is in the DSN too", "keep one of them")
-            elif value is not None:
-                parameters[keyword] = value
-        parameters = {**of_service, **parameters}
-        named = {keyword for keyword, value in given.items() if value is not None}
-        for keyword, what, hint in credential_faults(parameters, named):
-            self._add((*location, keyword if keyword in named else "dsn"), what, hint)
-        return parameters if len(self.faults) == before else None
-
-    def _secret(self, target: TargetSettings, name: str, location: Location) -> str | None:
-        """A secret given as it is, or in a file."""
-        value: SecretStr | None = getattr(target, name)
-        file: str | None = getattr(target, f"{name}_file")
-        if file is None:
-            return None if value is None else value.get_secret_value()
-        place = (*location, f"{name}_file") if location != ("dsn",) else ("dsn_file",)
-        if value is not None:
-            self._add(place, f"both {name} and {name}_file are given", "keep one of them")
-            return None
-        return self._secret_in(Path(file), place)
-
-    def _secret_in(self, path: Path, place: Location) -> str | None:
-        try:
-            with path.open("rb") as file:
-                content = file.read(_MAX_SECRET_BYTES)
-        except OSError as error:
-            self._add(place, f"{path} cannot be read: {error.strerror}", "check the path and its rights")
-            return None
-        try:
-            text = content.decode().removesuffix("\n").removesuffix("\r")
-        except UnicodeDecodeError:
-            text = "\0"
-        if not text or "\0" in text or "\n" in text:
-            self._add(place, f"{path} does not hold one line of text", "write the secret alone into it")
-            return None
-        return text
+        parameters, faults = target_parameters(target, self._settings.origin.service_files)
+        for keyword, what, hint in faults:
+            self._add(
+                (keyword,) if keyword == "dsn_file" and location == ("dsn",) else (*location, keyword),
+                what,
+                hint,
+            )
+        return None if faults else parameters
 
     def _conninfo(self, parameters: Mapping[str, str] | None, datname: str, place: Location) -> str:
         if parameters is None:
@@ -215,8 +159,8 @@ class _Resolution:
         return manifests
 
     def _files(self, paths: Sequence[str]) -> dict[Path, str]:
-        """The manifests at these paths, each once: where it is, by whatever way, and how it was named."""
-        found: dict[Path, str] = {}
+        """The manifest files at these paths, each once: its resolved path, and the path as given."""
+        files: dict[Path, str] = {}
         for path in paths:
             if path not in self._listed:
                 try:
@@ -224,8 +168,8 @@ class _Resolution:
                 except ManifestError as error:
                     self._listed[path] = ()
                     self.manifest_faults.extend(error.faults)
-            found |= {Path(file).resolve(): file for file in self._listed[path]}
-        return found
+            files |= {Path(file).resolve(): file for file in self._listed[path]}
+        return files
 
     def _manifest(self, path: str) -> Manifest | None:
         if path not in self._loaded:
@@ -245,7 +189,7 @@ class _Resolution:
             if other is not manifest:
                 self._add(
                     place,
-                    f"{other.path} and {manifest.path} both are the migration {manifest.migration!r}",
+                    f"{other.path} and {manifest.path} are both the migration {manifest.migration!r}",
                     "give one of them another name",
                 )
             for index in manifest.indexes:
@@ -258,48 +202,48 @@ class _Resolution:
                     )
 
     def _refuse_shared_disk(self, target_count: int) -> None:
-        """The file's own word on the disk must say of which server; a flag may go with --target."""
+        """In a file with several targets, disk settings must name theirs; a flag may go with --target."""
         if target_count <= 1:
             return
         for name in ("data_directory", "free_bytes"):
             if getattr(self._settings, name) and not self._settings.is_ad_hoc(name):
                 self._add(
                     (name,),
-                    f"{name} tells of one server's disk, and there are {target_count} targets",
+                    f"{name} describes the disk of one server, and there are {target_count} targets",
                     f"write it under the target: targets[].{name}",
                 )
 
-    def _refuse_twins(self, names: Sequence[str], place: Location, what: str) -> None:
+    def _refuse_duplicates(self, names: Sequence[str], place: Location, what: str) -> None:
         for name, count in Counter(names).items():
             if count > 1:
-                self._add(place, f"{what} {name!r} is listed {count} times", "name each once")
+                self._add(place, f"{what} {name!r} is listed {count} times", "list it once")
 
     def _add(self, location: Location, what: str, hint: str) -> None:
         self.faults.append(Fault(self._settings.place(*location), what, hint))
 
 
-def _disk(told: Settings | TargetSettings) -> ServerDisk:
-    """What a target, or the top for the only one, tells of the server's disk."""
+def _disk(settings: Settings | TargetSettings) -> ServerDisk:
+    """The disk of a server, as its target describes it, or the top of the settings."""
     return ServerDisk(
-        None if told.data_directory is None else Path(told.data_directory),
-        tuple(map(parse_free_bytes, told.free_bytes)),
+        None if settings.data_directory is None else Path(settings.data_directory),
+        tuple(map(parse_free_bytes, settings.free_bytes)),
     )
 
 
 def disk_of(settings: Settings, target: Target, *, target_count: int) -> ServerDisk:
-    """What is told of the disk of the target's server; the top prevails for the only target that is meant.
+    """The disk of the target's server; the top of the settings prevails if a command works on one target.
 
-    Raises: SettingsError where the top would tell the same of several servers.
+    Raises: SettingsError if the top would describe several servers.
     """
     top = _disk(settings)
     if target_count > 1 and top != ServerDisk():
         names = [name for name in ("data_directory", "free_bytes") if getattr(settings, name)]
         raise SettingsError(
-            "what is told of a disk holds for one server",
+            "the settings describe the disk of one server",
             faults=tuple(
                 Fault(
                     settings.place(name),
-                    f"it tells of one server's disk, and {target_count} targets are meant",
+                    f"it describes the disk of one server, and the command works on {target_count} targets",
                     f"choose one with --target, or write targets[].{name} in the settings",
                 )
                 for name in names

@@ -21,11 +21,11 @@ from exporter.parsing.text import InvalidText
 from exporter.settings.dsn_text import looks_like_dsn
 from exporter.settings.service_file import service_parameters
 
-# Read by libpq beside those that stand for a parameter.
+# Read by libpq in addition to those of a parameter.
 _OTHER_VARIABLES = frozenset(
     ("PGSERVICEFILE", "PGSYSCONFDIR", "PGREQUIRESSL", "PGTZ", "PGDATESTYLE", "PGGEQO")
 )
-# Where libpq takes neither its compiled default nor an empty value for "as if not given".
+# Where neither libpq's compiled default nor an empty value means "not given".
 _NEUTRAL = {
     "connect_timeout": "0",
     "passfile": "/dev/null/none",  # an empty one means ~/.pgpass; libpq warns about a device
@@ -49,13 +49,13 @@ _HINT = (
 def parse_dsn(text: str) -> dict[str, str]:
     """The parameters of a libpq connection string, URI or key=value.
 
-    Raises: InvalidText, without a word of the DSN.
+    Raises: InvalidText, without any part of the DSN.
     """
     text = text.strip()
     if not text:
         raise InvalidText("the DSN is empty", _HINT)
     if _SCHEME.match(text) and not _URI.match(text):
-        raise InvalidText("the DSN has another scheme than postgresql://", _HINT)
+        raise InvalidText("the scheme of the DSN is not postgresql://", _HINT)
     if "\0" in text or (not _URI.match(text) and "=" not in text):
         raise InvalidText("the DSN is not a connection string", _HINT)
     try:
@@ -72,7 +72,7 @@ def parse_dsn(text: str) -> dict[str, str]:
 
 
 def check_address(parameters: Mapping[str, str]) -> None:
-    """Refuses parts that will be printed but look like pieces of a password or of another DSN.
+    """Refuse parts that are printed but look like pieces of a password or of another DSN.
 
     Raises: InvalidText.
     """
@@ -162,7 +162,7 @@ def _system_user() -> str:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
         raise InvalidText(
-            "no user is given, and the system has no name for its own", "name the user"
+            "no user is given, and the operating system has no name for the current one", "name the user"
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""The files that libpq reads when it connects, looked at before it does."""
+"""The files that libpq reads when it connects, checked before it does."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _HINT = "check the path and its rights"
 def credential_faults(
     parameters: Mapping[str, str], required: Collection[str]
 ) -> Iterator[tuple[str, str, str]]:
-    """What is wrong with the files in connection parameters: keyword, fault, hint.
+    """The faults of the files in connection parameters: keyword, fault, hint.
 
-    A file that is not there is a fault where its keyword is in `required`; libpq goes on without it.
+    A missing file is a fault if its keyword is in `required`; otherwise libpq connects without it.
     """
     readable = set()
     for keyword in FILE_KEYWORDS:
@@ -53,11 +53,11 @@ def _pair_faults(certificate: str, key: str, password: str) -> Iterator[tuple[st
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate, key, lambda: password)
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
-            what = f"the key in {key} is not that of the certificate in {certificate}"
-            yield "sslkey", what, "give the certificate and the key that were made together"
+            what = f"the key in {key} does not belong to the certificate in {certificate}"
+            yield "sslkey", what, "give the key that the certificate was issued for"
         elif not _is_der(key):
-            what = f"{certificate} and {key} are no certificate and key that can be used"
-            yield "sslcert", what, "give files in PEM format, and sslpassword where the key has one"
+            what = f"{certificate} and {key} are not a usable certificate and key"
+            yield "sslcert", what, "give files in PEM format, and sslpassword if the key has one"
 
 
 def _is_der(path: str) -> bool:

@@ -146,7 +146,7 @@ def _ignored_variables(record: Record) -> tuple[str, ...]:
 
 
 def _ignored_passwords(ignored: Sequence[str], settings: Settings) -> Iterator[Fault]:
-    """A note on each variable with a password that is ignored, if a target has no password of its own."""
+    """A note on each ignored variable with a password, if a target has no password."""
     only = TargetSettings(name=DEFAULT_TARGET, dsn=settings.dsn, dsn_file=settings.dsn_file)
     bare = [target.name for target in settings.targets or (only,) if not _may_have_password(target)]
     for variable in _PASSWORD_VARIABLES:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated
 
 from exporter.errors import Fault
+from exporter.model import BACKUP_TIMEOUT_SECONDS
 from exporter.parsing.text import InvalidText
 from exporter.settings.annotations import Before, Help, Range
 from exporter.settings.names import Location, flag_of, nearest_place, variable_of
@@ -52,7 +53,7 @@ def _databases(value: object) -> object:
     items = as_list(value)
     if not isinstance(items, list | tuple):
         return items
-    # One word alone is a list too where a variable was split at its commas.
+    # A variable is split at its commas, so one word is a list too.
     if list(items) == ["all"]:
         return [{"pattern": "*"}]
     return [_database(item) for item in items]
@@ -73,7 +74,7 @@ def _database(item: object) -> object:
 class DatabaseSettings:
     """One database of a target by its name, or every one that matches a pattern.
 
-    A bare text stands for `{name: …}`, one with *, ? or [ in it for `{pattern: …}`.
+    A text is short for `{name: …}`, one with *, ? or [ in it for `{pattern: …}`.
     """
 
     name: Annotated[DatabaseName | None, Help("the database's name, as in pg_database")] = None
@@ -178,7 +179,7 @@ class Settings:
     ] = ()
     backup_timeout_seconds: Annotated[
         float, Range(above=0, most=86400), Help("limit of `backup_command`")
-    ] = 300.0
+    ] = BACKUP_TIMEOUT_SECONDS
     sequential: Annotated[bool, Help("build on one table at a time")] = False
     max_parallel: Annotated[
         int, Range(least=1, most=10_000), Help("at most this many tables or partitions to build on at a time")

@@ -1,6 +1,6 @@
-"""Source -> Reading: the settings and what they lead to, with the state of every file that was read for them.
+"""Source -> Reading: settings, their targets, and the state of every file that was read for them.
 
-A source is read as often as one likes: the command line and the environment stay as they were at the start.
+A source can be read many times: the command line and the environment stay as they were at the start.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def read(source: Source) -> Reading:
     """The source as it is now."""
     files: dict[Path, FileState | None] = {}
 
-    # Before each is read: a change while it is read must look like one afterwards.
+    # Each before it is read, so that a change during the reading counts as a change.
     def note(paths: Iterable[Path]) -> None:
         for path in paths:
             files.setdefault(path, file_state(path))
@@ -66,7 +66,7 @@ def _manifests(paths: Iterable[str]) -> Iterator[str]:
 
 
 def _files_of_connections(targets: Iterable[Target]) -> Iterator[Path]:
-    """What libpq reads, by whatever way it was named; the databases of a target have it in common."""
+    """The files that libpq reads, wherever they were named; all databases of a target have the same."""
     for target in targets:
         for database in (target.maintenance, *target.databases)[:2]:
             if database is None:

@@ -79,7 +79,7 @@ class PlacedSource(PydanticBaseSettingsSource):
         return None, field_name, False
 
     def __call__(self) -> dict[str, Any]:
-        """The values that count: a higher source that names a server decides which server is meant."""
+        """The values that count: the highest source that names a server decides; lower sources name none."""
         values, places = self.read()
         given = [name for name in SERVER_SETTINGS if name in values]
         if any(name in self.current_state for name in SERVER_SETTINGS):

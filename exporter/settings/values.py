@@ -1,6 +1,6 @@
-"""The shapes of single settings: lists that may be written as one text, addresses, watch patterns.
+"""The types of single settings: lists that may be written as one text, addresses, watch patterns.
 
-Every refusal is an InvalidText, which repeats nothing of what it refuses.
+A wrong value raises InvalidText, which never repeats the value.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def _no_dsn(value: str) -> str:
 def _watch(value: object) -> WatchDeclared | WatchAll | tuple[str, ...]:
     patterns = as_list(value)
     if not isinstance(patterns, list | tuple) or not patterns:
-        raise InvalidText("not something to watch", "write declared, all, or a list of patterns")
-    # One word alone is a list too where a flag that may be repeated was given once.
+        raise InvalidText("not declared, all or patterns", "write declared, all, or a list of patterns")
+    # A repeatable flag that was given once has a list of one word.
     if list(patterns) == ["declared"]:
         return "declared"
     if list(patterns) == ["all"]:
@@ -65,7 +65,7 @@ def _watch(value: object) -> WatchDeclared | WatchAll | tuple[str, ...]:
     kept: list[str] = []
     for pattern in patterns:
         if not isinstance(pattern, str) or pattern in ("declared", "all"):
-            raise InvalidText("a list of patterns holds something else", "`declared` and `all` stand alone")
+            raise InvalidText("a list of patterns holds something else", "write `declared` or `all` alone")
         if "." not in pattern and not pattern.startswith("*"):
             raise InvalidText(
                 "a pattern without a schema matches no index",
@@ -96,7 +96,7 @@ def _listen_address(value: str) -> str:
 
 def _telemetry_path(value: str) -> str:
     if not _TELEMETRY_PATH.fullmatch(value) or value.startswith("/-/") or value in _RESERVED_PATHS:
-        raise InvalidText("not a path for the metrics page", "write /metrics or another path of its own")
+        raise InvalidText("not a path for the metrics page", "write /metrics or another unused path")
     return value
 
 
@@ -141,7 +141,7 @@ def _size(value: object) -> object:
 
 def _session_pattern(value: str) -> str:
     if not value.strip() or "\0" in value or looks_like_dsn(value):
-        raise InvalidText("not a pattern over sessions", "write one like nightly-*, or * for everybody")
+        raise InvalidText("not a pattern over sessions", "write one like nightly-*, or * for all sessions")
     return value
 
 

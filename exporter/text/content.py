@@ -9,7 +9,10 @@ NOT_KNOWN = "-"
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One entry: a short label, a line, its details and, in `hint`, what to do next."""
+    """One entry: a short label, a line, its details and, in `hint`, what to do next.
+
+    `code` are lines that keep their indentation.
+    """
 
     label: str
     line: str
@@ -18,6 +21,7 @@ class Item:
     sql: str | None = None
     hint: str | None = None
     depth: int = 0
+    code: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,15 +56,17 @@ def _item(item: Item) -> Iterator[str]:
     yield f"{indent}- {label}{escape(item.line)}{aside}"
     if item.sql is not None:
         yield from ("", *(f"{indent}  {line}".rstrip() for line in _fenced(item.sql)), "")
+    if item.code is not None:
+        yield from ("", *(f"{indent}  {line}".rstrip() for line in _fenced(item.code, "text")), "")
     for detail in item.details:
         yield f"{indent}  - {escape(detail)}"
     if item.hint is not None:
         yield f"{indent}  - → {escape(item.hint)}"
 
 
-def _fenced(sql: str) -> Iterator[str]:
-    longest = max((len(run) for run in re.findall(r"`+", sql)), default=0)
+def _fenced(code: str, language: str = "sql") -> Iterator[str]:
+    longest = max((len(run) for run in re.findall(r"`+", code)), default=0)
     fence = "`" * max(3, longest + 1)
-    yield f"{fence}sql"
-    yield from map(printable, sql.splitlines())
+    yield f"{fence}{language}"
+    yield from map(printable, code.splitlines())
     yield fence

@@ -33,6 +33,11 @@ def write(content: Content, width: int = WIDTH) -> str:
     return "\n".join(lines) + "\n"
 
 
+def write_item(item: Item, width: int = WIDTH) -> str:
+    """Return one entry as text, ending in a newline."""
+    return "\n".join(_item(item, width)) + "\n"
+
+
 def _section(section: Section, width: int) -> Iterator[str]:
     if section.rows:
         yield from _table(section, width)
@@ -55,10 +60,20 @@ def _item(item: Item, width: int) -> Iterator[str]:
         yield hanging + line
     for statement in (item.sql or "").splitlines():
         yield from _block(statement, len(lead), width)
+    for line in (item.code or "").splitlines():
+        yield from _code(line, len(indent) + INDENT, width)
     for detail in item.details:
         yield from _block(detail, len(lead), width)
     if item.hint is not None:
         yield from _block(item.hint, len(lead), width, "-> ")
+
+
+def _code(text: str, margin: int, width: int) -> Iterator[str]:
+    """The line with its indentation, broken under its first word where it is too long."""
+    words = text.lstrip(" ")
+    margin += min(len(text) - len(words), width // 2)
+    for number, line in enumerate(wrap(printable(words), width - margin, width - margin - INDENT)):
+        yield f"{' ' * (margin + (INDENT if number else 0))}{line}"
 
 
 def _table(section: Section, width: int) -> Iterator[str]:

@@ -1,8 +1,8 @@
-"""Reads YAML into plain values that know their line, strictly and within bounds.
+"""Read YAML into plain values with their lines, strictly and within limits.
 
-Strict: one document, no duplicate keys, no tags, and only true, false, null and decimal numbers are
-anything but text (`no` and `on` are words, as in YAML 1.2). Bounded: in bytes, depth and values, an
-alias counting as what it repeats. No message repeats a value of the file: it could be a password.
+Strict: one document, no duplicate keys, no tags; only true, false, null and decimal numbers are not text
+(`no` and `on` are text, as in YAML 1.2). Limited in bytes, depth and values, where an alias counts as what
+it repeats. No message repeats a value of the file: it could be a password.
 """
 
 from __future__ import annotations
@@ -32,6 +32,10 @@ _WORDS: Mapping[str, bool | None] = {
     **dict.fromkeys(("false", "False", "FALSE"), False),
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
 }
+_BRACKETS = {
+    "while parsing a flow sequence": ("list", "[", "]"),
+    "while parsing a flow mapping": ("mapping", "{", "}"),
+}
 _PLAIN_TAGS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map"))
 
 
@@ -44,7 +48,7 @@ class Located:
 
     @property
     def kind(self) -> str:
-        """What the value is, in words."""
+        """The kind of the value in words."""
         match self.value:
             case None:
                 return "nothing"
@@ -123,7 +127,7 @@ def plain(entry: Located) -> object:
 
 
 def unknown_key(key: str, known: Iterable[str]) -> tuple[str, str]:
-    """What to say about a key that nothing knows, and the hint: the nearest known key, or all."""
+    """The fault of an unknown key, and the hint: the nearest known key, or all known keys."""
     names = list(known)
     # A key that does not look like one may be a misplaced secret.
     what = f"unknown key {key!r}" if _PLAIN_KEY.fullmatch(key) else "an unknown key"
@@ -166,10 +170,17 @@ def _compose(text: str) -> yaml.Node | None:
 
 
 def _syntax_fault(error: yaml.MarkedYAMLError) -> tuple[str, str]:
-    # Quoted in PyYAML's text are tokens such as '<block end>', single characters, and names: `*x` is
-    # an alias to YAML, and a password to whoever wrote it.
+    brackets = _BRACKETS.get(error.context or "")
+    if brackets is not None and error.context_mark is not None:
+        kind, opening, closing = brackets
+        what = (
+            f"not YAML: the {kind} opened with {opening} in line {error.context_mark.line + 1} is not closed"
+        )
+        return what, f"close it with {closing}; put texts that hold , : or brackets in quotes"
+    # PyYAML quotes tokens such as '<block end>', single characters, and names: `*x` is an alias in YAML,
+    # and may be meant as a password.
     problem = re.sub(r"'(?!<[a-z ]+>'|.')[^']*'", "'…'", error.problem or "syntax error")
-    return f"not YAML: {problem}", "check indentation and quoting; put odd texts in quotes or after `|`"
+    return f"not YAML: {problem}", "check indentation and quoting; put unusual texts in quotes or after `|`"
 
 
 class _TooLarge(Exception):
@@ -179,7 +190,7 @@ class _TooLarge(Exception):
 
 
 class _Conversion:
-    """Turns nodes into Located values, counting what aliases repeat."""
+    """Turn nodes into Located values, and count what aliases repeat."""
 
     def __init__(self, faults: FaultList) -> None:
         self.faults = faults

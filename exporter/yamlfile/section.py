@@ -1,4 +1,4 @@
-"""Reads one mapping of a YAML file key by key, collecting every fault."""
+"""Read one mapping of a YAML file key by key and collect all faults."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ T = TypeVar("T")
 
 
 def open_section(entry: Located, what: str, known: tuple[str, ...], faults: FaultList) -> Section | None:
+    """The mapping, with a fault for each unknown key; None with a fault for anything else."""
     if not isinstance(entry.value, Mapping):
         faults.add(entry.line, f"{what} is a mapping, not {entry.kind}", "write `key: value` lines")
         return None
@@ -31,9 +32,11 @@ class Section:
         self._faults = faults
 
     def has(self, key: str) -> bool:
+        """True when the key is there, with or without a value."""
         return key in self._entries
 
     def fault(self, key: str, what: str, hint: str) -> None:
+        """Add a fault at the line of the key, or of the mapping without it."""
         entry = self._entries.get(key)
         self._faults.add(self._line if entry is None else entry.line, what, hint)
 
@@ -49,6 +52,7 @@ class Section:
         return entry
 
     def text(self, key: str, *, required: bool = False) -> str | None:
+        """The text, without blanks around it."""
         entry = self._entry(key, required=required)
         return None if entry is None else self._text(entry, key)
 
@@ -62,6 +66,7 @@ class Section:
         return entry.value.strip(" \t\r\n")  # a block scalar ends in a line break
 
     def parsed(self, key: str, parse: Callable[[str], T], *, required: bool = False) -> T | None:
+        """The text, parsed; an InvalidText that `parse` raises becomes a fault."""
         entry = self._entry(key, required=required)
         return None if entry is None else self._parsed(entry, key, parse)
 
@@ -76,6 +81,7 @@ class Section:
             return None
 
     def items(self, key: str, *, required: bool = False) -> tuple[Located, ...]:
+        """The items of a list that is not empty."""
         entry = self._entry(key, required=required)
         if entry is None:
             return ()
@@ -96,15 +102,18 @@ class Section:
         required: bool = False,
         default: tuple[T, ...] = (),
     ) -> tuple[T, ...]:
+        """The texts of a list, each parsed; `default` without the key."""
         if not required and not self.has(key):
             return default
         values = (self._parsed(item, key, parse) for item in self.items(key, required=required))
         return tuple(value for value in values if value is not None)
 
     def mapping(self, key: str) -> Located | None:
+        """The value of the key, to be opened as a section."""
         return self._entry(key)
 
     def boolean(self, key: str) -> bool:
+        """True or false; false without the key."""
         entry = self._entry(key)
         if entry is None:
             return False
@@ -114,6 +123,7 @@ class Section:
         return entry.value
 
     def number(self, key: str, maximum: float) -> float | None:
+        """A number above 0 and at most `maximum`."""
         entry = self._entry(key)
         if entry is None:
             return None

@@ -1,5 +1,6 @@
 """`init` and its sisters as a user runs them: what they print, how they exit, what signals leave behind."""
 
+import fcntl
 import json
 import os
 import pty
@@ -29,6 +30,7 @@ TABLES = ("messages", "posts", "users", "user_feed_preferences")
 BUILT = {"idx_messages_sender_created": True, "idx_posts_user_created": True}
 COLUMNS = 80
 QUESTION = "Go on? [y/N]"
+STEP_QUESTION = "[c]ontinue, [s]kip or [q]uit?"
 # Ends a wait for what will not come; no test asserts how long it took.
 END_SECONDS = 60
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -165,7 +167,7 @@ def test_the_whole_way_there_and_back(nova: TestDatabase) -> None:
     assert_fits(planned.stdout)
     assert nova.execute("SELECT FROM pg_class WHERE relname LIKE 'migration_%'") == []
     before = run(dsn, "status")
-    assert (before.returncode, "0 of 2 declared indexes stand" in before.stdout) == (1, True)
+    assert (before.returncode, "0 of 2 declared indexes are in place" in before.stdout) == (1, True)
     assert run(dsn, "verify").returncode == 1
 
     assert run(dsn, "init", "--yes").returncode == 0
@@ -174,7 +176,7 @@ def test_the_whole_way_there_and_back(nova: TestDatabase) -> None:
     assert "nothing to do" in again.stdout.lower()
     assert_fits(again.stdout)
     status = run(dsn, "status")
-    assert (status.returncode, "2 of 2 declared indexes stand" in status.stdout) == (0, True)
+    assert (status.returncode, "2 of 2 declared indexes are in place" in status.stdout) == (0, True)
     assert_fits(status.stdout)
     verified = run(dsn, "verify", "--format", "json")
     assert verified.returncode == 0, verified.stdout
@@ -219,20 +221,35 @@ def test_the_script_runs_as_the_builder(nova: TestDatabase, tmp_path: Path) -> N
 
 
 def at_terminal(
-    dsn: str, name: str, answer: str, on_screen: Callable[[str], None] = lambda screen: None
+    dsn: str,
+    name: str,
+    answer: str,
+    on_screen: Callable[[str], None] = lambda screen: None,
+    *,
+    options: tuple[str, ...] = (),
+    step_answers: tuple[str, ...] = (),
 ) -> tuple[int, str]:
     """Exit code and screen of a command at a terminal of 80 columns whose user gives that answer.
 
-    `on_screen` is called with all that was on the screen whenever more came.
+    `on_screen` is called with all that was on the screen whenever more came; `step_answers` answer the
+    questions before steps.
     """
     master, slave = pty.openpty()
     termios.tcsetwinsize(slave, (24, COLUMNS))
     process = subprocess.Popen(
-        command(name), env=environment(dsn), stdin=slave, stdout=slave, stderr=slave, start_new_session=True
+        command(name, *options),
+        env=environment(dsn),
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        start_new_session=True,
+        # Ctrl-C of this terminal is for the command.
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
     )
     os.close(slave)
     screen = ""
     answered = False
+    steps_answered = 0
     try:
         while True:
             assert select.select([master], [], [], END_SECONDS)[0], f"nothing more came after {screen}"
@@ -243,6 +260,10 @@ def at_terminal(
             if QUESTION in screen and not answered:
                 answered = True
                 os.write(master, answer.encode())
+            if screen.count(STEP_QUESTION) > steps_answered:
+                assert steps_answered < len(step_answers), screen
+                os.write(master, step_answers[steps_answered].encode())
+                steps_answered += 1
             on_screen(screen)
     except BaseException:
         process.kill()
@@ -264,7 +285,7 @@ def test_a_user_who_does_not_agree_changes_nothing(nova: TestDatabase, answer: s
     assert f"In database '{nova.name}' at 127.0.0.1:" in screen
     assert "6 steps to do: build 2 indexes, analyze 4 tables." in screen
     assert screen.count("Steps\r\n") == 1
-    assert "Nothing was touched." in screen
+    assert "Nothing was changed." in screen
     assert exit_code == 0
     assert indexes_of(nova) == {}
     assert nova.execute("SELECT FROM pg_class WHERE relname LIKE 'migration_%'") == []
@@ -274,7 +295,7 @@ def test_an_error_is_broken_between_words_on_a_terminal(nova: TestDatabase) -> N
     exit_code, screen = at_terminal(dsn_of(nova), "rollback", "y\n")
 
     assert exit_code == 2
-    assert "nothing is known to be created\r\n  here\r\n  -> name the schema" in screen
+    assert re.search(r"no created index is\s+known\s+-> name the schema", screen)
     assert [line for line in screen.splitlines() if len(line) >= COLUMNS] == []
 
 
@@ -330,6 +351,108 @@ def test_a_user_who_agrees_sees_bars_and_the_report(nova: TestDatabase) -> None:
     rows = [part for line in plain.split("\n") for part in line.split("\r")]
     assert [row for row in rows if len(row.rstrip()) > COLUMNS] == []
     assert "idx_posts_user_created" in plain
+
+
+def test_each_step_is_asked_about_and_ctrl_c_at_the_question_stops(nova: TestDatabase) -> None:
+    exit_code, screen = at_terminal(
+        dsn_of(nova), "init", "y\n", options=("--step",), step_answers=("c\n", "what\n", "skip\n", "\x03")
+    )
+
+    assert exit_code == 1, screen
+    assert indexes_of(nova) == {"idx_messages_sender_created": True}
+    assert re.search(r"1/6 +build public.idx_messages_sender_created\r\n +CREATE INDEX CONCURRENTLY", screen)
+    assert "lock: ShareUpdateExclusiveLock on the table" in screen
+    assert "not started because you chose to skip it" in screen
+    assert "not started because you chose to stop" in screen
+    assert "Traceback" not in screen
+    assert run(dsn_of(nova), "init", "--yes").returncode == 0
+    assert indexes_of(nova) == BUILT
+
+
+def test_without_a_terminal_steps_run_alone_and_it_is_said(nova: TestDatabase) -> None:
+    refused = run(dsn_of(nova), "init", "--step")
+    assert (refused.returncode, indexes_of(nova)) == (2, {})
+
+    ended = run(dsn_of(nova), "init", "--step", "--yes", "--index", "public.idx_posts_user_created")
+
+    assert ended.returncode == 0, ended.stdout
+    assert "there is no terminal to ask on: --step does not pause" in ended.stderr
+    assert indexes_of(nova) == {"idx_posts_user_created": True}
+
+
+# Streams
+
+
+@pytest.mark.parametrize("streams", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_change_nothing_but_what_is_printed(nova: TestDatabase, streams: str) -> None:
+    words = " ".join(command("init", "--yes"))
+    ended = subprocess.run(
+        ["sh", "-c", f"exec {words} {streams}"],
+        env=environment(dsn_of(nova)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert_seemly(ended.stdout + ended.stderr)
+    assert indexes_of(nova) == BUILT
+
+
+def test_a_full_disk_under_the_report_exits_with_one_after_the_build(nova: TestDatabase) -> None:
+    with Path("/dev/full").open("wb") as full:
+        ended = subprocess.run(
+            command("init", "--yes"),
+            env=environment(dsn_of(nova)),
+            stdin=subprocess.DEVNULL,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+
+    assert_seemly(ended.stderr)
+    assert (ended.returncode, indexes_of(nova)) == (1, BUILT)
+    assert "standard output cannot be written: No space left on device" in ended.stderr
+
+
+def test_a_full_disk_under_the_log_is_no_trouble(nova: TestDatabase) -> None:
+    with Path("/dev/full").open("wb") as full:
+        ended = subprocess.run(
+            command("init", "--yes"),
+            env=environment(dsn_of(nova)),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=full,
+            text=True,
+            check=False,
+        )
+
+    assert_seemly(ended.stdout)
+    assert (ended.returncode, indexes_of(nova)) == (0, BUILT)
+    assert "2 indexes built" in ended.stdout
+
+
+def test_a_reader_of_the_log_that_leaves_does_not_end_the_build(nova: TestDatabase) -> None:
+    with (
+        writer(nova) as open_transaction,
+        subprocess.Popen(
+            command("init", "--yes"),
+            env=environment(dsn_of(nova)),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as init,
+    ):
+        assert init.stdout is not None
+        assert init.stderr is not None
+        waiting_build(nova)
+        init.stderr.close()
+        open_transaction.execute("ROLLBACK")
+        output = init.stdout.read().decode()
+
+    assert (init.returncode, indexes_of(nova)) == (0, BUILT), output
+    assert "2 indexes built" in output
 
 
 # Wrong
@@ -455,7 +578,7 @@ def test_a_refused_build_exits_with_one_and_says_why(nova: TestDatabase, tmp_pat
     ended = run(dsn_of(nova), "init", "--yes", manifest=manifest)
 
     assert ended.returncode == 1
-    assert "duplicates: duplicates" in ended.stdout
+    assert "FAIL     duplicates: " in ended.stdout
     assert "keys occur more than once" in " ".join(ended.stdout.split())
     assert indexes_of(nova) == {}
 

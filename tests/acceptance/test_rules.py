@@ -1,5 +1,6 @@
 """promtool accepts the rules, their tests pass, and the tests fail when a guard is taken out."""
 
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,10 @@ TESTS = sorted((ALERTS / "tests").glob("*.test.yml"))
 
 
 def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([find_tool("promtool"), *arguments], capture_output=True, text=True, check=False)
+    command = [find_tool("promtool"), *arguments]
+    # Its heap is small; collecting it as often as Go does by default costs a fifth of the time.
+    env = {**os.environ, "GOGC": "800"}
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
 
 
 def find_test(name: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`serve --web.config.file`: Prometheus with TLS, client certificates and passwords, and no secret told."""
+"""`serve --web.config.file`: Prometheus with TLS, client certificates and passwords; no secret is logged."""
 
 import os
 import signal
@@ -32,7 +32,7 @@ tls_server_config:
 basic_auth_users:
   prometheus: {HASH}
 """
-# Nobody listens there: the exporter says so, and is scraped all the same.
+# Nothing listens there: the exporter reports it, and is scraped nevertheless.
 DSN = "host=127.0.0.1 port=1 user=app dbname=nova password=c4n4ry-dsn"
 STOP_SECONDS = 60
 
@@ -158,7 +158,7 @@ def test_certificate_and_users_change_while_it_runs(authority: Authority, tmp_pa
         file.write_text(file.read_text().replace(HASH, HASH[:-1]))
 
         def is_fault_told() -> bool | None:
-            # The files are looked at when somebody asks for something.
+            # The files are checked at a request.
             client.get(url)
             return "last valid one stays" in log.read_text() or None
 

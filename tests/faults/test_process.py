@@ -1,4 +1,4 @@
-"""The exporter as a process: it starts, says what is wrong, and stops when it is told to."""
+"""The exporter as a process: its start, its messages, and its end."""
 
 import json
 import os
@@ -56,7 +56,7 @@ def test_a_signal_in_mid_scrape_cuts_it_and_stops(
             scrape(url)
         server.freeze()
         answer = scraper.submit(scrape, url)
-        # A connection of its own tells that the scrape is under way, whichever file descriptor it has.
+        # The scrape is under way once its connection is there.
         wait_for("the scrape", lambda: _connections_to(process.pid, url) or None)
         process.send_signal(signal.SIGTERM)
         status = process.wait(STOP_SECONDS)

@@ -481,7 +481,7 @@ def test_a_client_certificate_is_rotated_with_its_authority(files: Files, own_se
         wait_for("the new certificate", is_up(url))
 
     assert (half.status_code, between.value(CURRENT)) == (500, 0)
-    assert "client.key is not that of the certificate in" in half.text
+    assert "client.key does not belong to the certificate in" in half.text
     assert whole.status_code == 200
 
 

@@ -7,6 +7,7 @@ import os
 import resource
 import socket
 import ssl
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,7 +19,7 @@ import pytest
 from exporter.metrics.exposition.page import Page, PageFormat
 from exporter.metrics.exposition.segment import Segment
 from exporter.metrics.web.acceptor import Acceptor
-from exporter.metrics.web.app import make_app
+from exporter.metrics.web.app import CHUNK_BYTES, make_app
 from exporter.metrics.web.config_watcher import LiveWebConfig
 from exporter.metrics.web.connection import Limits
 from tests.support.certificates import Authority
@@ -137,7 +138,7 @@ def test_beyond_the_limit_the_quietest_connection_goes(clients: ExitStack) -> No
 
 
 class SlowPages(FixedPages):
-    """Pages that come when they are told to."""
+    """Pages that wait until `may_come` is true."""
 
     def __init__(self) -> None:
         super().__init__("default", body=b"page\n")
@@ -235,6 +236,22 @@ def test_of_many_clients_that_do_not_read_the_longest_waiting_are_dropped(client
         # A client that reads is never the one that waits longest.
         assert scrape(url) == BIG
         assert others[-1].recv(1) == b"H"
+
+
+def test_clients_that_do_not_read_keep_little_of_their_page_in_memory(clients: ExitStack) -> None:
+    pages = BigPages("default")
+    # Half of it is left when it is compressed.
+    pages.page = Page(PageFormat.TEXT.value, (Segment.of(os.urandom(2_000_000).hex().encode()),))
+    with serving_pages(pages, limits=PATIENT) as url:
+        scrape(url)
+        tracemalloc.start()
+        clients.callback(tracemalloc.stop)
+        for _ in range(20):
+            clients.enter_context(connect(url, REQUEST, 4096)).recv(1, socket.MSG_PEEK)
+        assert httpx.get(f"{url}/-/healthy").status_code == 200
+        kept, _ = tracemalloc.get_traced_memory()
+
+    assert kept / 20 < 6 * CHUNK_BYTES
 
 
 def received(client: socket.socket) -> bytes:

@@ -28,7 +28,7 @@ USERS = f"basic_auth_users: {{alice: {HASHES['secret']}}}\n"
 
 @pytest.fixture
 def authority(tmp_path: Path) -> Authority:
-    """The authority of the server's certificate, which stands in the folder of the web configuration."""
+    """The authority of the server's certificate, in the folder of the web configuration."""
     made = Authority(tmp_path)
     made.issue("server", "localhost", "127.0.0.1")
     made.issue("prometheus", "prometheus.example", "10.1.2.3")
@@ -130,7 +130,7 @@ def test_a_client_that_speaks_http2_only_gets_no_connection(authority: Authority
                 assert client.recv(100).startswith(b"HTTP/1.1 505")
 
 
-def test_who_lacks_a_certificate_is_told_so(authority: Authority) -> None:
+def test_a_client_without_its_certificate_gets_the_alert(authority: Authority) -> None:
     """The alert is not overtaken by a reset, although the client has sent its request already."""
     with serving(authority, f"{MUTUAL}RequireAndVerifyClientCert\n") as url:
         address = urlsplit(url)
@@ -160,20 +160,20 @@ def test_old_versions_are_not_spoken(authority: Authority) -> None:
 @pytest.mark.parametrize("version", ["TLS12", "TLS13"])
 def test_a_required_client_certificate(authority: Authority, tmp_path: Path, version: str) -> None:
     (tmp_path / "other").mkdir()
-    stranger = Authority(tmp_path / "other").issue("prometheus", "prometheus.example")
+    other_client = Authority(tmp_path / "other").issue("prometheus", "prometheus.example")
     with serving(authority, f"{MUTUAL}RequireAndVerifyClientCert\n  max_version: {version}\n") as url:
         assert is_let_in(url, trusting(authority, named(authority, "prometheus")))
         assert not is_let_in(url, trusting(authority))
-        assert not is_let_in(url, trusting(authority, stranger))
+        assert not is_let_in(url, trusting(authority, other_client))
 
 
 def test_a_client_certificate_if_given(authority: Authority, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
-    stranger = Authority(tmp_path / "other").issue("prometheus", "prometheus.example")
+    other_client = Authority(tmp_path / "other").issue("prometheus", "prometheus.example")
     with serving(authority, f"{MUTUAL}VerifyClientCertIfGiven\n") as url:
         assert is_let_in(url, trusting(authority))
         assert is_let_in(url, trusting(authority, named(authority, "prometheus")))
-        assert not is_let_in(url, trusting(authority, stranger))
+        assert not is_let_in(url, trusting(authority, other_client))
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_a_renewed_certificate_counts_for_new_connections(authority: Authority) 
 
         assert status_of(new) == 200
         assert new.sock.getpeercert() != before
-        # Nobody is cut off.
+        # Open connections stay.
         assert status_of(old) == 200
         old.close()
         new.close()

@@ -234,6 +234,11 @@ def test_what_is_allowed_is_not_reported(module: str, source: str) -> None:
 @pytest.mark.parametrize(
     "entry",
     [
+        "exporter.cli.commands.import_sql",
+        "exporter.cli.commands.plan",
+        "exporter.cli.commands.preflight",
+        "exporter.cli.commands.status",
+        "exporter.cli.commands.verify",
         "exporter.migrate.status",
         "exporter.migrate.readiness",
         "exporter.migrate.verification",

@@ -23,6 +23,7 @@ from psycopg import errors
 from psycopg.abc import Buffer, DumperKey
 from psycopg.adapt import Dumper, Loader, PyFormat
 
+from exporter.evidence.plan_text import plan_text
 from exporter.model import DeclaredIndex, Manifest, Probe, ProbeMeasurement, quote_identifier
 from exporter.postgres import ddl
 from exporter.postgres.fetching import fetch
@@ -151,6 +152,7 @@ def _measure(run: _ProbeRun, blank: ProbeMeasurement) -> ProbeMeasurement:
         samples_using_index=sum(_uses_index(plan, relations) for plan in plans),
         node=_node_on_table(plans[0], relations),
         total_cost=plans[0].total_cost,
+        plan=plans[0].text,
     )
     return _time(run, parameter_sets, planned) if run.options.timed else planned
 
@@ -254,6 +256,7 @@ class _Scan:
 class _Plan:
     scans: tuple[_Scan, ...]
     total_cost: float | None
+    text: str | None
 
 
 def _read_relations(
@@ -274,7 +277,8 @@ def _explain(run: _ProbeRun, parameters: Parameters | None) -> _Plan:
     # A rule can turn one statement into several plans, a utility statement has none.
     plans = [item["Plan"] for item in json.loads(text.decode(errors="replace")) if "Plan" in item]
     scans = tuple(scan for plan in plans for scan in _scans(plan, None, None))
-    return _Plan(scans, plans[0].get("Total Cost") if plans else None)
+    shown = "\n".join(map(plan_text, plans)) if plans else None
+    return _Plan(scans, plans[0].get("Total Cost") if plans else None, shown)
 
 
 def _scans(node: Mapping[str, Any], schemaname: str | None, relname: str | None) -> Iterator[_Scan]:

@@ -21,6 +21,7 @@ except ImportError:  # a platform without wheels of isal: slower, and the same p
 
 LEVEL = 1
 _RAW = -zlib.MAX_WBITS
+_DEFLATED_BYTES = 16 * 1024
 # Deflated, of no known time, by an unknown system.
 _HEADER = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
 _LAST_BLOCK = b"\x03\0"
@@ -78,7 +79,9 @@ def text(segments: Sequence[Segment], size: int) -> Iterator[bytes]:
     """The text in parts of at most `size` bytes, so that it is never whole in memory."""
     for segment in segments:
         decompressor = zlib.decompressobj(_RAW)
-        rest = segment.deflated
-        while rest:
-            yield decompressor.decompress(rest, size)
-            rest = decompressor.unconsumed_tail
+        # In parts, since the decompressor copies what it has not consumed.
+        for start in range(0, len(segment.deflated), _DEFLATED_BYTES):
+            rest = segment.deflated[start : start + _DEFLATED_BYTES]
+            while rest:
+                yield decompressor.decompress(rest, size)
+                rest = decompressor.unconsumed_tail

@@ -147,7 +147,7 @@ async def _serve(http: Http1, connection: Connection, host: str, tls: TlsServer 
             await connection.secure(tls)
         await http.serve()
     except OSError as error:
-        # A client is not told why its handshake failed.
+        # Port scanners and clients without a certificate are normal.
         reason = str(error) or type(error).__name__
         logger.debug("a connection failed", extra={"client": host, "reason": reason})
     except Exception:

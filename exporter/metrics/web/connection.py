@@ -137,6 +137,8 @@ class Connection:
 
         Raises: OSError if it fails, takes too long, or the client's certificate has no allowed name.
         """
+        # Raises if the client left: wrap_socket of Python 3.11 would not close its socket then.
+        self._socket.getpeername()
         secured = tls.context.wrap_socket(self._socket, server_side=True, do_handshake_on_connect=False)
         self._socket = secured
         try:
@@ -162,8 +164,6 @@ class Connection:
 
         Raises: ClientGone if the client left or does not read.
         """
-        # Let other connections run: nothing here waits while the client reads fast.
-        await asyncio.sleep(0)
         self.quiet_since = time.monotonic()
         self.is_sending = True
         unsent = memoryview(data)

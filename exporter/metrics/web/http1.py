@@ -20,6 +20,8 @@ from exporter.metrics.web.connection import ClientGone, Connection, Limits
 
 logger = logging.getLogger(__name__)
 
+# As long as the client takes what it is sent, nothing waits: then other connections run after this time.
+TURN_SECONDS = 0.005
 REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 
 
@@ -37,6 +39,7 @@ class Http1:
         self._is_head_request = False
         self._is_request_received = False
         self._response: h11.Response | None = None
+        self._turn_began = 0.0
 
     @property
     def quiet_since(self) -> float:
@@ -188,6 +191,8 @@ class Http1:
         """
         if message["type"] == "http.response.start":
             self._response = self._head(message)
+            # Before the body is made: those that wait for their turn hold nothing of it.
+            await self._yield_turn()
             return
         data = b""
         if self._response is not None:
@@ -198,7 +203,14 @@ class Http1:
             data += self._protocol.send(h11.Data(body))
         if not message.get("more_body", False):
             data += self._protocol.send(h11.EndOfMessage())
+        if time.monotonic() - self._turn_began >= TURN_SECONDS:
+            await self._yield_turn()
         await self._connection.send(data)
+
+    async def _yield_turn(self) -> None:
+        """Let other connections run."""
+        await asyncio.sleep(0)
+        self._turn_began = time.monotonic()
 
     def _head(self, message: Message) -> h11.Response:
         status: int = message["status"]

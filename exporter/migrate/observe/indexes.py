@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import psycopg
 
-from exporter.errors import Fault, ManifestError
+from exporter.errors import Fault, ManifestDoesNotFit
 from exporter.migrate.observe.compiled import NOT_COMPILED, compiled_before
 from exporter.migrate.observe.index_catalog import IndexCatalog, observe_in_catalog
 from exporter.migrate.observe.partitions import as_partitioned, foreign_faults, observe_partitions
@@ -48,12 +48,12 @@ def observe(
 ) -> tuple[ObservedIndex, ...]:
     """The state of each declared index; `created` are those that the migration created by its journal.
 
-    Raises: ManifestError with every declaration that does not fit the database; LockNotAvailable when a
+    Raises: ManifestDoesNotFit with every declaration that does not fit the database; LockNotAvailable when a
     table is locked.
     """
     observation = observe_declared(connection, manifest, created)
     if observation.faults:
-        raise ManifestError(f"{manifest.path} does not fit this database", faults=observation.faults)
+        raise ManifestDoesNotFit(f"{manifest.path} does not fit this database", faults=observation.faults)
     return observation.indexes
 
 

@@ -19,6 +19,7 @@ from exporter.migrate.plan.partitions import (
     PartitionSteps,
     plan_partitions,
     plan_partitions_rollback,
+    with_partitions,
 )
 from exporter.model import (
     DeclaredIndex,
@@ -80,7 +81,7 @@ def plan_build(
     partitioned_tables |= {index.declared.table for index in observed if index.is_partitioned}
     last = partitioned_tables | (owing - declared_on)
 
-    for leftover in leftovers:
+    for leftover in _leftovers_of(manifest, observed, leftovers):
         by_table.setdefault(leftover.table, []).insert(0, leftover_step(leftover))
 
     # A table that is only analyzed keeps the place of its builds.
@@ -118,6 +119,16 @@ def tables_owing_analyze(
         for table, built in newest.items()
         if table in analyzed_at and (analyzed_at[table] or 0.0) < built
     )
+
+
+def _leftovers_of(
+    manifest: Manifest, observed: Sequence[ObservedIndex], leftovers: Sequence[Leftover]
+) -> Sequence[Leftover]:
+    """The leftovers that a run drops: limited to some indexes, those of their tables only."""
+    if not manifest.is_partial:
+        return leftovers
+    tables = {index.declared.table for index in with_partitions(observed)}
+    return [leftover for leftover in leftovers if leftover.table in tables]
 
 
 def _declared_on(manifest: Manifest) -> set[RelationName]:
@@ -169,7 +180,7 @@ def plan_rollback(
             settled.append(index)
     ends = partitioned.ends
     analyzed = {index.declared.table for index in observed if index.is_partitioned}
-    steps = [leftover_step(leftover) for leftover in leftovers]
+    steps = [leftover_step(leftover) for leftover in _leftovers_of(manifest, observed, leftovers)]
     steps += [
         step
         for table, drops in by_table.items()

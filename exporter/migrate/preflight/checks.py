@@ -39,7 +39,7 @@ from exporter.model import (
 from exporter.postgres.builds.progress import read_builds
 from exporter.postgres.fetching import read_facts
 from exporter.postgres.relations.partitions import read_partitions
-from exporter.postgres.relations.tables import TableFacts, read_table, read_table_indexes
+from exporter.postgres.relations.tables import TableFacts, read_table_indexes, read_tables
 from exporter.postgres.server.replication import (
     read_archiver,
     read_replication_lag,
@@ -70,12 +70,13 @@ def check_before_build(
     findings = list(
         check_session(session, evidence, connection.info.dbname, needs_signal=options.needs_signal)
     )
-    findings += check_kinds(connection, manifest)
+    tables = _read_declared_tables(connection, manifest)
+    findings += _check_kinds(manifest, tables)
     if session.is_monitor:
         # Every right that it lacks is meant to be lacking.
         return tuple(findings)
     usename = quote_identifier(session.usename)
-    findings += _check_tables(connection, manifest, usename)
+    findings += _check_tables(connection, manifest, tables, usename)
     storage = read_storage(connection)
     tablespaces = _read_tablespaces(connection, manifest.indexes, storage)
     findings += check_tablespaces(manifest.indexes, tablespaces, storage, usename)
@@ -84,26 +85,36 @@ def check_before_build(
 
 def check_kinds(connection: Connection, manifest: Manifest) -> tuple[Finding, ...]:
     """One finding for each table that is to have an index, and for each that cannot be analyzed."""
-    declared_on = dict.fromkeys(index.table for index in manifest.indexes)
-    analyzed = [table for table in dict.fromkeys(manifest.analyze) if table not in declared_on]
-    kinds = [check_kind(table, read_table(connection, table)) for table in declared_on]
-    others = [check_analyzed_kind(table, read_table(connection, table)) for table in analyzed]
-    return (*kinds, *(finding for finding in others if finding.verdict is Verdict.FAIL))
+    return tuple(_check_kinds(manifest, _read_declared_tables(connection, manifest)))
 
 
-def _check_tables(connection: Connection, manifest: Manifest, usename: str) -> Iterator[Finding]:
-    """The role's rights on the tables that can have an index or be analyzed."""
+def _read_declared_tables(connection: Connection, manifest: Manifest) -> dict[RelationName, TableFacts]:
+    names = [index.table for index in manifest.indexes]
+    return read_tables(connection, (*names, *manifest.analyze))
+
+
+def _check_kinds(manifest: Manifest, tables: Mapping[RelationName, TableFacts]) -> Iterator[Finding]:
     declared_on = dict.fromkeys(index.table for index in manifest.indexes)
     for table in declared_on:
-        facts = read_table(connection, table)
-        if facts is not None and why_unfit(table, facts) is None:
+        yield check_kind(table, tables.get(table))
+    for table in dict.fromkeys(manifest.analyze):
+        kind = check_analyzed_kind(table, tables.get(table))
+        if table not in declared_on and kind.verdict is Verdict.FAIL:
+            yield kind
+
+
+def _check_tables(
+    connection: Connection, manifest: Manifest, tables: Mapping[RelationName, TableFacts], usename: str
+) -> Iterator[Finding]:
+    """The role's rights on the tables that can have an index or be analyzed."""
+    declared_on = {index.table for index in manifest.indexes}
+    for table, facts in tables.items():
+        if table in declared_on and why_unfit(table, facts) is None:
             yield from check_built_on(table, facts, usename)
             if facts.relkind == "p":
                 for partition in read_partitions(connection, facts.relid):
                     yield from check_partition(partition, usename)
-    for table in manifest.analyze:
-        facts = read_table(connection, table)
-        if table not in declared_on and facts is not None and why_not_analyzed(table, facts) is None:
+        elif table not in declared_on and why_not_analyzed(table, facts) is None:
             yield check_analyzed(table, facts, usename)
 
 
@@ -160,7 +171,7 @@ class _Builds:
         cls, connection: Connection, builds: Sequence[DeclaredIndex], options: PreflightOptions
     ) -> _Builds:
         storage = read_storage(connection)
-        tables = _read_tables(connection, builds)
+        tables = read_tables(connection, (index.table for index in builds))
         ages = read_table_ages(connection, [facts.relid for facts in tables.values()])
         by_index = {
             index: ages[tables[index.table].relid]
@@ -201,11 +212,6 @@ def _check_plan(connection: Connection, manifest: Manifest, inputs: _Builds) -> 
     for table, facts in tables.items():
         yield check_table_age(table, inputs.ages.get(facts.relid), options.warn_age_share)
         yield check_leftovers(table, read_table_indexes(connection, facts.relid), declared, building)
-
-
-def _read_tables(connection: Connection, builds: Sequence[DeclaredIndex]) -> dict[RelationName, TableFacts]:
-    found = {table: read_table(connection, table) for table in dict.fromkeys(one.table for one in builds)}
-    return {table: facts for table, facts in found.items() if facts is not None}
 
 
 def _read_tablespaces(

@@ -14,6 +14,7 @@ from exporter.model import (
     IndexFacts,
     ObservedIndex,
     Outcome,
+    Plan,
     ProbeMeasurement,
     Step,
     StepResult,
@@ -51,17 +52,22 @@ def document(outcome: Outcome) -> Object:
         "estimated_wal_bytes": estimated_wal_bytes(outcome),
         "exit_code": exit_code(outcome),
         "summary": list(summary(outcome)),
-        "plan": {
-            "steps": [_step(step) for step in outcome.plan.steps],
-            "settled": [_observed(index) for index in outcome.plan.settled],
-            "refused": [_observed(index) for index in outcome.plan.refused],
-        },
+        "plan": plan_object(outcome.plan),
         "preflight": [as_object(finding) for finding in outcome.preflight],
         "results": [_result(result) for result in outcome.results],
         "indexes": [{**_facts(facts), **_estimate(estimate_of(outcome, facts))} for facts in outcome.facts],
         "probes": [_probe(before, after) for before, after in probe_pairs(outcome)],
         "findings": [as_object(finding) for finding in outcome.findings],
         "next_steps": list(next_steps(outcome)),
+    }
+
+
+def plan_object(plan: Plan) -> Object:
+    """Return the steps of a plan, the indexes without work and those that need a decision."""
+    return {
+        "steps": [_step(step) for step in plan.steps],
+        "settled": [_observed(index) for index in plan.settled],
+        "refused": [_observed(index) for index in plan.refused],
     }
 
 
@@ -165,6 +171,7 @@ def _measurement(measurement: ProbeMeasurement) -> Object:
         "runs": measurement.runs,
         "node": measurement.node,
         "total_cost": measurement.total_cost,
+        "plan": measurement.plan,
         "reason": measurement.reason,
         "detail": measurement.detail,
     }

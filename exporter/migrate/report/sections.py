@@ -6,22 +6,22 @@ from collections.abc import Iterator, Sequence
 
 from exporter.migrate.report import decisions, steps, tables
 from exporter.migrate.report.exit_codes import is_refused
-from exporter.migrate.report.summary import needed_decisions, next_steps, nothing_to_do, summary, work_to_do
-from exporter.model import Finding, Outcome, Plan, StepKind, Verdict
+from exporter.migrate.report.summary import next_steps, summary
+from exporter.model import Finding, Outcome, Verdict
 from exporter.text.content import Content, Item, Section
 from exporter.text.figures import byte_size, duration, estimated_wal_bytes, moment
 from exporter.text.findings import criteria, is_without_source
 
 
-def of_outcome(outcome: Outcome) -> Content:
-    """Return the report of a run."""
+def of_outcome(outcome: Outcome, *, with_plans: bool = True) -> Content:
+    """Return the report of a run, with the plans of its probes or without."""
     plan, command = outcome.plan, outcome.command
     verified = criteria(outcome.findings)
     preflight = _not_passed(_not_shown_yet(outcome))
     # In a refused run the reason comes first.
     early, late = ((preflight,), ()) if is_refused(outcome) else ((), (preflight,))
     done = (
-        (steps.planned(plan.steps), decisions.settled(plan, command), verified)
+        (steps.planned(plan.steps, outcome.estimates), decisions.settled(plan, command), verified)
         if outcome.dry_run
         else (
             steps.results(outcome),
@@ -29,6 +29,7 @@ def of_outcome(outcome: Outcome) -> Content:
             tables.sizes(outcome),
             tables.probes(outcome),
             verified,
+            *((tables.plans(outcome),) if with_plans else ()),
         )
     )
     sections = (
@@ -55,24 +56,6 @@ def _origin(outcome: Outcome) -> Iterator[str]:
         wal = f"WAL of the whole server during the steps: {byte_size(outcome.wal_bytes)}"
         expected = estimated_wal_bytes(outcome)
         yield wal if expected is None else f"{wal} (estimate for the builds: {byte_size(expected)})"
-
-
-def of_plan(plan: Plan, preflight: Sequence[Finding] = (), origin: Sequence[str] = ()) -> Content:
-    """Return the steps of a plan, and the preflight checks that did not pass."""
-    command = "rollback" if any(step.kind is StepKind.DROP for step in plan.steps) else "init"
-    sections = (
-        steps.planned(plan.steps),
-        decisions.settled(plan, command),
-        decisions.refused(plan, command),
-        _not_passed(preflight),
-    )
-    work = work_to_do(plan) if plan.steps else nothing_to_do(plan, command)
-    return Content(
-        f"plan {plan.migration}",
-        tuple(origin),
-        (work, *needed_decisions(plan)),
-        tuple(section for section in sections if section.items),
-    )
 
 
 def _not_passed(findings: Sequence[Finding]) -> Section:

@@ -10,13 +10,13 @@ from typing import Any
 from exporter.migrate.report.decisions import definitions, init_hints, is_plainly_present, state_word
 from exporter.migrate.report.exit_codes import DONE, FAILED, HALTED, LEFT_BEHIND
 from exporter.migrate.report.summary import counted
-from exporter.migrate.status import IndexStatus, Status
+from exporter.migrate.status import IndexStatus, IndexUsage, Status
 from exporter.model import IndexState
 from exporter.postgres.journal import LogRow
 from exporter.postgres.sessions.other_sessions import shown_on_one_line
 from exporter.postgres.sessions.tool_sessions import run_of
 from exporter.text.content import Content, Item, Section
-from exporter.text.figures import duration, moment
+from exporter.text.figures import byte_size, duration, moment
 
 SCHEMA_VERSION = 1
 
@@ -76,6 +76,8 @@ def _item(index: IndexStatus, status: Status) -> Item:
             if index.compared_with == "journal"
             else f"not compared with the declaration: {index.not_compared}"
         )
+    if index.usage is not None:
+        details.append(_usage(index.usage))
     if status.no_journal is None:
         details.append(_journal(index))
     share = None if index.progress is None else index.progress.share
@@ -88,6 +90,20 @@ def _item(index: IndexStatus, status: Status) -> Item:
         tuple(details),
         hint=_hint(index),
     )
+
+
+def _usage(usage: IndexUsage) -> str:
+    """Return the scans and the size in words."""
+    if usage.idx_scan is None:
+        scans = "scans unknown"
+    else:
+        since = "an unknown time" if usage.since is None else moment(usage.since)
+        # Without the journal the index can be younger than the counters.
+        created = " or its creation" if usage.created_at is None else ""
+        scans = f"{counted(usage.idx_scan, 'scan')} since {since}{created}"
+    last = "" if usage.last_idx_scan is None else f", the last at {moment(usage.last_idx_scan)}"
+    size = "size unknown" if usage.size_bytes is None else f"size {byte_size(usage.size_bytes)}"
+    return f"{scans}{last}; {size}"
 
 
 def _detail(index: IndexStatus) -> Iterator[str]:
@@ -212,6 +228,7 @@ def _index(index: IndexStatus) -> dict[str, Any]:
         "not_compared": index.not_compared,
         "hint": _hint(index),
         "journal": _log(index.log),
+        "usage": None if index.usage is None else _usage_object(index.usage),
         "table_held_by": None
         if index.holder is None
         else {"pid": index.holder.pid, "run": run_of(index.holder.application_name)},
@@ -229,6 +246,21 @@ def _index(index: IndexStatus) -> dict[str, Any]:
             "waiters": progress.waiter_count,
         },
     }
+
+
+def _usage_object(usage: IndexUsage) -> dict[str, Any]:
+    return {
+        "idx_scan": usage.idx_scan,
+        "last_idx_scan": _iso(usage.last_idx_scan),
+        "since": _iso(usage.since),
+        "created_at": _iso(usage.created_at),
+        "counters_since": _iso(usage.counters_since),
+        "size_bytes": usage.size_bytes,
+    }
+
+
+def _iso(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat()
 
 
 def _log(log: LogRow | None) -> dict[str, Any] | None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
-from exporter.model import Outcome, Step, StepKind, StepResult, StepStatus, Wait
+from exporter.model import IndexEstimate, Outcome, Step, StepKind, StepResult, StepStatus, Wait
+from exporter.text import plain
 from exporter.text.content import Item, Section
-from exporter.text.figures import duration
+from exporter.text.figures import byte_size, duration
 
 _STATUS_LABELS = {
     StepStatus.DONE: "done",
@@ -33,12 +35,12 @@ _SHORTEST_SHOWN_SECONDS = 0.01
 _SHORTEST_MEASURED_SECONDS = 0.00001
 
 
-def planned(steps: Sequence[Step]) -> Section:
-    """Return every step with its SQL, its lock and how to undo it."""
-    return Section("Steps", tuple(_planned(steps)))
+def planned(steps: Sequence[Step], estimates: Sequence[IndexEstimate] = ()) -> Section:
+    """Return every step with its SQL, its lock, how to undo it and, of a build, its estimate."""
+    return Section("Steps", tuple(_planned(steps, estimates)))
 
 
-def _planned(steps: Sequence[Step]) -> Iterator[Item]:
+def _planned(steps: Sequence[Step], estimates: Sequence[IndexEstimate]) -> Iterator[Item]:
     shown: dict[tuple[str, str], int] = {}
     for number, step in enumerate(steps, start=1):
         first = shown.setdefault((step.lock, step.done_when), number)
@@ -49,7 +51,34 @@ def _planned(steps: Sequence[Step]) -> Iterator[Item]:
         )
         if step.undo is not None:
             details.append(f"undo: {step.undo}")
+        if step.kind is StepKind.BUILD:
+            details += [estimated(one) for one in estimates if one.index == step.index]
         yield Item(f"{number}.", work_of(step), details=tuple(details), sql=step.sql)
+
+
+def as_text(step: Step, number: int, count: int, width: int) -> str:
+    """Return one step with its SQL, lock and undo, for a question about it."""
+    (item,) = _planned((step,), ())
+    return plain.write_item(replace(item, label=f"{number}/{count}"), width)
+
+
+def estimated_duration(seconds: float) -> str:
+    """Return an estimated span of time, no more exact than it is."""
+    return "less than 1 s" if seconds < 1 else duration(seconds)
+
+
+def estimated(estimate: IndexEstimate) -> str:
+    """Return the estimate of one build in words."""
+    sizes = (
+        ("index", estimate.index_bytes),
+        ("temporary files", estimate.temporary_bytes),
+        ("WAL", estimate.wal_bytes),
+    )
+    figures = [
+        estimated_duration(estimate.seconds),
+        *(f"{what} {byte_size(size_bytes)}" for what, size_bytes in sizes if size_bytes),
+    ]
+    return f"estimate{' (rough)' if estimate.is_rough else ''}, at most: {', '.join(figures)}"
 
 
 def results(outcome: Outcome) -> Section:

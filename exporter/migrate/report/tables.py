@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from exporter.model import IndexEstimate, IndexFacts, Outcome, ProbeMeasurement, quote_identifier
-from exporter.text.content import NOT_KNOWN, Row, Section
+from exporter.text.content import NOT_KNOWN, Item, Row, Section
 from exporter.text.figures import byte_size, estimate_of, faster_by, size_ratio, taken
 
 
@@ -55,6 +55,17 @@ def probes(outcome: Outcome) -> Section:
         if before is not None or after is not None
     )
     return Section("Probes", columns=("before", "after", "faster"), rows=rows)
+
+
+def plans(outcome: Outcome) -> Section:
+    """Return the plan of each probe before and after."""
+    items = (
+        Item(when, f"{quote_identifier(measured.index_name)}, {measured.probe}", code=measured.plan)
+        for pair in probe_pairs(outcome)
+        for when, measured in zip(("before", "after"), pair, strict=True)
+        if measured is not None and measured.plan is not None
+    )
+    return Section("Plans", tuple(items))
 
 
 def probe_pairs(

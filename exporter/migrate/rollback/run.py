@@ -91,16 +91,16 @@ def read_rollback(run: Run, siblings: Sequence[Database] = ()) -> Assessment:
     Raises: SettingsError when there is no journal.
     """
     connection, manifest, journal = run.connection, run.manifest, run.journal
-    if not journal.exists():
-        raise SettingsError(
-            f"there is no journal in schema {journal.schemaname}: no created index is known",
-            hint="name the schema that init used: --journal-schema",
-        )
     facts = read_facts(connection)
     checks = tuple(one for one in check_before_build(connection, manifest) if one.criterion in _CRITERIA)
     nothing = Plan(manifest.migration, (), (), ())
     if any(finding.verdict is Verdict.FAIL for finding in checks):
         return Assessment(facts, (), checks, nothing, {})
+    if not journal.exists():
+        raise SettingsError(
+            f"there is no journal in schema {journal.schemaname}: no created index is known",
+            hint="name the schema that init used: --journal-schema",
+        )
     created = journal.created()
     observation = observe_declared(connection, manifest, created)
     if observation.faults:
@@ -126,7 +126,7 @@ def read_rollback(run: Run, siblings: Sequence[Database] = ()) -> Assessment:
             created,
             siblings,
         ),
-        *_undeclared(manifest, observed, created),
+        *(() if manifest.is_partial else _undeclared(manifest, observed, created)),
     )
     return Assessment(facts, observed, findings, plan, journal.latest())
 

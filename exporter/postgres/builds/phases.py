@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 
 WAITING_FOR_TABLE = "waiting for the table"
-# A drop waits for everybody who uses the table; the server shows no progress of it.
+# A drop waits for all sessions that use the table; the server shows no progress of it.
 WAITING_FOR_SESSIONS = "waiting for sessions that use the table"
 _VALIDATION = "index validation"
 _BUILDING = "building index"

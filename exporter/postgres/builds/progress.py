@@ -1,4 +1,4 @@
-"""Builds that run in the server: phase, share done, whom they wait for and who queues behind them.
+"""Builds that run in the server: phase, done share, and the sessions they wait for or that wait for them.
 
 Used by the builder, which follows its own, and by the exporter. Reads only; decides nothing.
 """
@@ -98,7 +98,7 @@ class BuildProgress:
 
 @dataclass(frozen=True, slots=True)
 class BuildRow:
-    """A build with one session beside it; `other_role` is blocker, waiter or None for nobody."""
+    """A build with one session beside it; `other_role` is blocker, waiter, or None without a session."""
 
     pid: int
     relid: int | None

@@ -19,7 +19,7 @@ def watch_pattern(watch: Watch) -> str | None:
     return "^(?:" + "|".join(map(_expression, watch)) + ")$"
 
 
-# A bracket that nothing closes stands for itself; the first one inside closes nothing: "[]" is two letters.
+# An unclosed bracket is a literal; the first one inside closes nothing: "[]" is two letters.
 _PATTERN_PART = re.compile(r"\[(?:!|(?!!))(?:\][^\]]*|[^\]]+)\]|.", re.DOTALL)
 
 

@@ -36,6 +36,6 @@ class DroppedIndexFacts:
 def read_dropped_index_facts(
     connection: Connection, indexrelids: Collection[int]
 ) -> dict[int, DroppedIndexFacts]:
-    """The facts of each of these indexes that stands, by its oid."""
+    """Return the facts of each of these indexes that exists, by its oid."""
     rows = fetch(connection, "dropped_index_facts", DroppedIndexFacts, indexrelids=list(indexrelids))
     return {row.indexrelid: row for row in rows}

@@ -1,4 +1,4 @@
-"""The tables below a partitioned one, their indexes, and how these stand to the indexes above."""
+"""The tables below a partitioned one, their indexes, and the attachment of these to the indexes above."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class QuotedIdentifier:
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """How an index of a partition stands to the index above. Source: pg_inherits, pg_index (14).
+    """The attachment of an index of a partition to the index above. Source: pg_inherits, pg_index (14).
 
     Oids are None where there is no such index; `is_partition` is about the tables.
     """
@@ -89,7 +89,7 @@ def read_quoted(connection: Connection, names: Iterable[str]) -> dict[str, str]:
 def read_attachment(
     connection: Connection, table: RelationName, indexname: str, parent: RelationName
 ) -> Attachment:
-    """How the index of that name on the partition stands to the index above."""
+    """Return the attachment of the index of that name on the partition to the index above."""
     parameters = {
         "schemaname": table.schemaname,
         "relname": table.relname,

@@ -6,7 +6,7 @@ transaction that is rolled back, and `pg_get_indexdef` of it is the form in whic
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from exporter.model import DeclaredIndex, RelationName
@@ -75,7 +75,7 @@ class PartitionKey:
 
 @dataclass(frozen=True, slots=True)
 class NamedRelation:
-    """The relation that bears a name; `relid`, `schemaname` and `relname` are an index's table."""
+    """The relation of a name; `relid`, `schemaname` and `relname` are an index's table."""
 
     oid: int
     relkind: str
@@ -101,6 +101,12 @@ def read_table(connection: Connection, table: RelationName) -> TableFacts | None
     return fetch_one(
         connection, "table_facts", TableFacts, schemaname=table.schemaname, relname=table.relname
     )
+
+
+def read_tables(connection: Connection, names: Iterable[RelationName]) -> dict[RelationName, TableFacts]:
+    """The facts of each of the relations that exists, in their order."""
+    tables = {name: read_table(connection, name) for name in dict.fromkeys(names)}
+    return {name: facts for name, facts in tables.items() if facts is not None}
 
 
 def read_table_indexes(connection: Connection, relid: int) -> list[TableIndex]:

@@ -11,7 +11,7 @@ from exporter.postgres.target import Connection
 
 @dataclass(frozen=True, slots=True)
 class SystemIdentity:
-    """What tells one system from another; `timeline_id` is None on a standby.
+    """What distinguishes systems; `timeline_id` is None on a standby.
 
     Source: pg_control_system() (9.6), pg_walfile_name(pg_current_wal_insert_lsn()).
     """

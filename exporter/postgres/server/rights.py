@@ -9,7 +9,7 @@ from exporter.model import RelationName
 from exporter.postgres.fetching import fetch
 from exporter.postgres.target import Connection
 
-# Where a setting comes from when it holds for every role, in pg_settings.source.
+# The sources in pg_settings of a setting that holds for every role.
 _FOR_ALL = frozenset(
     ("default", "environment variable", "configuration file", "command line", "global", "database")
 )

@@ -1,4 +1,4 @@
-"""What a session may do before anything is built, and whether it has a server process of its own."""
+"""What a session may do before a build, and whether it has its own server process."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ def read_session_facts(connection: Connection) -> SessionFacts:
 
 
 def pooling_evidence(connection: Connection) -> str | None:
-    """What shows that a pooler stands between, None when the session has one process and keeps its state.
+    """Return the evidence of a pooler in between, None if one process serves the session and keeps its state.
 
-    A pooler gives out process numbers of its own; one that does not is known by a statement that another
+    A pooler returns its own process numbers; one that does not is known by a statement that another
     process answers, or one that does not know what the statement before has set.
     """
     token = secrets.token_hex(8)

@@ -28,7 +28,7 @@ class StorageFacts:
 
     @property
     def temporary_tablespaces(self) -> tuple[str, ...]:
-        """The names in `temp_tablespaces`; an empty one stands for the database's own."""
+        """The names in `temp_tablespaces`; an empty one is that of the database."""
         return tuple(
             match["bare"].lower() if match["bare"] else match["quoted"].replace('""', '"')
             for match in _IDENTIFIER.finditer(self.temp_tablespaces)

@@ -1,6 +1,6 @@
-"""Whom a concurrent build waits for, by PostgreSQL's real rules. Reads only; decides nothing.
+"""The sessions that a concurrent build waits for, by PostgreSQL's rules. Reads only; decides nothing.
 
-A build waits for everybody who holds a writer's or a stronger lock on its table, prepared transactions
+A build waits for every session that holds a writer's or a stronger lock on its table, prepared transactions
 too, and at its end for every snapshot in its database that is older than its own. It does not wait for
 idle transactions that hold neither, however long they are open.
 """
@@ -82,12 +82,12 @@ class Blocker:
 
 
 def read_blockers(connection: Connection, relids: Collection[int]) -> Sequence[Blocker]:
-    """Whom a build on one of these tables would wait for now, the oldest first; of other databases nobody."""
+    """Return the sessions of this database that a build on these tables would wait for, oldest first."""
     return _read(connection, relids, is_drop=False)
 
 
 def read_drop_blockers(connection: Connection, relids: Collection[int]) -> Sequence[Blocker]:
-    """Whom a concurrent drop of an index of one of these tables would wait for now: readers too."""
+    """Return the sessions that a concurrent drop of an index of these tables would wait for, readers too."""
     return _read(connection, relids, is_drop=True)
 
 

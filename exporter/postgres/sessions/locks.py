@@ -2,7 +2,7 @@
 
 Taken in the build's own session, so that it lives as long as the build in the server, even when the client
 dies. Polled and never waited for: a session that waits for an advisory lock holds a snapshot, for which a
-concurrent build would wait for ever.
+concurrent build would wait without end.
 """
 
 from __future__ import annotations
@@ -68,5 +68,5 @@ def acquire_table_lock(
 
 
 def read_lock_holder(connection: Connection, relid: int) -> LockHolder | None:
-    """Who else holds the lock of the table, None when nobody does."""
+    """Return the other session that holds the lock of the table, None without one."""
     return fetch_one(connection, "table_lock_holder", LockHolder, tool=TOOL_KEY, relid=relid)

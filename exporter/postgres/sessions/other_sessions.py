@@ -1,4 +1,4 @@
-"""Sessions that a build waits for, or that wait for it: what may be told of them, and how to end them."""
+"""Sessions that a build waits for, or that wait for it: their properties, and how to end them."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class OtherSession:
     def ends_build(self) -> bool:
         """True when the build and it will wait for each other at the end, where the build falls.
 
-        Whoever queues for the table holds a snapshot that the build waits for at last; VACUUM holds none.
+        A session queued for the table holds a snapshot that the build waits for at its end; VACUUM does not.
         """
         is_vacuum = self.mode == "ShareUpdateExclusiveLock" and (
             self.backend_type == "autovacuum worker" or (self.query or "").lstrip()[:6].upper() == "VACUUM"
@@ -125,7 +125,7 @@ class OtherSession:
 
 
 def signal_session(connection: Connection, session: OtherSession, signal: str) -> bool:
-    """True when the session was told to `cancel` its statement or to `terminate`; False when it is gone.
+    """Return True if the session was signalled (`cancel` or `terminate`), False if it has ended.
 
     A session in another transaction than the one that was seen counts as gone.
     Raises: psycopg.Error when the server refuses.

@@ -16,7 +16,7 @@ _MAX_NAME_BYTES = 63
 class ToolSession:
     """A session that builds on a table, drops from it or queues for it.
 
-    `has_live_run` tells that the run it belongs to has other sessions too. Units: seconds.
+    `has_live_run`: its run has other sessions too. Units: seconds.
     Source: pg_stat_activity, pg_stat_progress_create_index, pg_locks (14).
     """
 
@@ -63,7 +63,7 @@ def read_session_starts(connection: Connection, pids: Collection[int]) -> dict[i
 
 
 def cancel_tool_session(connection: Connection, work: ToolSession) -> bool:
-    """True when the session was told to cancel its statement, False when it is gone.
+    """Return True if the session was signalled to cancel its statement, False if it has ended.
 
     Raises: psycopg.Error when the server refuses.
     """

@@ -43,7 +43,7 @@ def test_names_that_are_taken_are_refused_and_nothing_is_dropped(shop: TestDatab
     assert [(index.state, index.detail) for index in run.plan.refused] == [
         (IndexState.CONFLICT, "public.idx_sender is a table"),
         (IndexState.CONFLICT, "public.idx_content is an index of public.posts"),
-        (IndexState.CONFLICT, "the index of that name is defined otherwise"),
+        (IndexState.CONFLICT, "the index of that name has another definition"),
     ]
     query = "SELECT oid, relname, relkind FROM pg_class WHERE relname LIKE 'idx_%' ORDER BY 1"
     assert shop.execute(query) == before
@@ -58,7 +58,7 @@ def test_a_name_that_is_taken_between_plan_and_build_fails_clean(shop: TestDatab
     results = run.init()
 
     assert results[0].status is StepStatus.HALTED
-    assert results[0].message == "the index of that name is defined otherwise"
+    assert results[0].message == "the index of that name has another definition"
     assert indexes_of(shop) == {"idx_sender": True}
 
 

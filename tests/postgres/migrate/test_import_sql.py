@@ -227,5 +227,5 @@ def test_the_command_prints_or_writes_and_never_overwrites(
     assert [index.name for index in load_manifest(output).indexes] == ["i"]
     kept = output.read_text(encoding="utf-8")
     assert main([*command, "--output", str(output)]) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     assert output.read_text(encoding="utf-8") == kept

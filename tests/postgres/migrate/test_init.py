@@ -6,9 +6,10 @@ import pytest
 from psycopg import sql
 
 from exporter import bundled
-from exporter.errors import SettingsError, TargetTimedOut
+from exporter.errors import ExporterError, SettingsError, TargetTimedOut
 from exporter.manifest.loader import load_manifest
 from exporter.migrate.assessment import Assessment
+from exporter.migrate.events import Event, EventKind
 from exporter.migrate.init import initialise
 from exporter.migrate.options import BuildOptions, RunOptions, StepOptions
 from exporter.migrate.plan.psql_script import only_manifest
@@ -419,6 +420,22 @@ def test_init_rebuilds_what_somebody_dropped(nova_database: TestDatabase, manife
 
 
 # Which migration
+
+
+def test_what_is_wrong_after_the_build_is_no_usage_error(database: TestDatabase) -> None:
+    database.execute("CREATE TABLE events (id int) PARTITION BY RANGE (id)")
+    database.execute("CREATE TABLE events_1 PARTITION OF events FOR VALUES FROM (0) TO (10)")
+    index = declare("idx_event", "events", "id")
+
+    def spoil_journal(event: Event) -> None:
+        if event.kind is EventKind.FINISHED and event.step.kind is StepKind.ANALYZE:
+            database.execute("DROP VIEW migration_log")
+
+    with pytest.raises(ExporterError, match="migration_log is missing") as caught:
+        initialise(as_declared(database), manifest_of(index, analyze=()), OPTIONS, on_event=spoil_journal)
+
+    assert caught.value.exit_code == 1
+    assert indexes_of(database)["idx_event"]
 
 
 def test_the_only_manifest_needs_no_name() -> None:

@@ -600,7 +600,7 @@ def test_before_a_rollback_every_partition_is_asked_who_holds_it(events: TestDat
         "archive.old_1": Verdict.PASS,
     }
     assert "a reader, idle in transaction" in told["public.events_2024"].found
-    assert "gives up whole" in (told["public.events_2024"].hint or "")
+    assert "fails as a whole" in (told["public.events_2024"].hint or "")
 
 
 def test_a_reader_holds_up_the_drop_which_gives_up_whole(events: TestDatabase) -> None:
@@ -637,7 +637,10 @@ def foreign(events: TestDatabase) -> TestDatabase:
     ("index", "why"),
     [
         (DECLARED, "never becomes valid"),
-        (declare("idx_u", "events", "at", "id", unique=True), "it makes a unique index of the whole impossible"),
+        (
+            declare("idx_u", "events", "at", "id", unique=True),
+            "it makes a unique index of the whole impossible",
+        ),
     ],
 )
 def test_a_foreign_partition_is_refused_with_the_reason(

@@ -7,7 +7,7 @@ from psycopg import sql
 
 from exporter.migrate.options import RunOptions
 from exporter.migrate.report import status_as_text, status_exit_code
-from exporter.migrate.status import IndexStatus, Status, read_status
+from exporter.migrate.status import IndexStatus, IndexUsage, Status, read_status
 from exporter.model import IndexState, Manifest
 from exporter.postgres.journal import EventStatus, Phase
 from exporter.postgres.sessions.locks import acquire_table_lock
@@ -99,6 +99,51 @@ def test_the_monitor_role_compares_what_stands(shop: TestDatabase, monitor: str)
 
     assert (index.observed.state, index.compared_with) == (IndexState.PRESENT, "declaration")
     assert (status.no_journal, status_exit_code(status)) == (None, 0)
+
+
+@pytest.mark.parametrize("is_monitor", [False, True])
+def test_scans_count_from_the_build_and_the_size_is_the_servers(
+    shop: TestDatabase, monitor: str, is_monitor: bool
+) -> None:
+    Run(shop, MANIFEST).init()
+    user = monitor if is_monitor else None
+    _, unused = status_of(shop, user=user)
+    with shop.connect() as connection:
+        connection.execute("SET enable_seqscan = off; SET enable_bitmapscan = off")
+        connection.execute("SELECT id FROM messages WHERE sender_id = 3")
+    used = wait_for("the scan", lambda: next(_scanned(shop, user), None))
+    [(size,)] = shop.execute("SELECT pg_relation_size('idx_sender')")
+
+    assert unused.usage is not None
+    assert (unused.usage.idx_scan, unused.usage.size_bytes) == (0, size)
+    assert unused.usage.last_idx_scan is None
+    assert unused.usage.created_at is not None
+    assert unused.usage.since == used.since
+    assert (used.last_idx_scan is not None) is (shop.server.version_num >= 160000)
+
+
+def _scanned(database: TestDatabase, user: str | None) -> Iterator[IndexUsage]:
+    _, index = status_of(database, user=user)
+    if index.usage is not None and index.usage.idx_scan:
+        yield index.usage
+
+
+def test_the_scans_of_partitions_are_those_of_the_whole(shop: TestDatabase) -> None:
+    shop.execute("CREATE TABLE parts (id int) PARTITION BY RANGE (id)")
+    for number in range(2):
+        shop.execute(
+            f"CREATE TABLE part_{number} PARTITION OF parts FOR VALUES FROM ({number}) TO ({number + 1})"
+        )
+    shop.execute("CREATE INDEX idx_parts ON parts (id)")
+    with shop.connect() as connection:
+        connection.execute("SET enable_seqscan = off")
+        connection.execute("SELECT id FROM parts WHERE id IN (0, 1)")
+
+    def scans() -> int | None:
+        _, index = status_of(shop, manifest_of(declare("idx_parts", "parts", "id")))
+        return None if index.usage is None or index.usage.idx_scan != 2 else 2
+
+    wait_for("a scan of both partitions", scans)
 
 
 def test_without_the_right_to_compile_the_journal_says_what_was_declared(

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from exporter.cli import main
-from exporter.cli.change import _build_options, _run_options, _watch_options
-from exporter.cli.options import chosen, settings_source
+from exporter.cli.choice import chosen
+from exporter.cli.commands.run_options import build_options, run_options, watch_options
+from exporter.cli.options import settings_source
 from exporter.cli.parser import build_parser
 from exporter.errors import SettingsError
 from exporter.migrate.options import (
@@ -73,8 +74,7 @@ def faults_of(*flags: str, **given: typing.Any) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("command", ["init", "rollback", "verify", "preflight", "plan", "status"])
 def test_without_settings_everything_is_as_the_rooms_have_it(command: str) -> None:
-    arguments = build_parser().parse_args([command])
-    options = _run_options(arguments, settings_of(command=command))
+    options = run_options(settings_of(command=command))
 
     assert options.build == BuildOptions()
     assert options.build.steps == StepOptions(watch=WatchOptions())
@@ -100,9 +100,9 @@ def test_every_setting_is_taken_from_each_place(tmp_path: Path) -> None:
     file = tmp_path / "settings.yaml"
     file.write_text("".join(f"{name}: {value!r}\n" for name, value in ALL.items()))
 
-    assert _watch_options(settings_of(*flags)) == ALL_TAKEN
-    assert _watch_options(settings_of(environment=variables)) == ALL_TAKEN
-    assert _watch_options(settings_of(file=file)) == ALL_TAKEN
+    assert watch_options(settings_of(*flags)) == ALL_TAKEN
+    assert watch_options(settings_of(environment=variables)) == ALL_TAKEN
+    assert watch_options(settings_of(file=file)) == ALL_TAKEN
 
 
 def test_a_flag_ranks_above_a_variable_above_the_file(tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def options_of(file: Path, *flags: str) -> dict[str, RunOptions]:
     arguments = build_parser().parse_args(["init", "--config.file", str(file), *flags])
     source = settings_source(arguments)
     settings = load_settings(file=source.file, flags=source.flags, environment={})
-    return {one.target.name: _build_options(arguments, settings, one) for one in chosen(arguments, settings)}
+    return {one.target.name: build_options(settings, one) for one in chosen(arguments, settings)}
 
 
 def test_each_target_has_its_own_disk(two_targets: Path) -> None:

@@ -25,6 +25,7 @@ from exporter.model import (
     Verdict,
     Wait,
 )
+from exporter.text.characters import printable
 
 STARTED_AT = datetime(2026, 8, 20, 14, 3, 11, tzinfo=UTC)
 BUILT_AT = STARTED_AT + timedelta(seconds=7)
@@ -86,12 +87,21 @@ def facts_of(index: ObservedIndex) -> IndexFacts:
 
 
 def measured_before(index: DeclaredIndex) -> ProbeMeasurement:
-    return ProbeMeasurement(index.name, index.probes[0].name, 20, 0, 0.084, 10, "Parallel Seq Scan", 15_342.1)
+    table = printable(index.table.quoted)
+    plan = f"Parallel Seq Scan on {table}  (cost=0.00..15342.10 rows=50)\n  Filter: (sender_id = ?)"
+    name = index.probes[0].name
+    return ProbeMeasurement(index.name, name, 20, 0, 0.084, 10, "Parallel Seq Scan", 15_342.1, plan=plan)
 
 
 def measured_after(index: DeclaredIndex) -> ProbeMeasurement:
     node = f"Index Scan using {index.name}"
-    return ProbeMeasurement(index.name, index.probes[0].name, 20, 20, 0.00042, 10, node, 193.17)
+    table = printable(index.table.quoted)
+    plan = (
+        "Limit  (cost=0.42..193.17 rows=50)\n"
+        f"  ->  {printable(node)} on {table}  (cost=0.42..1930.10 rows=500)\n"
+        "        Index Cond: (sender_id = ?)"
+    )
+    return ProbeMeasurement(index.name, index.probes[0].name, 20, 20, 0.00042, 10, node, 193.17, plan=plan)
 
 
 def result_of(step: Step, status: StepStatus = StepStatus.DONE) -> StepResult:
@@ -236,7 +246,7 @@ def found_wanting() -> Outcome:
 def refused() -> Outcome:
     """Nothing is built: one name is taken, the other index is being built by somebody else."""
     taken = replace(
-        observed(MESSAGES, IndexState.CONFLICT, "the index of that name is defined otherwise"),
+        observed(MESSAGES, IndexState.CONFLICT, "the index of that name has another definition"),
         found_definition="CREATE INDEX idx_messages_sender_created ON public.messages USING btree (id)",
     )
     building = observed(POSTS, IndexState.BUILDING_FOREIGN, "being built by pid 4711, user dba, psql")

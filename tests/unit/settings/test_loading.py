@@ -500,7 +500,7 @@ def test_without_a_name_the_database_is_that_of_the_user() -> None:
         ("password_file: binary", 3, "one line of text"),
         ("dsn: nonsense", 3, "not a connection string"),
         ("dsn: ''", 3, "DSN is empty"),
-        ("dsn: mysql://a", 3, "another scheme"),
+        ("dsn: mysql://a", 3, "the scheme of the DSN"),
         ("host: a b", 2, "the host is neither"),
         ("hostaddr: localhost", 2, "not a network address"),
         ("databases: [a, a]", 3, "database 'a' is listed 2 times"),
@@ -674,7 +674,7 @@ def test_one_index_has_one_manifest_in_a_database(tmp_path: Path) -> None:
 
     assert [fault.what for fault in faults] == [
         f"{tmp_path}/m1.yaml and {tmp_path}/m2.yaml both declare public.idx",
-        f"{tmp_path}/m1.yaml and {tmp_path}/m3.yaml both are the migration 'm1'",
+        f"{tmp_path}/m1.yaml and {tmp_path}/m3.yaml are both the migration 'm1'",
     ]
 
 

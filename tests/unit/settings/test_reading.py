@@ -141,8 +141,8 @@ targets: [{name: main, host: a, databases: [d], sslrootcert: ca.pem, sslcert: cl
     [
         ("ca.pem", "nothing", "ca.pem holds no certificate"),
         ("ca.pem", None, "ca.pem cannot be read: No such file or directory"),
-        ("client.pem", "nothing", "are no certificate and key that can be used"),
-        ("client.key", "nothing", "are no certificate and key that can be used"),
+        ("client.pem", "nothing", "are not a usable certificate and key"),
+        ("client.key", "nothing", "are not a usable certificate and key"),
         ("client.key", None, "client.key cannot be read: No such file or directory"),
     ],
 )
@@ -168,7 +168,7 @@ def test_a_certificate_with_the_key_of_another_is_a_fault(tmp_path: Path) -> Non
     _, other = authority.issue("other", "monitor")
     other.replace(tmp_path / "client.key")
 
-    assert "client.key is not that of the certificate in" in faults(read(source(tmp_path, CERTIFIED)))
+    assert "client.key does not belong to the certificate in" in faults(read(source(tmp_path, CERTIFIED)))
 
 
 def test_in_a_dsn_a_file_that_is_not_there_is_for_libpq_to_judge(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 -- Cancels the statement of a session, or ends the session: only if it is still the one that was seen, in the
 -- same transaction. No row when it is not.
--- changes: ends a statement or a session of somebody else
+-- changes: ends a statement or a session of another role
 -- privileges: pg_signal_backend, or the session's own role; of a superuser's session only a superuser; lock: none
 SELECT CASE
     WHEN %(signal)s = 'terminate' THEN pg_catalog.pg_terminate_backend(a.pid)

@@ -1,4 +1,4 @@
--- Whom a concurrent build on one of the tables would wait for now, by the server's own rules: one row for each
+-- Sessions that a concurrent build on one of the tables would wait for now, by the rules of the server: one row for each
 -- session or prepared transaction and table that it locks, one for each session with a snapshot.
 -- Locks that let a build pass (readers, SELECT FOR UPDATE) do not count, nor sessions of other databases, nor
 -- the snapshots of VACUUM, nor idle transactions that hold neither. A waiting lock counts where it is strong

@@ -1,7 +1,7 @@
 -- Builds that run in this database, each with the sessions that it waits for and those that queue behind it: a
 -- row for every such pair, or one row whose other_role is NULL.
 -- The parameter pids adds processes without progress: they queue for their table, drop or analyze.
--- Whom a build waits for is asked of the lock manager: current_locker_pid is wrong for a prepared transaction,
+-- The sessions that a build waits for come from the lock manager: current_locker_pid is wrong for a prepared transaction,
 -- whose place another session may have taken.
 -- A build that is not concurrent names no index until it ends: index_relid is 0, indexname and amname NULL.
 -- units: seconds; ancestors are the oids of the partitioned tables that the table is a partition of

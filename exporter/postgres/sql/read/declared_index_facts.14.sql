@@ -1,4 +1,4 @@
--- One declared index and its table after a build; index columns are NULL where it does not stand.
+-- One declared index and its table after a build; index columns are NULL where it does not exist.
 -- privileges: none; lock: AccessShareLock on the catalogues only, never on the index or its table; cost: constant
 -- units: table_last_analyze is the later of ANALYZE and autoanalyze, NULL when neither is remembered;
 -- proven_columns are those of `column_names` that cannot hold NULL

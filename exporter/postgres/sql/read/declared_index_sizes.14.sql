@@ -1,7 +1,7 @@
 -- How large one declared index and its table are, partitions included.
 -- privileges: none; lock: AccessShareLock on both, so it waits behind AccessExclusiveLock (give it a
 -- lock_timeout); cost: one stat() per segment file
--- units: bytes; table_pages in blocks of the main fork; size_bytes is NULL where the index does not stand
+-- units: bytes; table_pages in blocks of the main fork; size_bytes is NULL where the index does not exist
 WITH RECURSIVE tables (oid) AS (
     SELECT %(relid)s::pg_catalog.oid
     UNION

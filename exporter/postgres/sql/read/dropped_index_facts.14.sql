@@ -1,4 +1,4 @@
--- What leans on each index that is to be dropped, and how often it was scanned; one row an index that stands.
+-- What depends on each index to be dropped, and its number of scans; one row for each existing index.
 -- privileges: none; lock: AccessShareLock on catalogues; cost: one row an index
 -- units: last_idx_scan in seconds since the epoch, NULL before PostgreSQL 16
 -- conindid of a foreign key names the index that it refers to, on the table referred to. `supports` are foreign

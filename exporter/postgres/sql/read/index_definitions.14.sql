@@ -1,4 +1,4 @@
--- The definition of each given index whose table nobody holds, or waits for, an AccessExclusiveLock on.
+-- The definition of each given index on whose table no session holds, or waits for, an AccessExclusiveLock.
 -- privileges: none
 -- lock: AccessShareLock on the index's table, under lock_timeout; a locked one is skipped, because asking
 -- would wait until the lock is gone

@@ -1,4 +1,4 @@
--- The indexes that this migration attached to one of its own, or began to, and that stood before: dropping
+-- The indexes that this migration attached to one of its own, or began to, and that existed before: dropping
 -- what it made would drop them too.
 -- privileges: SELECT on migration_events; lock: AccessShareLock on it; cost: one pass over migration_events
 SELECT DISTINCT

@@ -1,4 +1,4 @@
--- When this tool saw each index stand that it built for the given migrations, by the index's oid.
+-- When this tool first saw each index that it built for the given migrations, by the oid of the index.
 -- A database copied from a template, where the counters began at zero, brings its journal along: an index
 -- whose oid is lower than the database's own was copied, and the journal does not know when.
 -- privileges: SELECT on migration_events; lock: AccessShareLock on it; cost: one pass over migration_events

@@ -1,6 +1,6 @@
 -- The indexes of one migration that it created itself, or began to, with their definitions.
--- A build that failed and was cleaned up is forgotten: whatever bears the name later is not ours.
--- `is_dropping` tells that a drop was begun since and is not known to have ended, or to have left it valid.
+-- A build that failed and was cleaned up is forgotten: a later index of that name is not ours.
+-- `is_dropping`: a drop was begun since, and is not known to have ended or to have left it valid.
 -- `verified_at` is the last time since that the tool proved its use: its own probes scanned it until then.
 -- privileges: SELECT on migration_events; lock: AccessShareLock on it; cost: one pass over migration_events
 -- units: indexrelid is that of the index as it was built, NULL where no build was seen to end

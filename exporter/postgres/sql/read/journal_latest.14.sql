@@ -1,4 +1,4 @@
--- Where each index of one migration stands by the journal.
+-- The latest state of each index of one migration by the journal.
 -- From the table: a view runs what its owner put into it.
 -- privileges: SELECT on migration_events; lock: AccessShareLock on it; cost: one pass over migration_events
 SELECT DISTINCT ON (index_name)

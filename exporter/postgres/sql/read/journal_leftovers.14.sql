@@ -1,5 +1,5 @@
--- INVALID indexes that this migration left under another name, because somebody held their table, and that
--- still stand: known by the oid and the name that the journal has.
+-- INVALID indexes that this migration left under another name, because their table was locked, and that
+-- still exist: known by the oid and the name that the journal has.
 -- privileges: SELECT on migration_events; lock: AccessShareLock on it; cost: one pass over migration_events
 SELECT DISTINCT
     c.oid::pg_catalog.int8 AS indexrelid,

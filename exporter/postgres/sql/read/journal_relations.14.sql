@@ -1,4 +1,4 @@
--- The relations that bear the journal's names, with their columns in order.
+-- The relations that have the names of the journal, with their columns in order.
 -- Others may create in the journal's schema too. Only a plain table is read without running its owner's code (a
 -- view's functions, a policy's, a cast's), and only one of an owner we trust anyway is written to.
 -- privileges: none; lock: AccessShareLock on catalogues; cost: two rows at most

@@ -1,4 +1,4 @@
--- Every relation of this database that somebody else holds, or waits for, an AccessExclusiveLock on.
+-- Every relation of this database on which another session holds, or waits for, an AccessExclusiveLock.
 -- privileges: none; lock: none; cost: one pass over the lock table
 SELECT DISTINCT l.relation AS relid
 FROM pg_catalog.pg_locks AS l

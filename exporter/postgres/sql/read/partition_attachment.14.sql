@@ -1,4 +1,4 @@
--- How an index of a partition stands to the index of the table above, by their names; one row.
+-- The attachment of an index of a partition to the index of the table above, by their names; one row.
 -- Both names are of one tree; what is not there is NULL.
 -- privileges: none; lock: AccessShareLock on catalogues; cost: constant
 -- valid_ancestors are the names of the indexes above, the parent included, that are valid

@@ -25,7 +25,7 @@ JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid
 JOIN pg_catalog.pg_class AS t ON t.oid = i.indrelid
 JOIN pg_catalog.pg_namespace AS n ON n.oid = t.relnamespace
 JOIN pg_catalog.pg_database AS d ON d.datname = pg_catalog.current_database()
--- 0 stands for the database's own tablespace.
+-- 0 is the tablespace of the database.
 LEFT JOIN pg_catalog.pg_tablespace AS s
     ON s.oid = CASE WHEN c.reltablespace = 0 THEN d.dattablespace ELSE c.reltablespace END
 LEFT JOIN pg_catalog.pg_inherits AS h ON h.inhrelid = i.indexrelid

@@ -1,4 +1,4 @@
--- The relation that bears a name, with the table it belongs to when it is an index.
+-- The relation of a name, with its table if it is an index.
 -- privileges: none; lock: AccessShareLock on catalogues; cost: one row
 SELECT
     c.oid::pg_catalog.int8 AS oid,

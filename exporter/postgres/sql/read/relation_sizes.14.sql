@@ -1,4 +1,4 @@
--- The size of each given relation that nobody holds, or waits for, an AccessExclusiveLock on.
+-- The size of each given relation on which no session holds, or waits for, an AccessExclusiveLock.
 -- privileges: none
 -- lock: AccessShareLock on each relation, under lock_timeout; a relation that is being dropped, rewritten or
 -- reindexed is skipped, because asking for its size would wait until that ends

@@ -1,5 +1,5 @@
 -- What the current session may do before anything is built, one row.
--- read_only_default is what a session starts with; read_only_of_role tells that it is so for this role alone.
+-- read_only_default is what a session starts with; read_only_of_role is true if only this role has it.
 -- privileges: none; lock: AccessShareLock on catalogues; cost: one pass over the settings
 SELECT
     pg_catalog.current_setting('server_version_num')::pg_catalog.int4 AS server_version_num,

@@ -1,4 +1,4 @@
--- Which server process answers, and what of the session it still knows: NULL where it is not told.
+-- Which server process answers, and what of the session it still knows: NULL if unknown.
 -- privileges: none; lock: none; cost: constant
 SELECT
     pg_catalog.pg_backend_pid() AS backend_pid,

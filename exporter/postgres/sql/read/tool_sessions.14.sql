@@ -1,6 +1,6 @@
 -- A session of this tool as it works on one table: one row while the process is there.
 -- A build or drop holds ShareUpdateExclusiveLock on its table, or queues for it.
--- has_live_run tells that its run has another session, which ends with the run's process; sessions that only
+-- has_live_run is true if its run has another session, which ends with the run's process; sessions that only
 -- clean up do not count, they can outlive it.
 -- units: seconds
 -- privileges: pg_read_all_stats to see more than names of other roles' sessions; lock: none; cost: pg_locks once

@@ -1,5 +1,5 @@
 -- How many standbys stream from this server, one row.
--- Only who replays tells what it replayed: base backups and pg_receivewal do not. Subscribers do, over a
+-- Only a session that replays reports what it replayed: base backups and pg_receivewal do not. Subscribers do, over a
 -- logical slot.
 -- privileges: pg_read_all_stats, without which walsenders is NULL while there is any connection
 -- lock: none; cost: one pass over the WAL senders and one over the replication slots

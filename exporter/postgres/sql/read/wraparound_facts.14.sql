@@ -1,4 +1,4 @@
--- How far this database is from wraparound, and the marks that the server itself goes by, one row.
+-- How far this database is from wraparound, and the limits that the server itself uses, one row.
 -- units: transactions, multixacts
 -- privileges: none; lock: AccessShareLock on pg_database; cost: constant
 SELECT

@@ -67,6 +67,6 @@ def test_an_autovacuum_against_wraparound_is_never_ended(own_server: OwnServer) 
     )
     assert "autovacuum worker against wraparound" in (build.message or "")
     (note,) = [note for note in notes_of(run) if note.startswith(f"waits for pid {worker}")]
-    assert note.endswith("(a process of the server is never ended (autovacuum worker))")
+    assert note.endswith("(a process of the server is never signalled (autovacuum worker))")
     assert {one["action"] for one in actions_of(shop)} == {"abandon"}
     assert indexes_of(shop) == {}

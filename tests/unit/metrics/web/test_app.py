@@ -51,7 +51,7 @@ class FixedPages:
 
 
 class FixedReload:
-    """A reload that ends as it was told to."""
+    """A reload with a fixed result."""
 
     def __init__(self, ended: Reload, *, is_enabled: bool = True) -> None:
         self.is_enabled = is_enabled

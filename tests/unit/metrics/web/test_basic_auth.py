@@ -139,16 +139,16 @@ def test_a_scraper_that_leaves_does_not_take_the_verification_with_it() -> None:
     assert run(ask)
 
 
-def test_a_crowd_of_passwords_is_bounded_and_does_not_bar_the_remembered(
+def test_the_number_of_passwords_that_wait_is_bounded_and_does_not_bar_the_remembered(
     verifications: list[tuple[bytes, bytes]],
 ) -> None:
     async def ask(verifier: PasswordVerifier) -> tuple[int, int, bool]:
         assert await verifier.accepts(USERS, b"alice", b"secret", CLIENT)
         guesses = (verifier.accepts(USERS, b"alice", b"guess %d" % number, CLIENT) for number in range(200))
-        crowd = asyncio.gather(*guesses, return_exceptions=True)
+        guessing = asyncio.gather(*guesses, return_exceptions=True)
         await asyncio.sleep(0)
         is_right = await verifier.accepts(USERS, b"alice", b"secret", CLIENT)
-        answers = await crowd
+        answers = await guessing
         refused = sum(isinstance(answer, TooManyPending) for answer in answers)
         return refused, answers.count(False), is_right
 
@@ -165,11 +165,11 @@ def test_guesses_from_one_address_do_not_hold_up_another(
 ) -> None:
     async def ask(verifier: PasswordVerifier) -> bool:
         guesses = [verifier.accepts(USERS, b"alice", b"guess %d" % number, guesser) for number in range(200)]
-        crowd = asyncio.gather(*guesses, return_exceptions=True)
+        guessing = asyncio.gather(*guesses, return_exceptions=True)
         await asyncio.sleep(0)
         is_right = await verifier.accepts(USERS, b"bob", b"hunter2", scraper)
         before = len(verifications)
-        await crowd
+        await guessing
         assert before < 5
         return is_right
 
@@ -183,11 +183,11 @@ def test_the_addresses_of_one_network_of_ipv6_are_one_client(other: str) -> None
             verifier.accepts(USERS, b"alice", b"guess %d" % number, "2001:db8::1")
             for number in range(MAX_PENDING)
         ]
-        crowd = asyncio.gather(*guesses)
+        guessing = asyncio.gather(*guesses)
         await asyncio.sleep(0)
         with pytest.raises(TooManyPending):
             await verifier.accepts(USERS, b"bob", b"hunter2", other)
-        await crowd
+        await guessing
         return True
 
     assert run(ask)

@@ -481,6 +481,6 @@ def test_only_allowed_names_are_admitted(certificates: Path) -> None:
     assert tls.admits({"subjectAltName": (("DNS", "b.example"), ("IP Address", "10.1.2.3"))})
     assert not tls.admits({"subjectAltName": (("DNS", "b.example"),)})
     assert not tls.admits({"subject": ((("commonName", "a.example"),),)})
-    # VerifyClientCertIfGiven: nobody has to give one.
+    # VerifyClientCertIfGiven: a certificate is optional.
     assert tls.admits(None)
     assert TlsServer(tls.context).admits({"subjectAltName": (("DNS", "b.example"),)})

@@ -1,4 +1,4 @@
-"""What stands before the pages, over an application that answers everything."""
+"""Authentication and security headers, over an application that answers everything."""
 
 import asyncio
 from itertools import product

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,20 @@ from typing import Any
 import pytest
 
 from exporter.migrate.report import (
+    PlanReport,
     as_json,
     as_markdown,
     as_text,
     exit_code,
+    plan_as_json,
+    plan_as_markdown,
     plan_as_text,
+    plan_exit_code,
 )
 from exporter.model import (
     IndexState,
     Outcome,
+    Plan,
     StepKind,
     StepStatus,
     Verdict,
@@ -86,7 +92,7 @@ def test_names_as_long_and_as_wide_as_can_be_stay_within_the_terminal() -> None:
     long = replace(MESSAGES, name="i" * 63)
 
     for index in (wide, long):
-        for text in (as_text(done(index)), plan_as_text(plan_of(index))):
+        for text in (as_text(done(index)), plan_as_text(plan_report(plan_of(index)))):
             assert max(map(columns_of, text.split("\n"))) <= 80
         # Broken over lines, but nothing is cut off.
         assert index.name in re.sub(r"\s+", "", as_text(done(index)))
@@ -120,7 +126,10 @@ class Elements(HTMLParser):
 
 
 def test_markdown_holds_no_html_and_no_broken_table() -> None:
-    text = as_markdown(done(ODD))
+    whole = as_markdown(done(ODD))
+    # Inside a fence every character is shown as it is.
+    text = re.sub(r"^ *(`{3,})text\n.*?^ *\1$", "", whole, flags=re.DOTALL | re.MULTILINE)
+    assert (whole.count("```text"), text.count("```")) == (2, 0)
 
     elements = Elements()
     elements.feed(text)
@@ -222,7 +231,7 @@ def test_a_rough_estimate_is_told_as_one() -> None:
 
 
 def test_a_plan_tells_sql_lock_end_and_undo_of_each_step() -> None:
-    text = re.sub(r"\s+", " ", plan_as_text(plan_of(MESSAGES)))
+    text = re.sub(r"\s+", " ", plan_as_text(plan_report(plan_of(MESSAGES))))
 
     assert "2 steps to do: build 1 index, analyze 1 table." in text
     for step in plan_of(MESSAGES).steps:
@@ -233,12 +242,43 @@ def test_a_plan_tells_sql_lock_end_and_undo_of_each_step() -> None:
 
 
 def test_a_plan_tells_where_it_would_be_done_and_repeats_no_lock() -> None:
-    text = plan_as_text(plan_of(MESSAGES, POSTS), origin=("database 'nova' at 127.0.0.1:5432",))
+    text = plan_as_text(plan_report(plan_of(MESSAGES, POSTS)))
 
-    assert text.splitlines()[1] == "database 'nova' at 127.0.0.1:5432"
+    assert text.splitlines()[1] == "database 'nova' at 127.0.0.1:5432, PostgreSQL 18.1"
     assert text.count("ShareUpdateExclusiveLock on the table") == 2
     assert text.count("lock, done when: as in step 1") == 1
     assert text.count("lock, done when: as in step 2") == 1
+
+
+def test_a_plan_gives_the_estimate_of_each_build_and_of_all() -> None:
+    estimates = done(MESSAGES, POSTS).estimates
+    report = replace(plan_report(plan_of(MESSAGES, POSTS)), estimates=estimates)
+    document = json.loads(plan_as_json(report))
+
+    text = re.sub(r"\s+", " ", plan_as_text(report))
+    assert text.count("estimate, at most: ") == 2
+    assert "Estimate of all builds, at most: " in text
+    assert "Estimate of all builds, at most: " in plan_as_markdown(report)
+    assert [one["index_bytes"] for one in document["estimates"]] == [one.index_bytes for one in estimates]
+
+
+def test_the_json_of_a_plan_has_the_documented_keys_only() -> None:
+    page = REPORT_PAGE.read_text(encoding="utf-8")
+    report = replace(plan_report(plan_of(MESSAGES, POSTS)), estimates=done(MESSAGES, POSTS).estimates)
+
+    keys = set(keys_of(json.loads(plan_as_json(report))))
+    assert {key for key in keys if f"`{key}`" not in page} == set()
+
+
+def test_a_plan_that_would_be_refused_says_so_first_and_exits_with_one() -> None:
+    fault = replace(found_wanting().findings[3], verdict=Verdict.FAIL, subject="the server", hint="fix it")
+    report = replace(plan_report(plan_of(MESSAGES)), preflight=(fault,))
+
+    text = plan_as_text(report)
+    assert headings(text)[0] == "Preflight"
+    assert "init would refuse to start here" in text
+    assert (plan_exit_code(report), json.loads(plan_as_json(report))["exit_code"]) == (1, 1)
+    assert plan_exit_code(plan_report(plan_of(MESSAGES))) == 0
 
 
 def headings(text: str) -> list[str]:
@@ -258,7 +298,7 @@ def test_what_has_no_source_takes_one_line_of_the_plan_and_none_of_the_report_af
     backup = replace(unknown, criterion="backup", reason="no_command")
     outcome = replace(done(MESSAGES), preflight=(disk, backup))
 
-    plan = plan_as_text(outcome.plan, outcome.preflight)
+    plan = plan_as_text(replace(plan_report(outcome.plan), preflight=outcome.preflight))
 
     assert plan.endswith(
         "  the server\n    unknown  no source for disk (--free-bytes), backup (--backup-command)\n"
@@ -333,11 +373,33 @@ def test_wal_is_told_beside_its_estimate_in_every_form() -> None:
     assert (document["wal_bytes"], document["estimated_wal_bytes"]) == (52 * 1024 * 1024, expected_bytes)
 
 
+def test_plans_of_probes_are_in_text_only_where_asked_for_and_keep_their_indentation() -> None:
+    outcome = done(MESSAGES)
+    narrow = as_text(outcome, 50, with_plans=True)
+
+    assert "Index Cond" not in as_text(outcome)
+    shown = as_text(outcome, 120, with_plans=True)
+    assert "\n    Limit  (cost=0.42..193.17 rows=50)\n      ->  Index Scan using " in shown
+    assert "\n            Index Cond: (sender_id = ?)\n" in shown
+    assert [line for line in narrow.splitlines() if columns_of(line) > 50] == []
+    assert "```text\n" in as_markdown(outcome)
+
+
 def test_an_empty_plan_says_so() -> None:
     settled = (observed(MESSAGES),)
 
     assert "Nothing to do: 1 declared index, all in place." in plan_as_text(
-        replace(plan_of(), settled=settled)
+        plan_report(replace(plan_of(), settled=settled))
+    )
+
+
+def plan_report(plan: Plan) -> PlanReport:
+    return PlanReport(
+        plan,
+        "nova",
+        "database 'nova' at 127.0.0.1:5432",
+        "18.1",
+        datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC),
     )
 
 

@@ -15,7 +15,7 @@ from exporter.migrate.report import (
     status_as_text,
     status_exit_code,
 )
-from exporter.migrate.status import IndexStatus, Status
+from exporter.migrate.status import IndexStatus, IndexUsage, Status
 from exporter.model import DeclaredIndex, IndexState
 from exporter.postgres.builds.progress import BuildProgress
 from exporter.postgres.journal import LogRow
@@ -96,7 +96,8 @@ def building() -> Status:
     present = index_status(
         POSTS, IndexState.PRESENT, log(POSTS.name, "catalog_ok", "done"), "present as declared"
     )
-    return status_of(work, present, row=log(None, "planned", "in_progress"))
+    usage = IndexUsage(1, BUILT_AT, BUILT_AT, STARTED_AT, 20 * 1024 * 1024)
+    return status_of(work, replace(present, usage=usage), row=log(None, "planned", "in_progress"))
 
 
 def dropping() -> Status:
@@ -120,7 +121,7 @@ def troubled() -> Status:
             not_compared="permission denied for table posts",
         ),
         replace(
-            index_status(replace(POSTS, name="idx_taken"), IndexState.CONFLICT, None, "defined otherwise"),
+            index_status(replace(POSTS, name="idx_taken"), IndexState.CONFLICT, None, "another definition"),
         ),
     ]
     return replace(status_of(*states), no_journal=None)
@@ -138,7 +139,7 @@ def on_a_standby_without_a_journal() -> Status:
 def about_to_begin() -> Status:
     """A run holds the table of an index that it has not begun; of the other it had died."""
     waiting = index_status(
-        MESSAGES, IndexState.ABSENT, log(MESSAGES.name, "quiesced", "in_progress"), "no index bears the name"
+        MESSAGES, IndexState.ABSENT, log(MESSAGES.name, "quiesced", "in_progress"), "there is no index of that name"
     )
     killed = index_status(
         POSTS, IndexState.ABSENT, log(POSTS.name, "building", "in_progress", "deadbeef"), "no such index"
@@ -161,6 +162,26 @@ every_status = pytest.mark.parametrize("make", STATUSES.values(), ids=STATUSES)
 @pytest.mark.parametrize("name", STATUSES)
 def test_the_status_reads_as_it_did(name: str, form: str, golden: Callable[[str, str], None]) -> None:
     golden(f"status_{name}.{form}", FORMS[form](STATUSES[name]()))
+
+
+@pytest.mark.parametrize(
+    ("usage", "shown"),
+    [
+        (IndexUsage(0, None, BUILT_AT, STARTED_AT, 0), "0 scans since 2026-08-20 14:03:18 UTC; size 0 bytes"),
+        (IndexUsage(0, None, STARTED_AT, BUILT_AT, 0), "0 scans since 2026-08-20 14:03:18 UTC; size 0 bytes"),
+        (
+            IndexUsage(1234, STARTED_AT, None, BUILT_AT, None),
+            "1234 scans since 2026-08-20 14:03:18 UTC or its creation, the last at 2026-08-20 14:03:11 UTC; "
+            "size unknown",
+        ),
+        (IndexUsage(5, None, None, None, 1), "5 scans since an unknown time or its creation; size 1 bytes"),
+        (IndexUsage(None, None, None, None, None), "scans unknown; size unknown"),
+    ],
+)
+def test_scans_are_shown_with_the_time_that_they_count_from(usage: IndexUsage, shown: str) -> None:
+    status = status_of(replace(index_status(MESSAGES, IndexState.PRESENT), usage=usage))
+
+    assert shown in " ".join(status_as_text(status).split())
 
 
 @every_status

@@ -1,14 +1,15 @@
-"""Running `import`."""
+"""`import`: write a manifest from a file of CREATE INDEX statements."""
 
 from __future__ import annotations
 
 import argparse
 import re
-import sys
 from contextlib import closing
 from pathlib import Path
 
-from exporter.cli.options import chosen_targets, print_text, read_settings
+from exporter.cli.choice import chosen_targets
+from exporter.cli.options import read_settings
+from exporter.cli.output import Output, print_message, print_text
 from exporter.errors import SettingsError
 from exporter.migrate.import_sql import as_yaml, import_indexes
 from exporter.model import Database
@@ -16,14 +17,14 @@ from exporter.parsing.text import InvalidText, parse_identifier
 from exporter.postgres.target import SessionLimits, connect, mapped_errors
 
 
-def import_file(arguments: argparse.Namespace) -> int:
+def import_sql(arguments: argparse.Namespace, output: Output) -> int:
     """The exit code of writing a manifest from a file of CREATE INDEX statements.
 
     Raises: SettingsError when the file cannot be read or the output is there already; ManifestError.
     """
-    output: Path | None = arguments.output
-    if output is not None and output.exists():
-        raise SettingsError(f"{output} is there already", hint="choose another name, or move it away")
+    path: Path | None = arguments.output
+    if path is not None and path.exists():
+        raise SettingsError(f"{path} already exists", hint="choose another name, or move it away")
     try:
         text = Path(arguments.file).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -45,29 +46,33 @@ def import_file(arguments: argparse.Namespace) -> int:
         closing(connect(database, read_only=False, limits=limits)) as connection,
     ):
         indexes = import_indexes(
-            connection, text, arguments.file, _search_path(arguments.search_path), on_note=_tell
+            connection, text, arguments.file, _search_path(arguments.search_path), on_note=_print_note
         )
     manifest = as_yaml(arguments.migration or _migration(Path(arguments.file)), indexes)
-    if output is None:
+    if path is None:
         print_text(manifest)
         return 0
     try:
-        with output.open("x", encoding="utf-8") as file:
+        with path.open("x", encoding="utf-8") as file:
             file.write(manifest)
     except OSError as error:
-        raise SettingsError(f"{output} cannot be written: {error.strerror}", hint="choose another") from error
+        raise SettingsError(
+            f"{path} cannot be written: {error.strerror}", hint="choose another path"
+        ) from error
     return 0
 
 
-def _tell(note: str) -> None:
-    print(f"pg-index-exporter: {note}", file=sys.stderr)  # noqa: T201 - this room prints
+def _print_note(note: str) -> None:
+    print_message(f"pg-index-exporter: {note}")
 
 
 def _only_database(databases: list[Database]) -> Database:
     if len(databases) == 1:
         return databases[0]
     names = ", ".join(one.datname for one in databases) or "none"
-    raise SettingsError(f"which database has the tables? there are: {names}", hint="name one: --database")
+    raise SettingsError(
+        f"which database has the tables? The settings have: {names}", hint="name one with --database"
+    )
 
 
 def _search_path(text: str) -> tuple[str, ...]:
