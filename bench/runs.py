@@ -110,6 +110,8 @@ class Bench:
                 milliseconds("scrape", sidecar.scrape_seconds, 8),
                 megabytes("resident memory", sidecar.resident_bytes, 55),
                 seconds("first good scrape after the start", sidecar.first_good_seconds, 1),
+                milliseconds("scrape, 5 ms to the server and back", sidecar.distant_scrape_seconds),
+                Figure("round trips of a scrape", sidecar.round_trips, "", "at most", MOST_ROUND_TRIPS),
             ],
         )
 

@@ -11,12 +11,15 @@ from pathlib import Path
 
 import yaml
 
-from bench.contenders import HttpContender, our_exporter
+from bench.contenders import Addresses, HttpContender, our_exporter
 from bench.database import BenchServer, Database
+from bench.delay import DelayedServer, delaying_proxy
 
 STARTS = 5
 SCRAPES = 100
 PAUSE_SECONDS = 0.05
+# What a round trip takes longer where the server is at a distance.
+DELAY_SECONDS = 0.005
 INDEXES = ("idx_messages_sender_created", "idx_posts_author_created")
 SCHEMA = """
 CREATE EXTENSION pg_stat_statements;
@@ -45,6 +48,8 @@ class Sidecar:
     first_good_seconds: float
     scrape_seconds: float
     resident_bytes: int
+    distant_scrape_seconds: float
+    round_trips: float
 
 
 def measure_sidecar(server: BenchServer, folder: Path) -> Sidecar:
@@ -64,11 +69,28 @@ def measure_sidecar(server: BenchServer, folder: Path) -> Sidecar:
             times.append(exporter.scrape())
             time.sleep(PAUSE_SECONDS)
         resident = exporter.program.resident_bytes()
-    return Sidecar(statistics.median(starts), statistics.median(times), resident)
+    with (
+        delaying_proxy(server.port, DELAY_SECONDS) as proxy,
+        _exporter(DelayedServer(server, proxy), database, folder) as exporter,
+    ):
+        exporter.wait_until_good()
+        distant, round_trips = [], []
+        for _ in range(SCRAPES):
+            before = proxy.round_trips
+            distant.append(exporter.scrape())
+            round_trips.append(proxy.round_trips - before)
+            time.sleep(PAUSE_SECONDS)
+    return Sidecar(
+        statistics.median(starts),
+        statistics.median(times),
+        resident,
+        statistics.median(distant),
+        statistics.median(round_trips),
+    )
 
 
 @contextmanager
-def _exporter(server: BenchServer, database: Database, folder: Path) -> Iterator[HttpContender]:
+def _exporter(server: Addresses, database: Database, folder: Path) -> Iterator[HttpContender]:
     manifest = folder / "manifest.yaml"
     manifest.write_text(yaml.safe_dump(MANIFEST, sort_keys=False))
     flags = ("--manifest", str(manifest))

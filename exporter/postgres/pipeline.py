@@ -54,7 +54,7 @@ class Answers:
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
-    """A statement under way; `key` is what it is prepared by."""
+    """A statement under way; statements of the same `key` share a prepared one."""
 
     request: Request[Any]
     key: tuple[bytes, tuple[int, ...]] | None
@@ -78,7 +78,7 @@ class Pipeline:
         self.is_broken = False
 
     def ask(self, groups: Sequence[Group]) -> Iterator[Answers]:
-        """The answers to each group, in order, as they arrive. All of them are to be taken.
+        """The answers to each group, in order, as they arrive. The caller takes all of them.
 
         A lost connection is the error of every group from there on.
         """
@@ -121,7 +121,7 @@ class Pipeline:
     # ------------------------------------------------------------------ sending
 
     def _send(self, number: int, group: Group, refused: dict[int, ExporterError]) -> deque[_Sent]:
-        """Queues the group's statements and a Sync; nothing of a group with a request that has no file."""
+        """Queue the group's statements and a Sync; no statement if a request has no file for the version."""
         statements: deque[_Sent] = deque()
         version = self.connection.info.server_version
         try:
@@ -160,7 +160,7 @@ class Pipeline:
 
     @staticmethod
     def _flush(pgconn: pq.abc.PGconn) -> None:
-        """Sends what is queued; reads meanwhile, because a server that cannot answer stops to listen."""
+        """Send what is queued; read meanwhile, because a server that cannot send does not read either."""
         poll = select.poll()
         poll.register(pgconn.socket, select.POLLIN | select.POLLOUT)
         while pgconn.flush():
@@ -180,12 +180,12 @@ class Pipeline:
             if result is None:
                 raise psycopg.OperationalError("the connection was lost")
             if result.status == pq.ExecStatus.TUPLES_OK:
-                rows[sent.request] = self._rows_of(sent.request, result)
-            elif result.status == pq.ExecStatus.COMMAND_OK:
-                pass
-            else:
-                if error is None:
-                    error = error_from_result(result, encoding="utf-8")
+                try:
+                    rows[sent.request] = self._rows_of(sent.request, result)
+                except psycopg.Error as unreadable:
+                    error = error or unreadable
+            elif result.status != pq.ExecStatus.COMMAND_OK:
+                error = error or error_from_result(result, encoding="utf-8")
                 self._forget(sent, error)
             # A statement's results end with None.
             while _next_result(pgconn) is not None:
@@ -204,7 +204,7 @@ class Pipeline:
         )
 
     def _forget(self, sent: _Sent, error: psycopg.Error) -> None:
-        """Has a statement prepared anew that is not, or no longer, prepared."""
+        """Prepare this statement again at its next use, if it is not or no longer prepared."""
         if sent.key is not None and (sent.prepares or error.sqlstate in _STALE):
             self._prepared.pop(sent.key, None)
 

@@ -18,7 +18,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from exporter.errors import TargetError
 from exporter.model import Database
-from exporter.postgres.pipeline import Pipeline
+from exporter.postgres.pipeline import PREPARE_AT_USE, Pipeline
 from exporter.postgres.target import (
     Connection,
     SessionLimits,
@@ -85,8 +85,10 @@ class PersistentConnection:
         try:
             with mapped_errors(self._database):
                 set_session(connection, SESSION)
-                # A pooler may give every statement to another process: it gets none that is prepared.
-                self._pipeline = Pipeline(connection, is_pipelined=is_direct(connection))
+                # A pooler may send every statement to another process: it gets none that is prepared.
+                direct = is_direct(connection)
+                connection.prepare_threshold = PREPARE_AT_USE - 1 if direct else None
+                self._pipeline = Pipeline(connection, is_pipelined=direct)
         except TargetError:
             self.close()
             raise

@@ -141,6 +141,15 @@ def test_a_request_without_a_file_for_this_version_fails_alone(pipeline: Pipelin
     assert answered.of(FORTY_TWO)[0].answer == 42
 
 
+def test_an_answer_that_cannot_be_read_fails_its_group_alone(pipeline: Pipeline) -> None:
+    # Python has no date before Christ.
+    unreadable = statement("SELECT '0044-03-15 BC'::date AS answer")
+
+    found = values(pipeline, (unreadable,), (FORTY_TWO,))
+
+    assert found == ["", [42]]
+
+
 def test_a_lost_connection_is_the_error_of_every_group_from_there_on(database: TestDatabase) -> None:
     ending = statement("SELECT pg_terminate_backend(pg_backend_pid()) AS answer")
     with database.connect() as connection:
