@@ -18,9 +18,9 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from exporter.demo.processes import free_port
 from tests.conftest import TestDatabase
 from tests.support.builds import indexes_of, reader, waiting_build, waiting_drop, writer
+from tests.support.ports import free_port
 from tests.support.roles import PASSWORD, make_role
 from tests.support.tools import find_tool
 from tests.support.waiting import wait_for

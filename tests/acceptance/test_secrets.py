@@ -18,11 +18,11 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from exporter.cli import main
-from exporter.demo.processes import free_port
 from exporter.metrics.web.healthcheck import check_health
 from exporter.settings.reference import setting_references
 from tests.conftest import TestDatabase
 from tests.support.builds import waiting_build, writer
+from tests.support.ports import free_port
 from tests.support.waiting import wait_for
 from tests.unit.metrics.exposition.test_render import samples
 
