@@ -260,8 +260,8 @@ def at_terminal(
             if QUESTION in screen and not answered:
                 answered = True
                 os.write(master, answer.encode())
-            if screen.count(STEP_QUESTION) > steps_answered:
-                assert steps_answered < len(step_answers), screen
+            # A Ctrl-C while the prompt is written makes rich write it once more.
+            if len(step_answers) > steps_answered < screen.count(STEP_QUESTION):
                 os.write(master, step_answers[steps_answered].encode())
                 steps_answered += 1
             on_screen(screen)
