@@ -112,7 +112,7 @@ def settings_source(arguments: argparse.Namespace) -> Source:
     Removes from the process's environment what libpq reads.
     """
     # The parser is built without libpq, so that `--help` does not load it.
-    from exporter.settings.conninfo import take_environment
+    from exporter.settings.connection.conninfo import take_environment
 
     flags = {
         name.removeprefix(_PREFIX): value

@@ -23,7 +23,7 @@ from exporter.cli.help import (
 )
 from exporter.cli.output import Output
 from exporter.errors import SettingsError
-from exporter.settings.dsn_text import looks_like_dsn
+from exporter.settings.connection.dsn_text import looks_like_dsn
 
 PROGRAM = "pg-index-exporter"
 Command = Callable[[argparse.Namespace, Output], int]

@@ -11,8 +11,8 @@ from exporter.manifest.loader import load_manifest, manifest_files
 from exporter.model import Database, DatabasePattern, Manifest, RelationName, ServerDisk, Target
 from exporter.parsing.text import InvalidText
 from exporter.secret import SecretStr
-from exporter.settings.conninfo import sealed
-from exporter.settings.dsn_text import looks_like_dsn
+from exporter.settings.connection.conninfo import sealed
+from exporter.settings.connection.dsn_text import looks_like_dsn
 from exporter.settings.model import DEFAULT_TARGET, DatabaseSettings, Settings, TargetSettings
 from exporter.settings.names import Location
 from exporter.settings.target_parameters import target_parameters

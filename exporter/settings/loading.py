@@ -23,7 +23,8 @@ from pydantic_settings import (
 
 from exporter.errors import Fault, SettingsError
 from exporter.parsing.text import InvalidText
-from exporter.settings.conninfo import parse_dsn, set_variables
+from exporter.settings.connection.conninfo import parse_dsn, set_variables
+from exporter.settings.connection.service_file import FILE_VARIABLE, FOLDER_VARIABLE, service_files
 from exporter.settings.model import (
     DEFAULT_TARGET,
     DEFAULTS,
@@ -34,7 +35,6 @@ from exporter.settings.model import (
 )
 from exporter.settings.names import DATA_SOURCE_VARIABLE, Location, flag_of, nearest_place, written
 from exporter.settings.reference import key_helps, setting_types
-from exporter.settings.service_file import FILE_VARIABLE, FOLDER_VARIABLE, service_files
 from exporter.settings.sources import (
     FlagSource,
     LibpqSource,

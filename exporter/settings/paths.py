@@ -7,7 +7,7 @@ from pathlib import Path
 from exporter import bundled
 from exporter.parsing.text import InvalidText
 from exporter.secret import SecretStr
-from exporter.settings.dsn_text import looks_like_dsn
+from exporter.settings.connection.dsn_text import looks_like_dsn
 from exporter.settings.values import split_list
 
 _PATHS = frozenset(

@@ -17,10 +17,10 @@ from exporter.file_state import FileState, file_state
 from exporter.manifest.loader import manifest_files
 from exporter.model import Target
 from exporter.settings.binding import resolve_targets
-from exporter.settings.credentials import FILE_KEYWORDS
+from exporter.settings.connection.credentials import FILE_KEYWORDS
+from exporter.settings.connection.service_file import service_files
 from exporter.settings.loading import load_settings
 from exporter.settings.model import Settings
-from exporter.settings.service_file import service_files
 from exporter.settings.source import Configuration, Reading, Source
 from exporter.settings.sources import settings_file
 

@@ -20,8 +20,9 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 from exporter.errors import Fault
 from exporter.parsing.text import InvalidText
 from exporter.secret import SecretStr
-from exporter.settings.conninfo import parameters_from, parse_dsn, with_service
-from exporter.settings.dsn_text import looks_like_dsn
+from exporter.settings.connection.conninfo import parameters_from, parse_dsn, with_service
+from exporter.settings.connection.dsn_text import looks_like_dsn
+from exporter.settings.connection.service_file import service_files
 from exporter.settings.names import (
     CONFIG_FILE_FLAG,
     CONFIG_FILE_VARIABLE,
@@ -33,7 +34,6 @@ from exporter.settings.names import (
     variable_of,
 )
 from exporter.settings.paths import anchored
-from exporter.settings.service_file import service_files
 from exporter.yamlfile.reader import FaultList, Located, plain, read_yaml, unknown_key
 
 # One source names the server; together they would contradict each other.

@@ -8,8 +8,8 @@ from typing import TypeAlias
 
 from exporter.parsing.text import InvalidText
 from exporter.secret import SecretStr
-from exporter.settings.conninfo import parse_dsn, with_service
-from exporter.settings.credentials import credential_faults
+from exporter.settings.connection.conninfo import parse_dsn, with_service
+from exporter.settings.connection.credentials import credential_faults
 from exporter.settings.model import TargetSettings
 
 # The key of the setting, the fault, the hint.

@@ -12,7 +12,7 @@ from exporter.model import WatchAll, WatchDeclared
 from exporter.parsing.text import InvalidText, parse_identifier
 from exporter.secret import SecretStr
 from exporter.settings.annotations import After, Before, Only, Range, Sealed, Text
-from exporter.settings.dsn_text import looks_like_dsn
+from exporter.settings.connection.dsn_text import looks_like_dsn
 from exporter.yamlfile.reader import FaultList, parse_yaml, plain
 
 _ADDRESS = re.compile(r"(?:[A-Za-z0-9.-]*|\[[0-9A-Fa-f:.%]+\]):([0-9]{1,5})")

@@ -31,7 +31,7 @@ from exporter.postgres.server.discovery import find_databases
 from exporter.postgres.server.rights import read_role_facts, read_table_rights
 from exporter.postgres.target import Connection, SessionLimits, address, connect, mapped_errors
 from exporter.settings.binding import resolve_targets
-from exporter.settings.conninfo import parse_dsn
+from exporter.settings.connection.conninfo import parse_dsn
 from exporter.settings.model import Settings
 
 SETTINGS = "settings"

@@ -9,7 +9,7 @@ import pytest
 from psycopg import sql
 
 from exporter.settings.binding import resolve_targets
-from exporter.settings.conninfo import sealed, take_environment, variables
+from exporter.settings.connection.conninfo import sealed, take_environment, variables
 from exporter.settings.loading import load_settings
 from tests.conftest import TestDatabase
 

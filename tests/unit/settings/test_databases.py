@@ -6,7 +6,7 @@ import pytest
 
 from exporter.model import DatabasePattern, Target
 from exporter.settings.binding import resolve_targets
-from exporter.settings.conninfo import parse_dsn
+from exporter.settings.connection.conninfo import parse_dsn
 from tests.unit.settings.test_loading import CANARY, faults_of, load, write_manifest
 
 

@@ -15,7 +15,7 @@ from psycopg.conninfo import conninfo_to_dict
 from exporter.errors import Fault, ManifestError, SettingsError
 from exporter.parsing.text import InvalidText
 from exporter.settings.binding import resolve_targets
-from exporter.settings.conninfo import parse_dsn, sealed, take_environment
+from exporter.settings.connection.conninfo import parse_dsn, sealed, take_environment
 from exporter.settings.loading import load_settings
 from exporter.settings.model import DatabaseSettings, Settings, TargetSettings
 from exporter.settings.reference import key_helps, setting_references

@@ -6,8 +6,8 @@ import pytest
 
 from exporter.parsing.text import InvalidText
 from exporter.settings.binding import resolve_targets
+from exporter.settings.connection.service_file import service_files, service_parameters
 from exporter.settings.reading import read
-from exporter.settings.service_file import service_files, service_parameters
 from exporter.settings.source import Source
 from tests.unit.settings.test_loading import CANARY, faults_of, load, parameters
 

@@ -18,8 +18,8 @@ from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from exporter.parsing.text import InvalidText
-from exporter.settings.dsn_text import looks_like_dsn
-from exporter.settings.service_file import service_parameters
+from exporter.settings.connection.dsn_text import looks_like_dsn
+from exporter.settings.connection.service_file import service_parameters
 
 # Read by libpq in addition to those of a parameter.
 _OTHER_VARIABLES = frozenset(

@@ -1,0 +1,1 @@
+"""Connection parameters: DSNs, service files, the files that libpq reads."""
