@@ -192,7 +192,10 @@ class Pipeline:
                 pass
         synced = _next_result(pgconn)
         if synced is None or synced.status != pq.ExecStatus.PIPELINE_SYNC:
-            raise error or psycopg.OperationalError("the connection was lost")
+            if isinstance(error, psycopg.OperationalError):
+                raise error
+            # libpq reports a lost connection without an SQLSTATE; psycopg makes a DatabaseError of that.
+            raise psycopg.OperationalError(str(error or "the connection was lost"))
         return Answers(rows, error)
 
     def _rows_of(self, request: Request[Row], result: pq.abc.PGresult) -> list[Row]:

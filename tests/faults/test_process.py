@@ -104,6 +104,8 @@ def test_connections_stuck_in_every_state_do_not_hold_the_stop(tmp_path: Path, w
         for state, sent in STUCK.items():
             client = stack.enter_context(_connected(port, is_secured=TLS in web_config))
             data = sent.replace(b"\r\n\r\n", b"\r\n" + PASSWORD) if USERS in web_config else sent
+            # Not longer than the server lets the others hang before it drops them.
+            client.settimeout(2)
             with suppress(TimeoutError):  # the server has stopped reading
                 client.sendall(data)
             if state == "idle after an answer":
@@ -151,7 +153,8 @@ def test_many_clients_that_ask_on_and_never_read_cost_little_memory(tmp_path: Pa
             client.settimeout(0.01)
             with suppress(OSError):  # it is dropped, or the server has stopped reading
                 client.sendall(b"GET /metrics HTTP/1.1\r\nHost: e\r\n\r\n" * 10_000)
-        assert check_health(f"127.0.0.1:{port}", web_config_file=config)
+        address = f"127.0.0.1:{port}"
+        wait_for("its health", lambda: check_health(address, web_config_file=config) or None)
         after = _most_resident_bytes(process.pid)
 
     # 128 MiB are what a container has; 512 connections at most are open.
