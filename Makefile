@@ -8,8 +8,9 @@ INSTALL := $(PIP) install --require-hashes --no-deps
 UV_VERSION := 0.13.9
 # Further arguments: `make demo ARGS="--messages 20000"`, `make test ARGS="-k journal -x"`.
 ARGS ?=
-# Processes that run tests, each with servers of its own; 0 is none beside pytest itself.
-WORKERS ?= logical
+# Processes that run tests, each with servers of its own; 0 is none beside pytest itself. One more than there are
+# processors, because many tests wait.
+WORKERS ?= $(shell expr `getconf _NPROCESSORS_ONLN` + 1)
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help

@@ -72,7 +72,7 @@ SELECT DISTINCT ON (name, index_name)
 FROM "public".migration_events
 ORDER BY name, index_name, id DESC;
 COMMENT ON VIEW "public".migration_log IS
-    'pg-index-exporter: where each index of each migration stands; a row without index_name is the migration as a whole';
+    'pg-index-exporter: the state of each index of each migration; a row without index_name is the migration as a whole';
 GRANT SELECT ON "public".migration_events, "public".migration_log TO pg_monitor;
 COMMIT;
 \endif

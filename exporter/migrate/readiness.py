@@ -8,6 +8,7 @@ from exporter.migrate.assessment import indexes_to_build, read_plan
 from exporter.migrate.options import RunOptions
 from exporter.migrate.preflight import check_before_build, check_plan
 from exporter.migrate.preflight.declarations import check_declarations, not_compiled
+from exporter.migrate.preflight.findings import TABLE_KIND
 from exporter.migrate.run import Run, now, open_run
 from exporter.model import Database, DeclaredIndex, Finding, Manifest, Readiness, Verdict
 from exporter.postgres.fetching import read_facts
@@ -35,6 +36,11 @@ def read_readiness(run: Run) -> tuple[Finding, ...]:
     builds: Sequence[DeclaredIndex] = manifest.indexes
     if any(finding.verdict is Verdict.FAIL for finding in findings):
         findings += (not_compiled(manifest),)
+        # There is nothing to estimate on a table that is absent or of another kind.
+        unfit = {
+            one.subject for one in findings if one.criterion == TABLE_KIND and one.verdict is Verdict.FAIL
+        }
+        builds = [index for index in manifest.indexes if index.table.quoted not in unfit]
     else:
         planned = read_plan(run)
         findings += (*planned.preflight, *check_declarations(planned.observed))

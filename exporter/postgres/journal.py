@@ -287,7 +287,7 @@ class Journal:
         return {row.index_name: row for row in rows if row.phase != Phase.DROPPED}
 
     def adopted_partitions(self) -> set[RelationName]:
-        """The indexes of partitions that stood before this migration attached them to its own."""
+        """The indexes of partitions that existed before this migration attached them to its own."""
         return set(self._read("journal_attached", RelationName, {"name": self.migration}))
 
     def leftovers(self) -> list[Leftover]:

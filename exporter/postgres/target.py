@@ -204,7 +204,7 @@ def describe_error(database: Database, error: psycopg.Error) -> TargetError:
     if code.startswith("28") or "authentication failed" in said or "no password supplied" in said:
         return TargetDenied(
             f"{where} refused the login: {said}",
-            hint="check user, password and pg_hba.conf; a password belongs into PG_INDEX_EXPORTER_DSN_FILE",
+            hint="check user, password and pg_hba.conf; the password belongs in the file of --dsn-file",
         )
     if code == "3D000" or ("database" in said and "does not exist" in said):
         return TargetDenied(f"{where} does not exist: {said}", hint="check the name of the database")

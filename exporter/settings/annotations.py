@@ -6,9 +6,9 @@ that serves holds the settings and never validates any.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from exporter.secret import SecretStr
 
@@ -34,11 +34,10 @@ class Range:
     most: float | None = None
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
-        limits = {"ge": self.least, "gt": self.above, "le": self.most}
-        schema = {**handler(source), **{name: limit for name, limit in limits.items() if limit is not None}}
-        if schema["type"] == "float":
-            schema["allow_inf_nan"] = False
-        return schema
+        schema = handler(source)
+        allow_inf_nan = False if schema["type"] == "float" else None
+        limits = {"ge": self.least, "gt": self.above, "le": self.most, "allow_inf_nan": allow_inf_nan}
+        return _extended(schema, limits)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +48,7 @@ class Text:
     min_length: int | None = None
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
-        form = {name: value for name, value in asdict(self).items() if value is not None}
-        return {**handler(source), **form}
+        return _extended(handler(source), asdict(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,3 +100,10 @@ class Sealed:
 
 def _unwrapped(value: object) -> object:
     return value.get_secret_value() if isinstance(value, SecretStr) else value
+
+
+def _extended(schema: CoreSchema, constraints: Mapping[str, object]) -> CoreSchema:
+    """The schema with those constraints that are not None."""
+    given = {name: value for name, value in constraints.items() if value is not None}
+    cast("dict[str, object]", schema).update(given)
+    return schema

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from exporter.demo.monitoring import fetch
-from exporter.demo.processes import LOOPBACK, free_port, is_running
+from exporter.demo.processes import LOOPBACK, is_running
 from exporter.demo.run import scans_by_index
+from tests.support.ports import free_port
 from tests.support.run_directory import run_directory
 from tests.support.tools import find_tool
 from tests.support.waiting import wait_for

@@ -18,11 +18,11 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from exporter.cli import main
-from exporter.demo.processes import free_port
 from exporter.metrics.web.healthcheck import check_health
 from exporter.settings.reference import setting_references
 from tests.conftest import TestDatabase
 from tests.support.builds import waiting_build, writer
+from tests.support.ports import free_port
 from tests.support.waiting import wait_for
 from tests.unit.metrics.exposition.test_render import samples
 
@@ -453,7 +453,9 @@ def test_users_and_their_hashes(
         with httpx.Client(base_url=url, auth=("alice", password), timeout=60) as client:
             wait_for(
                 "the faults in the log",
-                lambda: "has faults" in client.get("/").text + (tmp_path / "log").read_text() or None,
+                lambda: (
+                    "configuration invalid" in client.get("/").text + (tmp_path / "log").read_text() or None
+                ),
             )
     code = run(haystack, FORMS["uri"](login, tmp_path), "check", *flags)
 

@@ -14,9 +14,9 @@ import httpx
 import pytest
 import yaml
 
-from exporter.demo.processes import free_port
 from exporter.metrics.web.healthcheck import check_health
 from tests.support.certificates import Authority
+from tests.support.ports import free_port
 from tests.support.services import ask, start
 from tests.support.tools import find_tool
 from tests.support.waiting import wait_for

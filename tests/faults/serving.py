@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from exporter.demo.processes import free_port
 from exporter.metrics.web.healthcheck import check_health
+from tests.support.ports import free_port
 from tests.support.waiting import wait_for
 
 

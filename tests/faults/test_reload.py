@@ -17,12 +17,12 @@ import httpx
 import pytest
 from psycopg import sql
 
-from exporter.demo.processes import free_port
 from exporter.metrics.web.healthcheck import check_health
 from tests.conftest import OwnServer, TestDatabase
 from tests.faults.scraping import CLIENT_TIMEOUT_SECONDS, Scrape, scrape
 from tests.faults.serving import serve
 from tests.support.certificates import Authority
+from tests.support.ports import free_port
 from tests.support.postgres_server import LocalServer
 from tests.support.waiting import wait_for
 

@@ -12,7 +12,7 @@ from psycopg.conninfo import make_conninfo
 
 from exporter.demo.guard import primary_group
 from exporter.demo.installation import unprivileged_user
-from exporter.demo.processes import free_port
+from tests.support.ports import free_port
 from tests.support.postgres_server import PostgresServer
 from tests.support.run_directory import run_directory
 from tests.support.tools import find_tool

@@ -22,10 +22,11 @@ from psycopg.pq import ExecStatus
 
 from exporter.demo.guard import primary_group
 from exporter.demo.installation import reachable_binaries, unprivileged_user
-from exporter.demo.processes import children, free_port
+from exporter.demo.processes import children
 from exporter.demo.server import STOP_SIGNALS, EmbeddedServer, StopMode, find_binaries
 from tests.support import docker
 from tests.support.clusters import copy_cluster, quicken_password
+from tests.support.ports import free_port
 from tests.support.run_directory import data_directory, run_guard, shared_directory, shared_lock
 from tests.support.tools import find_debian_binaries, find_version_binaries, require_docker
 from tests.support.waiting import wait_for

@@ -14,8 +14,9 @@ import yaml
 from psycopg import conninfo
 
 from exporter.demo.monitoring import JOB, Service, fetch, prometheus_config, start_service
-from exporter.demo.processes import LOOPBACK, free_port
+from exporter.demo.processes import LOOPBACK
 from tests.conftest import TestDatabase
+from tests.support.ports import free_port
 from tests.support.run_directory import run_guard
 from tests.support.tools import find_tool
 

@@ -6,6 +6,7 @@ from exporter.model import Finding, Verdict
 
 SERVER = "the server"
 DATABASE = "the database"
+TABLE_KIND = "table kind"
 
 
 def passed(criterion: str, subject: str, found: str, **facts: object) -> Finding:

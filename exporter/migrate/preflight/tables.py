@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from exporter.migrate.observe.table_kinds import why_not_analyzed, why_unfit
-from exporter.migrate.preflight.findings import DATABASE, failed, passed, unknown, warned
+from exporter.migrate.preflight.findings import DATABASE, TABLE_KIND, failed, passed, unknown, warned
 from exporter.model import DeclaredIndex, Finding, RelationName, quote_identifier
 from exporter.postgres.relations.partitions import Partition
 from exporter.postgres.relations.tables import TableFacts, TableIndex
@@ -19,8 +19,8 @@ def check_kind(table: RelationName, facts: TableFacts | None) -> Finding:
     unfit = why_unfit(table, facts)
     if unfit is not None:
         reason = "no_table" if facts is None else "not_a_table"
-        return failed("table kind", table.quoted, reason, *unfit)
-    return passed("table kind", table.quoted, "" if facts is None else _KINDS[facts.relkind])
+        return failed(TABLE_KIND, table.quoted, reason, *unfit)
+    return passed(TABLE_KIND, table.quoted, "" if facts is None else _KINDS[facts.relkind])
 
 
 def check_analyzed_kind(table: RelationName, facts: TableFacts | None) -> Finding:
@@ -28,8 +28,8 @@ def check_analyzed_kind(table: RelationName, facts: TableFacts | None) -> Findin
     unfit = why_not_analyzed(table, facts)
     if unfit is not None:
         reason = "no_table" if facts is None else "not_a_table"
-        return failed("table kind", table.quoted, reason, *unfit)
-    return passed("table kind", table.quoted, "can be analyzed")
+        return failed(TABLE_KIND, table.quoted, reason, *unfit)
+    return passed(TABLE_KIND, table.quoted, "can be analyzed")
 
 
 def check_built_on(table: RelationName, facts: TableFacts, usename: str) -> Iterator[Finding]:

@@ -20,7 +20,6 @@ from exporter.postgres.target import Connection
 from exporter.text.figures import moment
 
 _NAMED_BLOCKERS = 5
-_QUERY_CHARACTERS = 60
 # Shorter transactions end before a person has read about them.
 _LONG_SECONDS = 1.0
 _HINT_CONCURRENT = (
@@ -202,7 +201,8 @@ def check_table_blockers(
     if not blockers:
         found = "no long-running session uses the table"
         return Finding("blockers", table.quoted, Verdict.PASS, "ok", found)
-    named = [_named(one) for one in blockers[:_NAMED_BLOCKERS]]
+    # Without constants: they are values of rows.
+    named = [one.described for one in blockers[:_NAMED_BLOCKERS]]
     if len(blockers) > _NAMED_BLOCKERS:
         named.append(f"and {len(blockers) - _NAMED_BLOCKERS} more")
     return Finding(
@@ -213,14 +213,6 @@ def check_table_blockers(
         "; ".join(named),
         _HINT_WHOLE if is_whole else _HINT_CONCURRENT,
     )
-
-
-def _named(blocker: Blocker) -> str:
-    if not blocker.query:
-        return blocker.described
-    query = " ".join(blocker.query.split())
-    cut = query if len(query) <= _QUERY_CHARACTERS else query[: _QUERY_CHARACTERS - 1] + "…"
-    return f"{blocker.described}: {cut}"
 
 
 def _is_long(blocker: Blocker) -> bool:

@@ -16,6 +16,7 @@ from exporter.migrate.plan.partitions import with_partitions
 from exporter.migrate.plan.steps import plan_rollback
 from exporter.migrate.preflight import check_before_build
 from exporter.migrate.preflight.declarations import declaration_findings
+from exporter.migrate.preflight.findings import TABLE_KIND
 from exporter.migrate.rollback.checks import check_before_drop
 from exporter.migrate.run import Run, now, open_run
 from exporter.model import (
@@ -36,7 +37,7 @@ from exporter.postgres.server.statistics import read_wal_position, wal_bytes_sin
 # The preflight criteria that a drop and the ANALYZE after it need too.
 _CRITERIA = {
     "role",
-    "table kind",
+    TABLE_KIND,
     "primary",
     "writable",
     "direct connection",

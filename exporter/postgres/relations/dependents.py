@@ -1,4 +1,4 @@
-"""What leans on an index that is to be dropped, and whether anybody uses it."""
+"""What depends on an index that is to be dropped, and whether it is used."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def read_identity(connection: Connection) -> SystemIdentity:
 def require_same_system(before: SystemIdentity, now: SystemIdentity) -> None:
     """Returns when work that was begun before may go on now: the same system, as primary, not in its past.
 
-    A newer timeline is a failover: what of the work survived it is for the catalogue to tell.
+    A newer timeline is a failover: the catalogue decides what survived it.
     Raises: Halted for another system or an older timeline; TargetUnreachable for a standby, which may yet be
     promoted.
     """

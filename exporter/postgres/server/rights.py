@@ -1,4 +1,4 @@
-"""What the current role may do for the exporter, asked before anybody relies on it."""
+"""What the current role may do for the exporter, checked before it is relied on."""
 
 from __future__ import annotations
 

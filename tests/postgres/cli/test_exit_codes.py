@@ -11,9 +11,9 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from exporter.cli import main
-from exporter.demo.processes import free_port
 from tests.conftest import TestDatabase
 from tests.support.builds import fill_shop, indexes_of, journal_of
+from tests.support.ports import free_port
 from tests.support.roles import PASSWORD, make_role
 
 PAGE = Path(__file__).parents[3] / "docs" / "exit-codes.md"

@@ -106,11 +106,13 @@ def test_a_reader_is_named_before_and_waited_for(shop: TestDatabase) -> None:
     manifest = built(shop)
     with reader(shop) as connection:
         pid = connection.info.backend_pid
+        connection.execute("SELECT count(*) FROM messages WHERE 'a value of a row' <> ''")
         before = finding(rollback(shop, manifest, DRY), "blockers")
 
     assert (before.verdict, before.reason, before.subject) == (Verdict.WARN, "blocked", "public.messages")
     assert f"pid {pid}, user postgres, a reader, idle in transaction" in before.found
     assert "SELECT count(*)" in before.found
+    assert "a value of a row" not in before.found
 
 
 def test_a_build_between_is_accepted_and_reported(shop: TestDatabase) -> None:

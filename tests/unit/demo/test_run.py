@@ -8,9 +8,10 @@ import pytest
 
 from exporter.demo import monitoring
 from exporter.demo.options import DemoOptions, configure_parser
-from exporter.demo.processes import LOOPBACK, free_port
+from exporter.demo.processes import LOOPBACK
 from exporter.demo.run import run_demo, scans_by_index
 from exporter.errors import SettingsError
+from tests.support.ports import free_port
 
 
 @pytest.fixture

@@ -22,5 +22,5 @@ SELECT DISTINCT ON (name, index_name)
 FROM {schema}.migration_events
 ORDER BY name, index_name, id DESC;
 COMMENT ON VIEW {schema}.migration_log IS
-    'pg-index-exporter: where each index of each migration stands; a row without index_name is the migration as a whole';
+    'pg-index-exporter: the state of each index of each migration; a row without index_name is the migration as a whole';
 GRANT SELECT ON {schema}.migration_events, {schema}.migration_log TO pg_monitor;

@@ -139,7 +139,10 @@ def on_a_standby_without_a_journal() -> Status:
 def about_to_begin() -> Status:
     """A run holds the table of an index that it has not begun; of the other it had died."""
     waiting = index_status(
-        MESSAGES, IndexState.ABSENT, log(MESSAGES.name, "quiesced", "in_progress"), "there is no index of that name"
+        MESSAGES,
+        IndexState.ABSENT,
+        log(MESSAGES.name, "quiesced", "in_progress"),
+        "there is no index of that name",
     )
     killed = index_status(
         POSTS, IndexState.ABSENT, log(POSTS.name, "building", "in_progress", "deadbeef"), "no such index"
