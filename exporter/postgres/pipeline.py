@@ -29,6 +29,7 @@ from exporter.postgres.target import Connection
 PREPARE_AT_USE = 3
 # A statement that was prepared before a change of the schema, or that is gone with its session.
 _STALE = ("0A000", "26000")
+LOST = "the connection was lost"
 _PLACEHOLDER = re.compile(r"%\((?P<name>\w+)\)s|%%")
 
 Group = Sequence[Request[Any]]
@@ -178,7 +179,7 @@ class Pipeline:
             sent = statements.popleft()
             result = _next_result(pgconn)
             if result is None:
-                raise psycopg.OperationalError("the connection was lost")
+                raise _lost(error)
             if result.status == pq.ExecStatus.TUPLES_OK:
                 try:
                     rows[sent.request] = self._rows_of(sent.request, result)
@@ -192,10 +193,7 @@ class Pipeline:
                 pass
         synced = _next_result(pgconn)
         if synced is None or synced.status != pq.ExecStatus.PIPELINE_SYNC:
-            if isinstance(error, psycopg.OperationalError):
-                raise error
-            # libpq reports a lost connection without an SQLSTATE; psycopg makes a DatabaseError of that.
-            raise psycopg.OperationalError(str(error or "the connection was lost"))
+            raise _lost(error)
         return Answers(rows, error)
 
     def _rows_of(self, request: Request[Row], result: pq.abc.PGresult) -> list[Row]:
@@ -210,6 +208,13 @@ class Pipeline:
         """Prepare this statement again at its next use, if it is not or no longer prepared."""
         if sent.key is not None and (sent.prepares or error.sqlstate in _STALE):
             self._prepared.pop(sent.key, None)
+
+
+def _lost(error: psycopg.Error | None) -> psycopg.OperationalError:
+    """The error of a lost connection. libpq's own have no SQLSTATE, and so no class that says it."""
+    return (
+        error if isinstance(error, psycopg.OperationalError) else psycopg.OperationalError(str(error or LOST))
+    )
 
 
 def _next_result(pgconn: pq.abc.PGconn) -> pq.abc.PGresult | None:

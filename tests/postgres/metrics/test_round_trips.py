@@ -36,6 +36,8 @@ OURS = "FROM pg_stat_activity WHERE datname = current_database() AND application
 # First the server's facts and all counters; then the journal and the statements, once their place is known.
 STEADY_ROUND_TRIPS = 2
 MOST_ROUND_TRIPS = 4
+# Each takes a round trip more when it is due.
+MAY_BE_DUE = ("texts", "sizes", "definitions")
 WARM_UP = 4
 
 
@@ -44,7 +46,7 @@ def sidecar(request: pytest.FixtureRequest, shared_servers: SharedServers) -> It
     """A sidecar's database with a journal and statements, on the oldest and the newest version."""
     with contextmanager(own_database)(shared_servers(request.param)) as database:
         database.execute("CREATE EXTENSION pg_stat_statements")
-        database.execute("CREATE TABLE messages (id int)")
+        database.execute("CREATE TABLE messages (id int) WITH (autovacuum_enabled = off)")
         database.execute(f"CREATE INDEX {NAME} ON messages (id)")
         database.execute("SELECT count(*) FROM messages WHERE id = 1")
         write_journal(database, indexdef(database, NAME), NAME)
@@ -89,7 +91,7 @@ def test_a_collection_takes_two_round_trips_and_some_more_for_what_changed(
     assert steady_round_trips == STEADY_ROUND_TRIPS
     assert failures(grown) == {}
     assert grown.sizes != steady.sizes
-    assert STEADY_ROUND_TRIPS < grown_round_trips <= MOST_ROUND_TRIPS
+    assert STEADY_ROUND_TRIPS < grown_round_trips <= STEADY_ROUND_TRIPS + len(MAY_BE_DUE)
 
 
 def test_a_collector_that_fails_on_the_server_fails_no_other(

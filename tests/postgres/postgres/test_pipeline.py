@@ -1,6 +1,8 @@
 """Groups of reads in one pipeline: each has a failure and a snapshot of its own."""
 
 import dataclasses
+import os
+import socket
 from collections.abc import Iterator
 from typing import LiteralString
 
@@ -160,6 +162,19 @@ def test_a_lost_connection_is_the_error_of_every_group_from_there_on(database: T
         for answers in (during, after):
             with pytest.raises(psycopg.OperationalError, match="terminating connection"):
                 answers.of(NOW)
+        assert pipeline.is_broken
+        assert connection.closed
+
+
+def test_a_socket_that_another_thread_shut_down_is_a_lost_connection(database: TestDatabase) -> None:
+    with database.connect() as connection:
+        pipeline = Pipeline(connection, is_pipelined=True)
+        answers = pipeline.ask([(FORTY_TWO,), (statement("SELECT pg_sleep(3600) AS answer"),), (NOW,)])
+        assert next(answers).of(FORTY_TWO) == [Answer(42)]
+        with socket.socket(fileno=os.dup(connection.fileno())) as twin:
+            twin.shutdown(socket.SHUT_RDWR)
+
+        assert [type(rest.error) for rest in answers] == [psycopg.OperationalError] * 2
         assert pipeline.is_broken
         assert connection.closed
 
