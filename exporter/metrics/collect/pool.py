@@ -10,7 +10,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 
 from exporter.metrics.collect.context import CollectOptions, Limit
 from exporter.metrics.collect.database import DatabaseCollector
@@ -130,44 +130,47 @@ class CollectorPool:
         limit = Limit(deadline, threading.Event())
         cancelling = asyncio.create_task(cancelled.wait())
         try:
-            if not await self._ended(collector, cancelling, deadline):
+            if not await self._became_idle(collector, cancelling, deadline):
                 return True
-            self._begin(collector, lambda: work(limit))
-            if await self._ended(collector, cancelling, deadline):
+            own = self._begin(collector, lambda: work(limit))
+            if await _ended([own], cancelling, deadline):
                 return True
             limit.stop.set()
-            if await self._cancelled(collector, time.monotonic() + CANCEL_GRACE_SECONDS):
+            if await self._cancelled(collector, own, time.monotonic() + CANCEL_GRACE_SECONDS):
                 return True
             collector.shut_down()
-            await self._ended(collector, None, time.monotonic() + SHUT_DOWN_GRACE_SECONDS)
+            await _ended([own], None, time.monotonic() + SHUT_DOWN_GRACE_SECONDS)
             return False
         finally:
             cancelling.cancel()
+            self._unfinished(collector)
 
-    async def _cancelled(self, collector: DatabaseCollector, deadline: float) -> bool:
-        """True once the server cancelled what ran and the collector's threads ended."""
-        while time.monotonic() < deadline:
-            self._begin(collector, collector.cancel)
-            again = min(deadline, time.monotonic() + CANCEL_AGAIN_SECONDS)
-            if await self._ended(collector, None, again):
-                return True
-        return False
-
-    def _begin(self, collector: DatabaseCollector, work: Callable[[], None]) -> None:
-        self._threads.setdefault(collector, []).append(in_thread(work))
-
-    async def _ended(
-        self, collector: DatabaseCollector, cancelling: asyncio.Task[bool] | None, deadline: float
+    async def _cancelled(
+        self, collector: DatabaseCollector, own: asyncio.Future[None], deadline: float
     ) -> bool:
-        """True once all threads of the collector ended, False when the deadline or a cancel came first."""
-        while unfinished := self._unfinished(collector):
-            remaining = deadline - time.monotonic()
-            if remaining <= 0 or (cancelling is not None and cancelling.done()):
+        """True once the server cancelled what ran and that thread ended.
+
+        Only that one: as soon as it ended, the next collection may use the connection.
+        """
+        while not own.done():
+            if time.monotonic() >= deadline:
                 return False
-            waiting: set[asyncio.Future[None] | asyncio.Task[bool]] = {*unfinished}
-            if cancelling is not None:
-                waiting.add(cancelling)
-            await asyncio.wait(waiting, timeout=remaining, return_when=asyncio.FIRST_COMPLETED)
+            self._begin(collector, collector.cancel)
+            await _ended([own], None, min(deadline, time.monotonic() + CANCEL_AGAIN_SECONDS))
+        return True
+
+    def _begin(self, collector: DatabaseCollector, work: Callable[[], None]) -> asyncio.Future[None]:
+        thread = in_thread(work)
+        self._threads.setdefault(collector, []).append(thread)
+        return thread
+
+    async def _became_idle(
+        self, collector: DatabaseCollector, cancelling: asyncio.Task[bool], deadline: float
+    ) -> bool:
+        """True once no thread works in the collector, False when the deadline or a cancel came first."""
+        while unfinished := self._unfinished(collector):
+            if not await _ended(unfinished, cancelling, deadline):
+                return False
         return True
 
     def _unfinished(self, collector: DatabaseCollector) -> list[asyncio.Future[None]]:
@@ -192,3 +195,18 @@ class CollectorPool:
             await asyncio.wait(unfinished)
         collector.close()
         self._released.discard(collector)
+
+
+async def _ended(
+    threads: Sequence[asyncio.Future[None]], cancelling: asyncio.Task[bool] | None, deadline: float
+) -> bool:
+    """True once these threads ended, False when the deadline or a cancel came first."""
+    while unfinished := [thread for thread in threads if not thread.done()]:
+        remaining = deadline - time.monotonic()
+        if remaining <= 0 or (cancelling is not None and cancelling.done()):
+            return False
+        waiting: set[asyncio.Future[None] | asyncio.Task[bool]] = {*unfinished}
+        if cancelling is not None:
+            waiting.add(cancelling)
+        await asyncio.wait(waiting, timeout=remaining, return_when=asyncio.FIRST_COMPLETED)
+    return True

@@ -493,7 +493,8 @@ def test_an_attach_that_cannot_have_its_lock_fails_clean_and_is_all_that_the_nex
     events: TestDatabase,
 ) -> None:
     reader_of_2024 = ReaderOf2024(events)
-    options = replace(QUICK, lock_budget_seconds=0.5, max_attempts=1)
+    # Longer than the other attach waits for the index above, which the attach that fails holds at times.
+    options = replace(QUICK, lock_budget_seconds=3, max_attempts=1)
     results = Run(events, MANIFEST, options, on_event=reader_of_2024.on_event).init()
     reader_of_2024.end()
 
