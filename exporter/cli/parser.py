@@ -55,7 +55,9 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
 
     Raises: UsageError.
     """
-    parsed, rest = build_parser().parse_known_args(words)
+    # The flags of the other commands would only cost time at the start.
+    named = words[0] if words and words[0] in COMMANDS else None
+    parsed, rest = build_parser(named).parse_known_args(words)
     if rest:
         raise UsageError(f"unrecognized arguments: {' '.join(rest)}", f"{PROGRAM} {parsed.command}")
     return parsed
@@ -84,8 +86,8 @@ _RUNNERS = {
 }
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands."""
+def build_parser(named: str | None = None) -> argparse.ArgumentParser:
+    """The parser of all commands; with `named`, only that command has its flags."""
     parser = Parser(
         prog=PROGRAM,
         usage="pg-index-exporter COMMAND [flags]",
@@ -106,6 +108,7 @@ def build_parser() -> argparse.ArgumentParser:
             allow_abbrev=False,
         )
         runner = _RUNNERS[name]
-        runner.configure(command)
+        if named in (None, name):
+            runner.configure(command)
         command.set_defaults(run=runner.run)
     return parser
