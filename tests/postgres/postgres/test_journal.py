@@ -92,6 +92,22 @@ def test_what_the_migration_created(
         assert ("idx_a" in journal.created()) is is_created
 
 
+def test_an_index_is_as_old_as_the_first_time_it_was_seen(database: TestDatabase) -> None:
+    with journal_of(database, run="first") as first, journal_of(database, run="second") as second:
+        for journal in (first, second):
+            journal.append(
+                Phase.CATALOG_OK, EventStatus.DONE, index_name="idx_a", detail={"indexrelid": 16_500}
+            )
+        ((first_at,), (second_at,)) = database.execute("SELECT at FROM migration_events ORDER BY id")
+        seen_twice = second.created()["idx_a"]
+        second.append(Phase.CATALOG_OK, EventStatus.DONE, index_name="idx_a", detail={"indexrelid": 16_501})
+        built_anew = second.created()["idx_a"]
+
+    assert first_at < second_at
+    assert (seen_twice.at, seen_twice.run) == (first_at, "second")
+    assert built_anew.at > second_at
+
+
 def test_the_last_baseline_counts(database: TestDatabase) -> None:
     with journal_of(database) as journal:
         journal.append(Phase.BASELINE, EventStatus.DONE, detail={"probes": [1]})

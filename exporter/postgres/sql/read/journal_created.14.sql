@@ -1,6 +1,7 @@
 -- The indexes of one migration that it created itself, or began to, with their definitions.
 -- A build that failed and was cleaned up is forgotten: a later index of that name is not ours.
 -- `is_dropping`: a drop was begun since, and is not known to have ended or to have left it valid.
+-- `at` of a build that ended is the first time that its index was seen: runs side by side see it one after the other.
 -- `verified_at` is the last time since that the tool proved its use: its own probes scanned it until then.
 -- privileges: SELECT on migration_events; lock: AccessShareLock on it; cost: one pass over migration_events
 -- units: indexrelid is that of the index as it was built, NULL where no build was seen to end
@@ -9,7 +10,16 @@ SELECT
     l.phase,
     l.definition,
     l.run,
-    l.at,
+    coalesce(
+        (
+            SELECT pg_catalog.min(e.at)
+            FROM {schema}.migration_events AS e
+            WHERE
+                l.phase = 'catalog_ok' AND e.phase = 'catalog_ok' AND e.name = %(name)s
+                AND e.index_name = l.index_name AND e.detail ->> 'indexrelid' = l.detail ->> 'indexrelid'
+        ),
+        l.at
+    ) AS at,
     (l.detail ->> 'indexrelid')::pg_catalog.int8 AS indexrelid,
     coalesce(d.status <> 'failed', false) AS is_dropping,
     (
