@@ -75,6 +75,28 @@ INNER = {
         {"events"},
         {"options"},
     ),
+    "exporter.postgres": (
+        {"counters", "builds", "relations", "pipeline"},
+        {"journal", "server", "sessions"},
+        {"fetching", "ddl"},
+        {"requests"},
+        {"queries", "target"},
+    ),
+    "exporter.settings": (
+        {"subprocess_reader"},
+        {"reading"},
+        {"binding", "loading"},
+        {"sources", "target_parameters"},
+        {"paths", "reference", "source"},
+        {"model"},
+        {"values"},
+        {"connection", "annotations", "names"},
+    ),
+    "exporter.catalogue": (
+        {"metrics"},
+        {"indexes", "tables", "statements", "targets", "exporter"},
+        {"metric"},
+    ),
 }
 EXECUTING = "exporter.migrate.execute"
 # A command that only reads does not load what executes.
