@@ -42,9 +42,8 @@ def succeeded(results: tuple[StepResult, ...]) -> bool:
 
 def test_a_backend_that_is_killed_is_survived(shop: TestDatabase) -> None:
     run = Run(shop, ONE, options=PATIENT)
-    with Beside(run.init) as beside:
-        with doomed_writer(shop):
-            os.kill(waiting_build(shop), signal.SIGKILL)
+    with doomed_writer(shop), Beside(run.init) as beside:
+        os.kill(waiting_build(shop), signal.SIGKILL)
         results = beside.results()
 
     assert statuses(results) == [
@@ -57,10 +56,9 @@ def test_a_backend_that_is_killed_is_survived(shop: TestDatabase) -> None:
 
 def test_a_server_that_is_stopped_at_once_and_comes_back_is_survived(shop: TestDatabase) -> None:
     run = Run(shop, ONE, options=PATIENT)
-    with Beside(run.init) as beside:
-        with doomed_writer(shop):
-            waiting_build(shop)
-            shop.server.stop("immediate")
+    with doomed_writer(shop), Beside(run.init) as beside:
+        waiting_build(shop)
+        shop.server.stop("immediate")
         shop.server.start()
         results = beside.results()
 
@@ -70,10 +68,9 @@ def test_a_server_that_is_stopped_at_once_and_comes_back_is_survived(shop: TestD
 
 def test_a_server_that_stays_away_halts_the_run_and_the_next_finishes(shop: TestDatabase) -> None:
     run = Run(shop, ONE, options=IMPATIENT)
-    with Beside(run.init) as beside:
-        with doomed_writer(shop):
-            waiting_build(shop)
-            shop.server.stop("immediate")
+    with doomed_writer(shop), Beside(run.init) as beside:
+        waiting_build(shop)
+        shop.server.stop("immediate")
         results = beside.results()
     assert [result.status for result in results] == [StepStatus.HALTED, StepStatus.SKIPPED]
     assert "cannot be reached" in (results[0].message or "")
@@ -167,10 +164,9 @@ def test_a_standby_is_never_built_on(shop: TestDatabase, own_standby: OwnServer)
 
 def test_a_drop_of_a_dead_runs_cleanup_is_followed_and_the_index_built(shop: TestDatabase) -> None:
     run = Run(shop, ONE, options=PATIENT)
-    with Beside(run.init) as beside:
-        with doomed_writer(shop):
-            waiting_build(shop)
-            shop.server.stop("immediate")
+    with doomed_writer(shop), Beside(run.init) as beside:
+        waiting_build(shop)
+        shop.server.stop("immediate")
         shop.server.start()
         beside.results()
     shop.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'idx_sender'::regclass")
