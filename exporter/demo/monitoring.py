@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -75,8 +76,13 @@ class Service:
 
 def fetch(url: str) -> str:
     """Return the body of a page. Raises: OSError, also for a status of 400 and above."""
-    with _opener.open(url, timeout=5) as response:
-        body: bytes = response.read()
+    try:
+        with _opener.open(url, timeout=5) as response:
+            body: bytes = response.read()
+    except urllib.error.HTTPError as error:
+        # It holds the answer open.
+        error.close()
+        raise
     return body.decode("utf-8")
 
 

@@ -14,6 +14,13 @@ from tests.support.tools import find_tool
 TESTS = sorted((ALERTS / "tests").glob("*.test.yml"))
 
 
+NEWLINES = "(?s)(.*)"
+
+
+def is_prometheus_3() -> bool:
+    return "version 3." in promtool("--version").stdout
+
+
 def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     command = [find_tool("promtool"), *arguments]
     # Its heap is small; collecting it as often as Go does by default costs a fifth of the time.
@@ -152,7 +159,7 @@ TABLE = "(system_identifier, datname, schemaname, relname)"
             id="servers of the last day",
         ),
         pytest.param(
-            "(?s)(.*)",
+            NEWLINES,
             "(.*)",
             "names of partitions may hold anything too",
             id="partitions: names",
@@ -298,5 +305,9 @@ def test_tests_notice_a_missing_guard(tmp_path: Path, guard: str, without: str, 
     result = promtool("test", "rules", tmp_path / "one.test.yml")
 
     assert check.returncode == 0, check.stdout + check.stderr
+    if guard == NEWLINES and is_prometheus_3():
+        # There a dot of a pattern matches a newline anyway; the guard is for older servers.
+        assert result.returncode == 0
+        return
     assert result.returncode == 1
     assert f"name: {expected}" in result.stdout + result.stderr
